@@ -1,0 +1,88 @@
+"""Multi-scale convolution: two branches of different kernels over each segment's log-Mel.
+
+DAMFF's three stages (see `damff.py` for the sources of the architecture):
+
+    stage 1   a: 1→8 (1, 5)     b: 1→8 (3, 1)      joined along time
+    stage 2   a: 8→16 (5, 5)    b: 8→16 (3, 3)     joined along channels
+    stage 3   a: 32→64 (3, 3)   b: 32→64 (5, 5)    handed on as two feature maps
+
+Each block is convolution ('same') → batch normalisation → ReLU → 2 × 2 max-pool. Kernels are
+(time, frequency). Letters: N segments, H time, W frequency, C channels.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from damff_jax.models.convolution import conv2d_same, max_pool_2x2
+from damff_jax.models.normalization import BatchNorm
+
+Kernel = tuple[int, int]
+
+
+class ConvStage(nn.Module):
+    """One stage: a convolution block per kernel, all reading the same input."""
+
+    channels: int
+    kernels: dict[str, Kernel]
+    dtype: Any = jnp.float32
+    axis_name: str | None = "batch"
+
+    @nn.compact
+    def __call__(self, x_NxHxWxC: jax.Array, mask_N: jax.Array, *, train: bool) -> list[jax.Array]:
+        in_channels = x_NxHxWxC.shape[-1]
+        kernels = [
+            self.param(
+                f"{name}_kernel",
+                nn.initializers.he_normal(),
+                (*size, in_channels, self.channels),
+            ).astype(self.dtype)
+            for name, size in self.kernels.items()
+        ]
+        maps = []
+        for name, y in zip(self.kernels, conv2d_same(x_NxHxWxC, kernels), strict=True):
+            bias = self.param(f"{name}_bias", nn.initializers.zeros, (self.channels,))
+            norm = BatchNorm(dtype=self.dtype, axis_name=self.axis_name, name=f"{name}_norm")
+            y = norm(y + bias.astype(self.dtype), mask_N, train=train)
+            maps.append(max_pool_2x2(nn.relu(y)))
+        return maps
+
+
+class MultiScaleBranches(nn.Module):
+    """The three stages; gives one feature map (N, H, W, C) per branch.
+
+    Args:
+      channels: output channels per branch of the three stages.
+      kernels_a, kernels_b: (time, frequency) sizes of the three stages.
+      branches: 'ab', or 'a' or 'b' alone (single scale, nothing to join).
+      join: axis of the join after stage 1: 'time' as in DAMFF, or 'channel'.
+    """
+
+    channels: Sequence[int] = (8, 16, 64)
+    kernels_a: Sequence[Kernel] = ((1, 5), (5, 5), (3, 3))
+    kernels_b: Sequence[Kernel] = ((3, 1), (3, 3), (5, 5))
+    branches: Literal["ab", "a", "b"] = "ab"
+    join: Literal["time", "channel"] = "time"
+    dtype: Any = jnp.float32
+    axis_name: str | None = "batch"
+
+    @nn.compact
+    def __call__(self, x_NxHxWxC: jax.Array, mask_N: jax.Array, *, train: bool) -> list[jax.Array]:
+        kernels = {"a": self.kernels_a, "b": self.kernels_b}
+        stages = [
+            ConvStage(
+                channels=self.channels[i],
+                kernels={name: kernels[name][i] for name in self.branches},
+                dtype=self.dtype,
+                axis_name=self.axis_name,
+                name=f"stage{i + 1}",
+            )
+            for i in range(3)
+        ]
+        join_axis = {"time": 1, "channel": 3}[self.join]
+        x_NxHxWxC = jnp.concatenate(stages[0](x_NxHxWxC, mask_N, train=train), axis=join_axis)
+        x_NxHxWxC = jnp.concatenate(stages[1](x_NxHxWxC, mask_N, train=train), axis=3)
+        return stages[2](x_NxHxWxC, mask_N, train=train)

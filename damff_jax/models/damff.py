@@ -1,0 +1,94 @@
+"""DAMFF: multi-scale convolution, dual-attention fusion, BiLSTM.
+
+Source: L. Zhang, X. Yang, Y. Zhang, J. Luo, "Dual Attention-based Multi-scale Feature Fusion
+Approach for Dynamic Music Emotion Recognition", ISMIR 2023, pp. 207-214. Letters: B batch,
+T segments of 0.5 s, F frames per segment, M Mel bins, C channels, D features, V = 2 (valence,
+arousal).
+"""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from damff_jax.models.attention import AttentionFusion, Fusion
+from damff_jax.models.bilstm import LSTM
+from damff_jax.models.branches import Kernel, MultiScaleBranches
+
+
+class DAMFF(nn.Module):
+    """Log-Mel (B, T, F, M) in dB → valence and arousal (B, T, 2), float32.
+
+    The defaults are the paper's; every ablation is a field.
+
+    Variable collections: `params`; `batch_stats` (of BatchNorm); `input_stats`, the mean and
+    standard deviation in dB of every Mel bin over the training split, set by the trainer.
+
+    Args:
+      channels, kernels_a, kernels_b, branches, join: see `MultiScaleBranches`.
+      fusion, reduction: see `AttentionFusion`; unused with a single branch.
+      squeeze_channels: channels that the 1 × 1 convolution keeps per point.
+      sequence: 'bilstm', 'lstm' (forward in time only) or 'none'.
+      hidden_size: LSTM units per direction.
+      dropout_rate: on the sequence model's input and output; the paper's readings have none.
+      dtype: of the computation; parameters, statistics and the output stay float32.
+      axis_name: the device axis that BatchNorm's statistics span; None for a single device.
+    """
+
+    channels: Sequence[int] = (8, 16, 64)
+    kernels_a: Sequence[Kernel] = ((1, 5), (5, 5), (3, 3))
+    kernels_b: Sequence[Kernel] = ((3, 1), (3, 3), (5, 5))
+    branches: Literal["ab", "a", "b"] = "ab"
+    join: Literal["time", "channel"] = "time"
+    fusion: Fusion = "daff"
+    reduction: int = 4
+    squeeze_channels: int = 1
+    sequence: Literal["bilstm", "lstm", "none"] = "bilstm"
+    hidden_size: int = 48
+    dropout_rate: float = 0.0
+    dtype: Any = jnp.float32
+    axis_name: str | None = "batch"
+
+    @nn.compact
+    def __call__(self, log_mel_BxTxFxM: jax.Array, mask_BxT: jax.Array, *, train: bool) -> jax.Array:
+        b, t, f, m = log_mel_BxTxFxM.shape
+        mean_M = self.variable("input_stats", "mean", jnp.zeros, (m,)).value
+        std_M = self.variable("input_stats", "std", jnp.ones, (m,)).value
+        x_BxTxFxM = (log_mel_BxTxFxM.astype(jnp.float32) - mean_M) / std_M
+        # Padding may hold anything, NaN included: a NaN times a zero mask would still be a NaN.
+        x_BxTxFxM = jnp.where(mask_BxT[..., None, None], x_BxTxFxM, 0.0).astype(self.dtype)
+
+        mask_N = mask_BxT.reshape(b * t)
+        common = {"dtype": self.dtype, "axis_name": self.axis_name}
+        maps = MultiScaleBranches(
+            channels=self.channels,
+            kernels_a=self.kernels_a,
+            kernels_b=self.kernels_b,
+            branches=self.branches,
+            join=self.join,
+            name="branches",
+            **common,
+        )(x_BxTxFxM.reshape(b * t, f, m, 1), mask_N, train=train)
+        if len(maps) == 2:
+            fuse = AttentionFusion(
+                fusion=self.fusion, reduction=self.reduction, name="fusion", **common
+            )
+            fused_NxHxWxC = fuse(*maps, mask_N, train=train)
+        else:
+            (fused_NxHxWxC,) = maps
+
+        # A 1 × 1 convolution is a dense layer over the channels.
+        squeeze = nn.Dense(self.squeeze_channels, dtype=self.dtype, name="squeeze")
+        x_BxTxD = squeeze(fused_NxHxWxC).reshape(b, t, -1)
+        dropout = nn.Dropout(self.dropout_rate, deterministic=not train)
+        if self.sequence != "none":
+            x_BxTxD = LSTM(
+                hidden_size=self.hidden_size,
+                bidirectional=self.sequence == "bilstm",
+                dtype=self.dtype,
+                name="sequence",
+            )(dropout(x_BxTxD), mask_BxT)
+        head = nn.Dense(2, dtype=jnp.float32, name="head")
+        return head(dropout(x_BxTxD).astype(jnp.float32))

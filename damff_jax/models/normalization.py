@@ -1,0 +1,60 @@
+"""Batch normalisation whose statistics leave padding out and span all devices."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+
+class BatchNorm(nn.Module):
+    """Batch normalisation over everything but the last axis (Ioffe & Szegedy, 2015).
+
+    In training the moments are sums over the present segments of all devices, divided once by
+    their global count; a mean of per-device means would weigh devices with more padding too
+    heavily. Running statistics are kept as biased moments: running = momentum · running +
+    (1 − momentum) · batch. A global batch without any present segment leaves them as they are.
+    """
+
+    momentum: float = 0.9
+    epsilon: float = 1e-5
+    dtype: Any = jnp.float32
+    axis_name: str | None = "batch"
+
+    @nn.compact
+    def __call__(self, x: jax.Array, mask_N: jax.Array, *, train: bool) -> jax.Array:
+        """Normalises `x` (N, ..., C); `mask_N` is true where a segment is present."""
+        features = x.shape[-1]
+        scale = self.param("scale", nn.initializers.ones, (features,))
+        bias = self.param("bias", nn.initializers.zeros, (features,))
+        running_mean = self.variable("batch_stats", "mean", jnp.zeros, (features,))
+        running_var = self.variable("batch_stats", "var", jnp.ones, (features,))
+
+        if train:
+            mean, var, count = self._moments(x, mask_N)
+            if not self.is_initializing():
+                keep = jnp.where(count > 0, self.momentum, 1.0)
+                running_mean.value = keep * running_mean.value + (1 - keep) * mean
+                running_var.value = keep * running_var.value + (1 - keep) * var
+        else:
+            mean, var = running_mean.value, running_var.value
+        gain = scale * jax.lax.rsqrt(var + self.epsilon)
+        return x * gain.astype(self.dtype) + (bias - mean * gain).astype(self.dtype)
+
+    def _moments(self, x: jax.Array, mask_N: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        x = x.astype(jnp.float32)
+        axes = tuple(range(x.ndim - 1))
+        mask = mask_N.reshape(-1, *(1,) * (x.ndim - 1)).astype(jnp.float32)
+        points_per_segment = x[0, ..., 0].size
+        sums = (
+            jnp.sum(mask) * points_per_segment,
+            jnp.sum(x * mask, axis=axes),
+            jnp.sum(x * x * mask, axis=axes),
+        )
+        if self.axis_name is not None and not self.is_initializing():
+            sums = jax.lax.psum(sums, self.axis_name)
+        count, total, total_of_squares = sums
+        divisor = jnp.maximum(count, 1.0)
+        mean = total / divisor
+        var = jnp.maximum(total_of_squares / divisor - mean * mean, 0.0)
+        return mean, var, count

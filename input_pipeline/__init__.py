@@ -1,0 +1,1 @@
+"""From songs and their labels to batches: TFDS builders, shards and the tf.data pipeline."""

@@ -1,0 +1,210 @@
+"""Songs whose valence and arousal move over time and can be heard, composed from a seed.
+
+The two curves drive the cues that listeners are known to use:
+
+  arousal   tempo, loudness, brightness, note density, articulation (legato to staccato)
+  valence   mode, consonance, register, rhythmic regularity
+
+Each song also draws what says nothing about its emotion: key, metre, chord progression, melody,
+instruments, and offsets of tempo, loudness, brightness and register. No single cue therefore gives
+an answer away, and a song can only be read from several cues together. The cues follow the curves
+at once and alike for all songs; the delay and the disagreement of human raters are not imitated.
+
+The cues, and that they add up almost linearly, are taken from
+  A. Gabrielsson, E. Lindström, "The role of structure in the musical expression of emotions", in
+    P. Juslin, J. Sloboda (eds.), Handbook of Music and Emotion, Oxford University Press, 2010.
+  P. Juslin, P. Laukka, "Expression, perception, and induction of musical emotions: a review and a
+    questionnaire study of everyday listening", Journal of New Music Research 33(3), 2004.
+  T. Eerola, A. Friberg, R. Bresin, "Emotional expression in music: contribution, linearity, and
+    additivity of primary musical cues", Frontiers in Psychology 4:487, 2013.
+  D. Temperley, D. Tan, "Emotional connotations of diatonic modes", Music Perception 30(3), 2013:
+    the order of the modes below.
+
+Array dimensions: T segments of 0.5 s, n slots (sixteenths) or notes, p slots of a pattern of two
+bars, 7 degrees of a scale.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from input_pipeline.synthetic.synthesizer import Part, render
+
+SEGMENT_S = 0.5
+SLOTS_PER_BEAT = 4
+MIN_SAMPLE_RATE = 8000  # Hz; the highest fundamentals are near 3.5 kHz
+
+# Semitones above the tonic, from the happiest to the darkest: Ionian, Mixolydian, Dorian, Aeolian,
+# Phrygian; and the valence above which each holds. Positive valence has a major third.
+MODES = np.array(
+    [
+        [0, 2, 4, 5, 7, 9, 11],
+        [0, 2, 4, 5, 7, 9, 10],
+        [0, 2, 3, 5, 7, 9, 10],
+        [0, 2, 3, 5, 7, 8, 10],
+        [0, 1, 3, 5, 7, 8, 10],
+    ]
+)
+MODE_BORDERS = np.array([0.2, 0.0, -0.2, -0.6])
+PROGRESSIONS = np.array([[0, 4, 5, 3], [0, 5, 3, 4], [0, 3, 0, 4], [5, 3, 0, 4], [0, 2, 3, 4]])
+TO_CHORD_TONE = np.array([0, -1, 0, -1, 0, -1, 1])  # steps from (degree - root) mod 7 to the triad
+
+
+class Song(NamedTuple):
+    """Samples and the curves they follow; segment i covers [0.5 i, 0.5 i + 0.5) s."""
+
+    samples: np.ndarray  # float32 (n,) in [-1, 1]
+    valence: np.ndarray  # float32 (T,)
+    arousal: np.ndarray  # float32 (T,)
+
+
+class Style(NamedTuple):
+    """What a song keeps from its first to its last bar, and what says nothing about emotion."""
+
+    tonic: int  # semitones above C
+    beats_per_bar: int
+    progression: np.ndarray  # (4,) scale degrees, one chord a bar
+    contour_p: np.ndarray  # melody, scale steps around its register
+    priority_p: np.ndarray  # in [0, 1]; a slot sounds where this is below a part's density
+    tempo_factor: float
+    gain_db: float
+    drum_gain_db: float
+    brightness: float
+    register: float  # semitones
+    melody: str
+    double: str
+    chords: str
+    bass: str
+    snare: str
+    hat: str
+
+
+class Grid(NamedTuple):
+    """The slots of a song in time, and what holds at each."""
+
+    time_n: np.ndarray  # s
+    slot_n: np.ndarray  # index into a pattern of two bars
+    root_n: np.ndarray  # scale degree of the chord
+    scale_n7: np.ndarray  # semitones above the tonic
+    valence_n: np.ndarray
+    arousal_n: np.ndarray
+
+
+def draw_curves(rng: np.random.Generator, n_segments: int) -> tuple[np.ndarray, np.ndarray]:
+    """Draws smooth, independent curves of valence and arousal, each float32 (T,) in [-0.9, 0.9].
+
+    Each has a level of its own (std between songs about 0.35) and moves around it in waves of 10 to
+    50 s (std within a song about 0.15).
+    """
+    return _draw_curve(rng, n_segments), _draw_curve(rng, n_segments)
+
+
+def _draw_curve(rng: np.random.Generator, n_segments: int) -> np.ndarray:
+    n_waves = 6
+    period_s = np.exp(rng.uniform(np.log(10), np.log(50), n_waves))
+    phase = rng.uniform(0, 2 * np.pi, n_waves)
+    time_T = SEGMENT_S * np.arange(n_segments)
+    waves = np.sin(2 * np.pi * time_T[:, None] / period_s + phase).sum(1) * np.sqrt(2 / n_waves)
+    curve = rng.uniform(-0.75, 0.75) + 0.19 * waves
+    return (0.9 * np.tanh(curve / 0.9)).astype(np.float32)
+
+
+def compose_song(
+    seed: int,
+    *,
+    duration_s: float,
+    sample_rate: int = 44100,
+    valence: np.ndarray | None = None,
+    arousal: np.ndarray | None = None,
+) -> Song:
+    """Composes and synthesises the song of a seed; the same arguments give the same bytes.
+
+    Args:
+        seed: Not negative. It fixes style and noise also when curves are given, so that one piece
+            can be heard with other emotions.
+        duration_s: A positive multiple of 0.5 s.
+        sample_rate: In Hz, at least 8000.
+        valence: (T,) in [-1, 1] with T = 2 * duration_s, followed as it is; None draws it.
+        arousal: The same.
+
+    Raises:
+        ValueError: An argument is not as described; the message names it.
+    """
+    n_segments = round(duration_s / SEGMENT_S) if np.isfinite(duration_s) else 0
+    if n_segments < 1 or n_segments * SEGMENT_S != duration_s:
+        raise ValueError(f"duration_s must be a positive multiple of {SEGMENT_S}, got {duration_s}")
+    if sample_rate < MIN_SAMPLE_RATE:
+        raise ValueError(f"sample_rate must be at least {MIN_SAMPLE_RATE} Hz, got {sample_rate}")
+    curve_rng, style_rng, note_rng = np.random.default_rng(seed).spawn(3)
+    drawn_valence, drawn_arousal = draw_curves(curve_rng, n_segments)
+    valence_T = drawn_valence if valence is None else _checked("valence", valence, n_segments)
+    arousal_T = drawn_arousal if arousal is None else _checked("arousal", arousal, n_segments)
+    parts = compose_parts(draw_style(style_rng), valence_T, arousal_T, note_rng)
+    samples = render(parts, round(duration_s * sample_rate), sample_rate)
+    return Song(samples, valence_T, arousal_T)
+
+
+def _checked(name: str, curve: np.ndarray, n_segments: int) -> np.ndarray:
+    curve_T = np.array(curve, np.float32)
+    if curve_T.shape != (n_segments,):
+        raise ValueError(f"{name} must have shape ({n_segments},), got {curve_T.shape}")
+    if not np.all(np.abs(curve_T) <= 1):  # also false for NaN
+        raise ValueError(f"{name} must lie within [-1, 1], without NaN")
+    return curve_T
+
+
+def draw_style(rng: np.random.Generator) -> Style:
+    """Draws what a song keeps throughout."""
+    beats = int(rng.choice([3, 4, 4]))
+    slot_p = np.arange(2 * beats * SLOTS_PER_BEAT)
+    # Metric depth: 0 on the first beat of a bar, 1 on beats, 2 on eighths, 3 on sixteenths.
+    depth_p = np.where(slot_p % 4, np.where(slot_p % 2, 3, 2), 1)
+    depth_p[slot_p % (beats * SLOTS_PER_BEAT) == 0] = 0
+    return Style(
+        tonic=int(rng.integers(12)),
+        beats_per_bar=beats,
+        progression=rng.choice(PROGRESSIONS),
+        contour_p=np.clip(np.cumsum(rng.integers(-1, 2, slot_p.size)), -4, 4),
+        priority_p=(depth_p + rng.random(slot_p.size)) / 4,
+        tempo_factor=float(np.exp(rng.uniform(-0.1, 0.1))),
+        gain_db=float(rng.uniform(-3, 3)),
+        drum_gain_db=float(rng.uniform(-3, 3)),
+        brightness=float(rng.uniform(-0.5, 0.5)),
+        register=float(rng.uniform(-2, 2)),
+        melody=str(rng.choice(["piano", "guitar", "flute", "clarinet", "vibraphone", "strings"])),
+        double=str(rng.choice(["celesta", "vibraphone", "flute"])),
+        chords=str(rng.choice(["piano", "electric_piano", "organ", "strings"])),
+        bass=str(rng.choice(["plucked_bass", "synth_bass"])),
+        snare=str(rng.choice(["snare", "rim"])),
+        hat=str(rng.choice(["hat", "shaker"])),
+    )
+
+
+def lay_grid(style: Style, valence_T: np.ndarray, arousal_T: np.ndarray) -> Grid:
+    """Spreads sixteenths over the song; the tempo is about 55 to 155 beats/min with arousal."""
+    border_T1 = SEGMENT_S * np.arange(len(arousal_T) + 1)
+    slots_per_s = SLOTS_PER_BEAT * style.tempo_factor * 92 / 60 * 2 ** (0.75 * arousal_T)
+    passed_T1 = np.concatenate([[0.0], np.cumsum(SEGMENT_S * slots_per_s)])
+    index_n = np.arange(int(np.ceil(passed_T1[-1])))
+    time_n = np.interp(index_n, passed_T1, border_T1)
+
+    slots_per_bar = SLOTS_PER_BEAT * style.beats_per_bar
+    bar_n = index_n // slots_per_bar
+    middle_T = border_T1[:-1] + SEGMENT_S / 2
+    valence_n = np.interp(time_n, middle_T, valence_T)
+    mode_n = (valence_n[bar_n * slots_per_bar, None] < MODE_BORDERS).sum(1)  # changes with the bar
+    return Grid(
+        time_n=time_n,
+        slot_n=index_n % (2 * slots_per_bar),
+        root_n=style.progression[bar_n % len(style.progression)],
+        scale_n7=MODES[mode_n],
+        valence_n=valence_n,
+        arousal_n=np.interp(time_n, middle_T, arousal_T),
+    )
+
+
+def compose_parts(
+    style: Style, valence_T: np.ndarray, arousal_T: np.ndarray, rng: np.random.Generator
+) -> dict[str, Part]:
+    """Writes the notes of a song by the name of its part; both curves are (T,) in [-1, 1]."""
+    raise NotImplementedError
