@@ -34,7 +34,9 @@ class Bottleneck(nn.Module):
     def __call__(self, x_NxD: jax.Array, mask_N: jax.Array, *, train: bool) -> jax.Array:
         features = x_NxD.shape[-1]
         norm = {"dtype": self.dtype, "axis_name": self.axis_name}
-        x_NxD = nn.Dense(max(features // self.reduction, 1), dtype=self.dtype, name="squeeze")(x_NxD)
+        x_NxD = nn.Dense(max(features // self.reduction, 1), dtype=self.dtype, name="squeeze")(
+            x_NxD
+        )
         x_NxD = nn.relu(BatchNorm(**norm, name="squeeze_norm")(x_NxD, mask_N, train=train))
         x_NxD = nn.Dense(features, dtype=self.dtype, name="excite")(x_NxD)
         return BatchNorm(**norm, name="excite_norm")(x_NxD, mask_N, train=train)

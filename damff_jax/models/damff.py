@@ -52,7 +52,9 @@ class DAMFF(nn.Module):
     axis_name: str | None = "batch"
 
     @nn.compact
-    def __call__(self, log_mel_BxTxFxM: jax.Array, mask_BxT: jax.Array, *, train: bool) -> jax.Array:
+    def __call__(
+        self, log_mel_BxTxFxM: jax.Array, mask_BxT: jax.Array, *, train: bool
+    ) -> jax.Array:
         b, t, f, m = log_mel_BxTxFxM.shape
         mean_M = self.variable("input_stats", "mean", jnp.zeros, (m,)).value
         std_M = self.variable("input_stats", "std", jnp.ones, (m,)).value

@@ -140,7 +140,7 @@ def compose_song(
     valence_T = drawn_valence if valence is None else _checked("valence", valence, n_segments)
     arousal_T = drawn_arousal if arousal is None else _checked("arousal", arousal, n_segments)
     parts = compose_parts(draw_style(style_rng), valence_T, arousal_T, note_rng)
-    samples = render(parts, round(duration_s * sample_rate), sample_rate)
+    samples = render(list(parts.values()), round(duration_s * sample_rate), sample_rate)
     return Song(samples, valence_T, arousal_T)
 
 
@@ -167,8 +167,8 @@ def draw_style(rng: np.random.Generator) -> Style:
         contour_p=np.clip(np.cumsum(rng.integers(-1, 2, slot_p.size)), -4, 4),
         priority_p=(depth_p + rng.random(slot_p.size)) / 4,
         tempo_factor=float(np.exp(rng.uniform(-0.1, 0.1))),
-        gain_db=float(rng.uniform(-3, 3)),
-        drum_gain_db=float(rng.uniform(-3, 3)),
+        gain_db=float(rng.uniform(-4, 4)),
+        drum_gain_db=float(rng.uniform(-5, 5)),
         brightness=float(rng.uniform(-0.5, 0.5)),
         register=float(rng.uniform(-2, 2)),
         melody=str(rng.choice(["piano", "guitar", "flute", "clarinet", "vibraphone", "strings"])),
@@ -180,21 +180,28 @@ def draw_style(rng: np.random.Generator) -> Style:
     )
 
 
-def lay_grid(style: Style, valence_T: np.ndarray, arousal_T: np.ndarray) -> Grid:
-    """Spreads sixteenths over the song; the tempo is about 55 to 155 beats/min with arousal."""
+def lay_grid(
+    style: Style, valence_T: np.ndarray, arousal_T: np.ndarray, rng: np.random.Generator
+) -> Grid:
+    """Spreads sixteenths over the song.
+
+    Arousal sets the tempo, about 50 to 165 beats/min. Low valence shakes the slots by up to 0.3 of
+    their distance, for all parts together, so that the rhythm is uneven but the band stays one.
+    """
     border_T1 = SEGMENT_S * np.arange(len(arousal_T) + 1)
     slots_per_s = SLOTS_PER_BEAT * style.tempo_factor * 92 / 60 * 2 ** (0.75 * arousal_T)
     passed_T1 = np.concatenate([[0.0], np.cumsum(SEGMENT_S * slots_per_s)])
     index_n = np.arange(int(np.ceil(passed_T1[-1])))
     time_n = np.interp(index_n, passed_T1, border_T1)
+    middle_T = border_T1[:-1] + SEGMENT_S / 2
+    valence_n = np.interp(time_n, middle_T, valence_T)
 
     slots_per_bar = SLOTS_PER_BEAT * style.beats_per_bar
     bar_n = index_n // slots_per_bar
-    middle_T = border_T1[:-1] + SEGMENT_S / 2
-    valence_n = np.interp(time_n, middle_T, valence_T)
     mode_n = (valence_n[bar_n * slots_per_bar, None] < MODE_BORDERS).sum(1)  # changes with the bar
+    shake_n = 0.15 * (1 - valence_n) * rng.uniform(-1, 1, len(index_n))
     return Grid(
-        time_n=time_n,
+        time_n=np.interp(index_n + shake_n, passed_T1, border_T1),
         slot_n=index_n % (2 * slots_per_bar),
         root_n=style.progression[bar_n % len(style.progression)],
         scale_n7=MODES[mode_n],
@@ -207,4 +214,83 @@ def compose_parts(
     style: Style, valence_T: np.ndarray, arousal_T: np.ndarray, rng: np.random.Generator
 ) -> dict[str, Part]:
     """Writes the notes of a song by the name of its part; both curves are (T,) in [-1, 1]."""
-    raise NotImplementedError
+    grid = lay_grid(style, valence_T, arousal_T, rng)
+    v_n, a_n = grid.valence_n, grid.arousal_n
+    loud_n = style.gain_db + 8 * a_n
+    slots_per_bar = SLOTS_PER_BEAT * style.beats_per_bar
+    beat_n, off_beat_n = np.divmod(grid.slot_n % slots_per_bar, SLOTS_PER_BEAT)
+
+    def sounding(density_n):
+        """Slots of a part: the metrically strong first; low valence disturbs that order."""
+        disorder_n = 0.25 * (1 - v_n)
+        priority_n = style.priority_p[grid.slot_n]
+        on_n = (1 - disorder_n) * priority_n + disorder_n * rng.random(v_n.size) < density_n
+        on_n[0] = True  # no song begins with a rest
+        return on_n
+
+    def play(instrument, on_n, pitch_n, level_n):
+        """Gathers the slots of a part into notes, shorter and brighter with arousal."""
+        on_n = on_n & (level_n > loud_n - 30)
+        start_n = grid.time_n[on_n]
+        gap_n = np.minimum(np.diff(start_n, append=SEGMENT_S * len(valence_T)), 4.0)
+        return Part(
+            instrument,
+            start_n=start_n,
+            duration_n=gap_n * (0.75 - 0.35 * a_n[on_n]),
+            pitch_n=pitch_n[on_n],
+            level_n=level_n[on_n],
+            brightness_n=style.brightness + 1.2 * a_n[on_n],
+        )
+
+    def degree(index_n):
+        """Semitones above C of a scale degree; 7 degrees are an octave."""
+        octave_n, step_n = np.divmod(index_n, 7)
+        return style.tonic + 12 * octave_n + np.take_along_axis(grid.scale_n7, step_n[:, None], 1)[:, 0]
+
+    def near(pitch_n, centre_n):
+        """The same pitch class in the octave around a centre."""
+        return pitch_n + 12 * np.rint((centre_n - pitch_n) / 12)
+
+    # Melody, doubled above and below: the balance of the two moves the register with valence.
+    centre_n = 71 + style.register + 9 * v_n
+    index_n = np.rint((centre_n - style.tonic) * 7 / 12).astype(int)
+    index_n += style.contour_p[grid.slot_n]
+    to_triad_n = TO_CHORD_TONE[(index_n - grid.root_n) % 7]
+    melody_n = degree(index_n + np.where(off_beat_n == 0, to_triad_n, 0))
+    on_n = sounding(0.55 + 0.28 * a_n)
+    parts = {
+        "melody": play(style.melody, on_n, melody_n, loud_n),
+        "above": play(style.double, on_n, melody_n + 12, loud_n - 8 + 12 * v_n),
+        "below": play(style.melody, on_n, melody_n - 12, loud_n - 8 - 12 * v_n),
+    }
+
+    # Chords. Low valence adds copies out of tune (slow beats) and a minor second (roughness).
+    on_n = sounding(0.42 + 0.22 * a_n)
+    centre_n = 59 + style.register + 9 * v_n
+    voices = {name: near(degree(grid.root_n + 2 * i), centre_n)
+              for i, name in enumerate(("root", "third", "fifth"))}
+    for name, pitch_n in voices.items():
+        parts[name] = play(style.chords, on_n, pitch_n, loud_n - 5)
+        parts[f"{name}_mistuned"] = play(
+            style.chords, on_n, pitch_n + 0.25, loud_n - 5 + _fade_db(0.4 - 0.6 * v_n)
+        )
+    clash_n = voices["root"] + 1
+    parts["clash"] = play(style.chords, on_n, clash_n, loud_n - 3 + _fade_db(0.2 - 0.8 * v_n))
+
+    bass_n = near(degree(grid.root_n), 40 + style.register / 2 + 5 * v_n)
+    parts["bass"] = play(style.bass, sounding(0.42 + 0.22 * a_n), bass_n, loud_n)
+
+    # Drums step back in calm music.
+    level_n = loud_n + style.drum_gain_db - 9 + 5 * a_n
+    strong_n = beat_n % 2 == 0 if style.beats_per_bar == 4 else beat_n == 0
+    kick_n = sounding(0.45 + 0.2 * a_n) & strong_n
+    snare_n = sounding(0.45 + 0.2 * a_n) & ~strong_n
+    parts["kick"] = play("kick", kick_n, bass_n, level_n + 3)
+    parts["snare"] = play(style.snare, snare_n, bass_n, level_n)
+    parts["hat"] = play(style.hat, sounding(0.6 + 0.4 * a_n), bass_n, level_n - 4)
+    return parts
+
+
+def _fade_db(weight_n: np.ndarray) -> np.ndarray:
+    """Level in dB of an amplitude; weights below 0.01 are out of hearing."""
+    return 20 * np.log10(np.clip(weight_n, 0.01, 1))

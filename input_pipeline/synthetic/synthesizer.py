@@ -21,7 +21,7 @@ TABLE_SIZE = 4096
 MAX_HARMONICS = 24
 BRIGHTNESS_STEP = 0.25
 VIBRATO_HZ = 5.5
-NOMINAL_GAIN = 0.09  # a note at 0 dB; leaves room for about ten voices before the limiter bends
+NOMINAL_GAIN = 0.08  # a note at 0 dB; leaves room for about ten voices before the limiter bends
 
 
 class Part(NamedTuple):

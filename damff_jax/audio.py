@@ -1,0 +1,122 @@
+"""Audio files as streams of mono samples: decoding by libsndfile, resampling by soxr."""
+
+import os
+import stat
+import warnings
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import soundfile
+import soxr
+
+EXTENSIONS = (".wav", ".flac", ".ogg", ".mp3")
+MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 8_000, 192_000
+# Lossy decoders overshoot full scale by a few dB; corrupted frames by far more.
+PEAK_LIMIT = 2.0
+BLOCK_SECONDS = 10
+
+
+class AudioError(ValueError):
+    """An audio file that cannot be used; the message is one line and names the file."""
+
+
+class AudioWarning(UserWarning):
+    """An audio file that is used although something about it is off."""
+
+
+def stream(
+    path: str | os.PathLike, sample_rate: int, *, strict: bool = False
+) -> Iterator[np.ndarray]:
+    """Decodes a file block by block: channels averaged to mono, resampled, float32.
+
+    Memory does not grow with the file's length. Reads wav, flac, ogg and mp3 (by content, not by
+    name). Samples beyond twice full scale are limited, with a warning.
+
+    Args:
+      path: the file.
+      sample_rate: of the samples given, in Hz.
+      strict: a file that ends before its declared length is an error rather than a warning.
+
+    Raises:
+      AudioError: the file is missing, unreadable, not audio, empty, has a sample rate outside
+        8-192 kHz or a sample that is not finite.
+    """
+    with _open(path) as file:
+        rate = file.samplerate
+        if not MIN_SAMPLE_RATE <= rate <= MAX_SAMPLE_RATE:
+            raise AudioError(f"{path}: sample rate of {rate} Hz is outside 8-192 kHz")
+        if rate < 16_000:
+            _warn(f"{path}: at {rate} Hz there is no content above {rate // 2} Hz")
+        blocks = _mono_blocks(file, path, strict)
+        if rate != sample_rate:
+            blocks = _resample(blocks, rate, sample_rate)
+        yield from blocks
+
+
+def load(path: str | os.PathLike, sample_rate: int, *, strict: bool = False) -> np.ndarray:
+    """The whole file as `stream` gives it: float32 (n_samples,)."""
+    return np.concatenate(list(stream(path, sample_rate, strict=strict)))
+
+
+def _open(path: str | os.PathLike) -> soundfile.SoundFile:
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise AudioError(f"{path}: not a regular file")
+        # A descriptor rather than a name: libsndfile then judges by content, and any name will do.
+        descriptor = os.open(path, os.O_RDONLY)
+    except OSError as error:
+        raise AudioError(f"{path}: {error.strerror}") from error
+    try:
+        return soundfile.SoundFile(descriptor, closefd=True)
+    except (soundfile.SoundFileError, TypeError, ZeroDivisionError) as error:
+        os.close(descriptor)
+        if os.stat(path).st_size == 0:
+            raise AudioError(f"{path}: the file is empty") from error
+        raise AudioError(f"{path}: not readable as audio (wav, flac, ogg, mp3 are)") from error
+
+
+def _mono_blocks(
+    file: soundfile.SoundFile, path: str | os.PathLike, strict: bool
+) -> Iterator[np.ndarray]:
+    rate, declared, decoded, limited = file.samplerate, file.frames, 0, 0
+    while True:
+        try:
+            block = file.read(BLOCK_SECONDS * rate, dtype="float32", always_2d=True)
+        except soundfile.SoundFileError as error:
+            _complain(f"{path}: decoding failed at {decoded / rate:.1f} s ({error})", strict)
+            break
+        if not len(block):
+            break
+        mono = block[:, 0] if block.shape[1] == 1 else np.mean(block, axis=1, dtype=np.float32)
+        finite = np.isfinite(mono)
+        if not finite.all():
+            first = decoded + int(np.argmin(finite))
+            raise AudioError(f"{path}: a sample is not finite, first at {first / rate:.3f} s")
+        limited += int(np.count_nonzero(np.abs(mono) > PEAK_LIMIT))
+        decoded += len(mono)
+        yield np.clip(mono, -PEAK_LIMIT, PEAK_LIMIT)
+    if not decoded:
+        raise AudioError(f"{path}: no audio in the file")
+    if limited:
+        _warn(f"{path}: {limited} samples beyond {PEAK_LIMIT:g} times full scale were limited")
+    # Containers of mp3 state their length to within a few coded frames only.
+    if decoded < declared - rate // 10 and declared < 2**62:
+        message = f"{path}: {declared / rate:.1f} s declared, {decoded / rate:.1f} s decoded"
+        _complain(message, strict)
+
+
+def _resample(blocks: Iterable[np.ndarray], rate: int, new_rate: int) -> Iterator[np.ndarray]:
+    resampler = soxr.ResampleStream(rate, new_rate, 1, dtype="float32", quality="HQ")
+    for block in blocks:
+        yield resampler.resample_chunk(block)
+    yield resampler.resample_chunk(np.zeros(0, np.float32), last=True)
+
+
+def _complain(message: str, strict: bool) -> None:
+    if strict:
+        raise AudioError(message)
+    _warn(message)
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, AudioWarning, stacklevel=3)

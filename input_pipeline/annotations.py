@@ -1,0 +1,245 @@
+"""Label files: valence and arousal curves in DEAM's CSV form, checked and aligned.
+
+A file has a row per song and a column per time: `song_id,sample_15000ms,sample_15500ms,...`. The
+column at time t is the label of the segment [t, t + 0.5) s. What the reader does with files that
+are not perfect:
+
+- Handled: a byte-order mark, CRLF, spaces around cells, ids such as `2.0`, columns in any order,
+  rows that end early, blank or NaN cells (no label there).
+- Refused, with file, line and column: anything else in a cell, infinities, values outside the
+  scale, duplicate ids or times, a row longer than the header, times that are no multiples of 0.5 s.
+"""
+
+import csv
+import dataclasses
+import math
+import os
+import re
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+SEGMENT_MS = 500
+_COLUMN = re.compile(r"sample_(\d+)\s*ms")
+
+
+class LabelError(ValueError):
+    """A label file that cannot be used; the message is one line: file:line:column: reason."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Scale:
+    """The range of a file's values, mapped linearly to [-1, 1]."""
+
+    low: float = -1.0
+    high: float = 1.0
+
+    def __post_init__(self):
+        if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high):
+            raise ValueError(f"scale: low {self.low:g} must be below high {self.high:g}")
+
+    def apply(self, value: float) -> float:
+        return 2 * (value - self.low) / (self.high - self.low) - 1
+
+    def contains(self, value: float) -> bool:
+        return self.low - 1e-6 <= value <= self.high + 1e-6
+
+
+@dataclasses.dataclass(frozen=True)
+class Labels:
+    """The labels of a song over consecutive segments.
+
+    Attributes:
+      first_segment: index of the first segment; it starts at 0.5 · first_segment seconds.
+      values_TxV: float32 valence and arousal in [-1, 1]; 0 where the mask is false.
+      mask_TxV: bool, true where there is a label.
+    """
+
+    first_segment: int
+    values_TxV: np.ndarray
+    mask_TxV: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.values_TxV)
+
+    def head(self, n_segments: int) -> "Labels":
+        """The first `n_segments` of them."""
+        return Labels(
+            self.first_segment, self.values_TxV[:n_segments], self.mask_TxV[:n_segments]
+        )
+
+
+# Values by segment index, NaN-free: a segment without a label is not in it.
+Curve = dict[int, float]
+
+
+def read_curves(
+    path: str | os.PathLike, *, scale: Scale | None = None, start_time: float | None = None
+) -> dict[str, Curve]:
+    """Reads a label file: the curve of every song, by song id.
+
+    Args:
+      path: the CSV file.
+      scale: the range of its values; [-1, 1] by default.
+      start_time: seconds of the first column; the columns are then 0.5 s apart in their order and
+        their names are not read. By default the times come from names such as `sample_15000ms`.
+
+    Raises:
+      LabelError: see the module's docstring.
+    """
+    scale = scale or Scale()
+    curves: dict[str, Curve] = {}
+    rows = _rows(path)
+    line, header = next(rows, (1, []))
+    columns = _segments_of_columns(path, line, header, start_time)
+    for line, row in rows:
+        if not any(row):
+            continue
+        if len(row) > len(header):
+            raise LabelError(
+                f"{path}:{line}:{len(header) + 1}: the header has {len(header)} columns only"
+            )
+        song_id = canonical_id(row[0])
+        if not song_id:
+            raise LabelError(f"{path}:{line}:1: no song id")
+        if song_id in curves:
+            raise LabelError(f"{path}:{line}:1: song {song_id} occurs twice")
+        curve = {}
+        for column, (segment, cell) in enumerate(zip(columns, row[1:], strict=False), start=2):
+            value = _number(cell, f"{path}:{line}:{column}")
+            if math.isnan(value):
+                continue
+            if not scale.contains(value):
+                raise LabelError(
+                    f"{path}:{line}:{column}: {cell} is outside [{scale.low:g}, {scale.high:g}]"
+                )
+            curve[segment] = min(max(scale.apply(value), -1.0), 1.0)
+        curves[song_id] = curve
+    if not curves:
+        raise LabelError(f"{path}:1: no songs in the file")
+    return curves
+
+
+def align(valence: Mapping[str, Curve], arousal: Mapping[str, Curve]) -> "Alignment":
+    """Brings both curves of every song together, over the span that both cover.
+
+    The span goes from the later of the two first labels to the earlier of the two last ones, so
+    that a stray value far behind the end of one curve reaches no further than the other curve.
+    Missing labels inside the span are masked.
+    """
+    labels, unequal, interior, unlabelled = {}, [], [], []
+    for song_id in sorted(valence.keys() & arousal.keys(), key=natural_key):
+        curves = valence[song_id], arousal[song_id]
+        if not all(curves):
+            unlabelled.append(song_id)
+            continue
+        first, last = max(map(min, curves)), min(map(max, curves))
+        if set(curves[0]) != set(curves[1]):
+            unequal.append(song_id)
+        if any(len(curve) != max(curve) - min(curve) + 1 for curve in curves):
+            interior.append(song_id)
+        if first > last:
+            unlabelled.append(song_id)
+            continue
+        span = range(first, last + 1)
+        values = np.array([[c.get(i, np.nan) for c in curves] for i in span], np.float32)
+        mask = ~np.isnan(values)
+        labels[song_id] = Labels(first, np.where(mask, values, 0).astype(np.float32), mask)
+    return Alignment(
+        labels=labels,
+        unequal_lengths=unequal,
+        interior_gaps=interior,
+        unlabelled=unlabelled,
+        valence_only=sorted(valence.keys() - arousal.keys(), key=natural_key),
+        arousal_only=sorted(arousal.keys() - valence.keys(), key=natural_key),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Alignment:
+    """Labels by song id, and the songs (ids) that were not plain.
+
+    Attributes:
+      labels: of the songs with both curves.
+      unequal_lengths: the two curves do not cover the same segments; the common span is kept.
+      interior_gaps: a label is missing between two others.
+      unlabelled: both rows exist, but share no segment.
+      valence_only, arousal_only: only one of the files has the song.
+    """
+
+    labels: dict[str, Labels]
+    unequal_lengths: list[str]
+    interior_gaps: list[str]
+    unlabelled: list[str]
+    valence_only: list[str]
+    arousal_only: list[str]
+
+
+def read_labels(
+    directory: str | os.PathLike, *, scale: Scale | None = None, start_time: float | None = None
+) -> Alignment:
+    """Reads and aligns `valence.csv` and `arousal.csv` of a directory; see `read_curves`."""
+    valence, arousal = (
+        read_curves(os.path.join(directory, name), scale=scale, start_time=start_time)
+        for name in ("valence.csv", "arousal.csv")
+    )
+    return align(valence, arousal)
+
+
+def canonical_id(cell: str) -> str:
+    """A song id as text; what spreadsheets make of whole numbers (`2.0`) is undone."""
+    return re.sub(r"^(\d+)\.0+$", r"\1", cell.strip())
+
+
+def natural_key(song_id: str) -> tuple:
+    """Sorts ids that are numbers by value, before those that are not."""
+    return (0, int(song_id), song_id) if song_id.isdecimal() else (1, 0, song_id)
+
+
+def _rows(path: str | os.PathLike) -> Iterator[tuple[int, list[str]]]:
+    line = 1
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file, strict=True)
+            for row in reader:
+                line = reader.line_num
+                yield line, [cell.strip() for cell in row]
+    except OSError as error:
+        raise LabelError(f"{path}: {error.strerror}") from error
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise LabelError(f"{path}:{line + 1}: not a CSV file in UTF-8 ({error})") from error
+
+
+def _segments_of_columns(
+    path: str | os.PathLike, line: int, header: list[str], start_time: float | None
+) -> list[int]:
+    if len(header) < 2:
+        raise LabelError(f"{path}:{line}: the header must be song_id,sample_15000ms,...")
+    if start_time is not None:
+        times_ms = [round(1000 * start_time) + SEGMENT_MS * i for i in range(len(header) - 1)]
+    else:
+        times_ms = []
+        for column, name in enumerate(header[1:], start=2):
+            match = _COLUMN.fullmatch(name)
+            if not match:
+                raise LabelError(f"{path}:{line}:{column}: {name!r} is no sample_<time>ms")
+            times_ms.append(int(match[1]))
+    for column, time_ms in enumerate(times_ms, start=2):
+        if time_ms % SEGMENT_MS or time_ms < 0:
+            raise LabelError(f"{path}:{line}:{column}: {time_ms} ms is no multiple of 500 ms")
+    if len(set(times_ms)) < len(times_ms):
+        raise LabelError(f"{path}:{line}: a time occurs twice in the header")
+    return [time_ms // SEGMENT_MS for time_ms in times_ms]
+
+
+def _number(cell: str, place: str) -> float:
+    """The value of a cell; NaN where it says that there is none."""
+    if not cell or cell.lower() in ("nan", "na"):
+        return math.nan
+    # float() also takes '1_0', 'infinity' and digits of other scripts.
+    if not re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", cell, re.ASCII):
+        raise LabelError(f"{place}: {cell[:40]!r} is no number")
+    value = float(cell)
+    if not math.isfinite(value):
+        raise LabelError(f"{place}: {cell[:40]!r} is not finite")
+    return value
