@@ -116,9 +116,7 @@ def check_same(stored: FeatureConfig, wanted: FeatureConfig, what: str) -> None:
         )
 
 
-def log_mel_blocks(
-    blocks: Iterable[np.ndarray], config: FeatureConfig
-) -> Iterator[np.ndarray]:
+def log_mel_blocks(blocks: Iterable[np.ndarray], config: FeatureConfig) -> Iterator[np.ndarray]:
     """Log-Mel of a stream of samples, block by block: float32 (n_frames, n_mels) in dB.
 
     Frame n is centred on sample n · hop_length; beyond both ends the signal is zero. The frames of

@@ -1,1 +1,7 @@
 """From songs and their labels to batches: TFDS builders, shards and the tf.data pipeline."""
+
+import os
+
+# TensorFlow only reads and crops here; its start-up chatter would bury our own messages.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")

@@ -64,9 +64,7 @@ class Labels:
 
     def head(self, n_segments: int) -> "Labels":
         """The first `n_segments` of them."""
-        return Labels(
-            self.first_segment, self.values_TxV[:n_segments], self.mask_TxV[:n_segments]
-        )
+        return Labels(self.first_segment, self.values_TxV[:n_segments], self.mask_TxV[:n_segments])
 
 
 # Values by segment index, NaN-free: a segment without a label is not in it.

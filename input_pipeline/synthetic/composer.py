@@ -69,6 +69,8 @@ class Style(NamedTuple):
     tempo_factor: float
     gain_db: float
     drum_gain_db: float
+    density: float  # added to the density of every part
+    legato: float  # length of a note relative to the distance to the next
     brightness: float
     register: float  # semitones
     melody: str
@@ -96,17 +98,14 @@ def draw_curves(rng: np.random.Generator, n_segments: int) -> tuple[np.ndarray, 
     Each has a level of its own (std between songs about 0.35) and moves around it in waves of 10 to
     50 s (std within a song about 0.15).
     """
-    return _draw_curve(rng, n_segments), _draw_curve(rng, n_segments)
-
-
-def _draw_curve(rng: np.random.Generator, n_segments: int) -> np.ndarray:
     n_waves = 6
-    period_s = np.exp(rng.uniform(np.log(10), np.log(50), n_waves))
-    phase = rng.uniform(0, 2 * np.pi, n_waves)
-    time_T = SEGMENT_S * np.arange(n_segments)
-    waves = np.sin(2 * np.pi * time_T[:, None] / period_s + phase).sum(1) * np.sqrt(2 / n_waves)
-    curve = rng.uniform(-0.75, 0.75) + 0.19 * waves
-    return (0.9 * np.tanh(curve / 0.9)).astype(np.float32)
+    period_s = np.exp(rng.uniform(np.log(10), np.log(50), (2, 1, n_waves)))
+    phase = rng.uniform(0, 2 * np.pi, (2, 1, n_waves))
+    time_T1 = SEGMENT_S * np.arange(n_segments)[:, None]
+    waves_2T = np.sin(2 * np.pi * time_T1 / period_s + phase).sum(-1) * np.sqrt(2 / n_waves)
+    curves_2T = rng.uniform(-0.75, 0.75, (2, 1)) + 0.19 * waves_2T
+    valence_T, arousal_T = (0.9 * np.tanh(curves_2T / 0.9)).astype(np.float32)
+    return valence_T, arousal_T
 
 
 def compose_song(
@@ -123,7 +122,7 @@ def compose_song(
         seed: Not negative. It fixes style and noise also when curves are given, so that one piece
             can be heard with other emotions.
         duration_s: A positive multiple of 0.5 s.
-        sample_rate: In Hz, at least 8000.
+        sample_rate: Whole Hz, at least 8000.
         valence: (T,) in [-1, 1] with T = 2 * duration_s, followed as it is; None draws it.
         arousal: The same.
 
@@ -135,6 +134,8 @@ def compose_song(
         raise ValueError(f"duration_s must be a positive multiple of {SEGMENT_S}, got {duration_s}")
     if sample_rate < MIN_SAMPLE_RATE:
         raise ValueError(f"sample_rate must be at least {MIN_SAMPLE_RATE} Hz, got {sample_rate}")
+    if seed < 0:
+        raise ValueError(f"seed must not be negative, got {seed}")
     curve_rng, style_rng, note_rng = np.random.default_rng(seed).spawn(3)
     drawn_valence, drawn_arousal = draw_curves(curve_rng, n_segments)
     valence_T = drawn_valence if valence is None else _checked("valence", valence, n_segments)
@@ -157,18 +158,18 @@ def draw_style(rng: np.random.Generator) -> Style:
     """Draws what a song keeps throughout."""
     beats = int(rng.choice([3, 4, 4]))
     slot_p = np.arange(2 * beats * SLOTS_PER_BEAT)
-    # Metric depth: 0 on the first beat of a bar, 1 on beats, 2 on eighths, 3 on sixteenths.
-    depth_p = np.where(slot_p % 4, np.where(slot_p % 2, 3, 2), 1)
-    depth_p[slot_p % (beats * SLOTS_PER_BEAT) == 0] = 0
+    depth_p = np.where(slot_p % 4, np.where(slot_p % 2, 3, 2), 1)  # beats, eighths, sixteenths
     return Style(
         tonic=int(rng.integers(12)),
         beats_per_bar=beats,
         progression=rng.choice(PROGRESSIONS),
         contour_p=np.clip(np.cumsum(rng.integers(-1, 2, slot_p.size)), -4, 4),
         priority_p=(depth_p + rng.random(slot_p.size)) / 4,
-        tempo_factor=float(np.exp(rng.uniform(-0.1, 0.1))),
-        gain_db=float(rng.uniform(-4, 4)),
-        drum_gain_db=float(rng.uniform(-5, 5)),
+        tempo_factor=float(np.exp(rng.uniform(-0.15, 0.15))),
+        gain_db=float(rng.uniform(-3, 3)),
+        drum_gain_db=float(rng.uniform(-4, 4)),
+        density=float(rng.uniform(-0.05, 0.05)),
+        legato=float(rng.uniform(0.7, 0.85)),
         brightness=float(rng.uniform(-0.5, 0.5)),
         register=float(rng.uniform(-2, 2)),
         melody=str(rng.choice(["piano", "guitar", "flute", "clarinet", "vibraphone", "strings"])),
@@ -180,7 +181,7 @@ def draw_style(rng: np.random.Generator) -> Style:
     )
 
 
-def lay_grid(
+def _lay_grid(
     style: Style, valence_T: np.ndarray, arousal_T: np.ndarray, rng: np.random.Generator
 ) -> Grid:
     """Spreads sixteenths over the song.
@@ -213,39 +214,47 @@ def lay_grid(
 def compose_parts(
     style: Style, valence_T: np.ndarray, arousal_T: np.ndarray, rng: np.random.Generator
 ) -> dict[str, Part]:
-    """Writes the notes of a song by the name of its part; both curves are (T,) in [-1, 1]."""
-    grid = lay_grid(style, valence_T, arousal_T, rng)
+    """Writes the notes of a song for two curves (T,) in [-1, 1]; `rng` shakes the rhythm.
+
+    Returns the parts by name: melody and its octaves above and below; root, third and fifth, each
+    with a copy such as root_mistuned; clash (the minor second); bass, kick, snare, hat.
+    """
+    grid = _lay_grid(style, valence_T, arousal_T, rng)
     v_n, a_n = grid.valence_n, grid.arousal_n
-    loud_n = style.gain_db + 8 * a_n
+    loud_n = style.gain_db + 9 * a_n
     slots_per_bar = SLOTS_PER_BEAT * style.beats_per_bar
     beat_n, off_beat_n = np.divmod(grid.slot_n % slots_per_bar, SLOTS_PER_BEAT)
+    first_n = grid.slot_n % slots_per_bar == 0
 
     def sounding(density_n):
-        """Slots of a part: the metrically strong first; low valence disturbs that order."""
-        disorder_n = 0.25 * (1 - v_n)
-        priority_n = style.priority_p[grid.slot_n]
-        on_n = (1 - disorder_n) * priority_n + disorder_n * rng.random(v_n.size) < density_n
-        on_n[0] = True  # no song begins with a rest
-        return on_n
+        """Slots of a part: the metrically strong first; low valence misplaces some.
+
+        A misplaced slot takes the priority of any other, so that the density stays as it is.
+        """
+        misplaced_n = rng.random(v_n.size) < 0.3 * (1 - v_n)
+        any_n = rng.choice(style.priority_p, v_n.size)
+        priority_n = np.where(misplaced_n, any_n, style.priority_p[grid.slot_n])
+        return first_n | (priority_n < density_n + style.density)  # every bar has its first beat
 
     def play(instrument, on_n, pitch_n, level_n):
         """Gathers the slots of a part into notes, shorter and brighter with arousal."""
-        on_n = on_n & (level_n > loud_n - 30)
+        on_n = on_n & (level_n > loud_n - 30)  # leaves out what is faded out
         start_n = grid.time_n[on_n]
         gap_n = np.minimum(np.diff(start_n, append=SEGMENT_S * len(valence_T)), 4.0)
         return Part(
             instrument,
             start_n=start_n,
-            duration_n=gap_n * (0.75 - 0.35 * a_n[on_n]),
+            duration_n=gap_n * (style.legato - 0.27 * a_n[on_n]),
             pitch_n=pitch_n[on_n],
             level_n=level_n[on_n],
-            brightness_n=style.brightness + 1.2 * a_n[on_n],
+            brightness_n=style.brightness + 1.5 * a_n[on_n],
         )
 
     def degree(index_n):
         """Semitones above C of a scale degree; 7 degrees are an octave."""
         octave_n, step_n = np.divmod(index_n, 7)
-        return style.tonic + 12 * octave_n + np.take_along_axis(grid.scale_n7, step_n[:, None], 1)[:, 0]
+        in_scale_n = np.take_along_axis(grid.scale_n7, step_n[:, None], axis=1)[:, 0]
+        return style.tonic + 12 * octave_n + in_scale_n
 
     def near(pitch_n, centre_n):
         """The same pitch class in the octave around a centre."""
@@ -267,22 +276,20 @@ def compose_parts(
     # Chords. Low valence adds copies out of tune (slow beats) and a minor second (roughness).
     on_n = sounding(0.42 + 0.22 * a_n)
     centre_n = 59 + style.register + 9 * v_n
-    voices = {name: near(degree(grid.root_n + 2 * i), centre_n)
-              for i, name in enumerate(("root", "third", "fifth"))}
-    for name, pitch_n in voices.items():
-        parts[name] = play(style.chords, on_n, pitch_n, loud_n - 5)
-        parts[f"{name}_mistuned"] = play(
-            style.chords, on_n, pitch_n + 0.25, loud_n - 5 + _fade_db(0.4 - 0.6 * v_n)
-        )
-    clash_n = voices["root"] + 1
+    mistuned_level_n = loud_n - 4 + _fade_db(0.4 - 0.6 * v_n)
+    for i, name in enumerate(("root", "third", "fifth")):
+        pitch_n = near(degree(grid.root_n + 2 * i), centre_n)
+        parts[name] = play(style.chords, on_n, pitch_n, loud_n - 4)
+        parts[f"{name}_mistuned"] = play(style.chords, on_n, pitch_n + 0.25, mistuned_level_n)
+    clash_n = near(degree(grid.root_n), centre_n) + 1
     parts["clash"] = play(style.chords, on_n, clash_n, loud_n - 3 + _fade_db(0.2 - 0.8 * v_n))
 
     bass_n = near(degree(grid.root_n), 40 + style.register / 2 + 5 * v_n)
     parts["bass"] = play(style.bass, sounding(0.42 + 0.22 * a_n), bass_n, loud_n)
 
     # Drums step back in calm music.
-    level_n = loud_n + style.drum_gain_db - 9 + 5 * a_n
-    strong_n = beat_n % 2 == 0 if style.beats_per_bar == 4 else beat_n == 0
+    level_n = loud_n + style.drum_gain_db - 6 + 6 * a_n
+    strong_n = beat_n % 2 == 0 if style.beats_per_bar == 4 else beat_n == 0  # snare on the others
     kick_n = sounding(0.45 + 0.2 * a_n) & strong_n
     snare_n = sounding(0.45 + 0.2 * a_n) & ~strong_n
     parts["kick"] = play("kick", kick_n, bass_n, level_n + 3)

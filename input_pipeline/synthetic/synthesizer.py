@@ -18,18 +18,18 @@ from typing import NamedTuple
 import numpy as np
 
 TABLE_SIZE = 4096
-MAX_HARMONICS = 24
+MAX_HARMONICS = 64
 BRIGHTNESS_STEP = 0.25
 VIBRATO_HZ = 5.5
-NOMINAL_GAIN = 0.08  # a note at 0 dB; leaves room for about ten voices before the limiter bends
+NOMINAL_GAIN = 0.055  # a note at 0 dB; leaves room for about ten voices before the limiter bends
 
 
 class Part(NamedTuple):
     """Notes of one instrument; each array has one entry per note (n)."""
 
     instrument: str  # a name in INSTRUMENTS or DRUMS
-    start_n: np.ndarray  # s, >= 0
-    duration_n: np.ndarray  # s, from key down to key up; drums ignore it
+    start_n: np.ndarray  # s, not negative
+    duration_n: np.ndarray  # s, from key down to key up, not negative; drums ignore it
     pitch_n: np.ndarray  # MIDI number, fractions allowed (60 = C4, 69 = 440 Hz); drums ignore it
     level_n: np.ndarray  # dB
     brightness_n: np.ndarray  # about -2 (dark) to 2 (bright); drums ignore it
@@ -49,17 +49,17 @@ class Instrument(NamedTuple):
 
 
 INSTRUMENTS = {
-    "piano": Instrument(8.0, 0.004, 0.9, 0.12, 0.12),
-    "electric_piano": Instrument(11.0, 0.006, 1.2, 0.25, 0.15, even=0.6),
-    "guitar": Instrument(7.0, 0.003, 0.6, 0.05, 0.10, even=0.8),
-    "organ": Instrument(5.0, 0.012, 1.0, 0.85, 0.06, harmonics=(1, 2, 3, 4, 6, 8)),
-    "strings": Instrument(6.5, 0.070, 1.0, 0.80, 0.15, vibrato=0.003),
-    "flute": Instrument(13.0, 0.040, 0.5, 0.80, 0.08, vibrato=0.004),
-    "clarinet": Instrument(7.0, 0.025, 0.5, 0.80, 0.07, even=0.15),
-    "vibraphone": Instrument(6.0, 0.002, 1.0, 0.05, 0.20, harmonics=(1, 4, 10)),
-    "celesta": Instrument(6.0, 0.002, 0.5, 0.0, 0.20, harmonics=(1, 3, 8)),
-    "plucked_bass": Instrument(8.0, 0.004, 0.7, 0.2, 0.08),
-    "synth_bass": Instrument(6.0, 0.008, 0.4, 0.6, 0.06, even=0.5),
+    "piano": Instrument(8.0, 0.004, 0.9, 0.12, 0.30),
+    "electric_piano": Instrument(11.0, 0.006, 1.2, 0.25, 0.35, even=0.6),
+    "guitar": Instrument(7.0, 0.003, 0.6, 0.05, 0.30, even=0.8),
+    "organ": Instrument(5.0, 0.012, 1.0, 0.85, 0.25, harmonics=(1, 2, 3, 4, 6, 8)),
+    "strings": Instrument(6.5, 0.070, 1.0, 0.80, 0.40, vibrato=0.003),
+    "flute": Instrument(13.0, 0.040, 0.5, 0.80, 0.30, vibrato=0.004),
+    "clarinet": Instrument(7.0, 0.025, 0.5, 0.80, 0.25, even=0.15),
+    "vibraphone": Instrument(6.0, 0.002, 1.0, 0.05, 0.50, harmonics=(1, 4, 10)),
+    "celesta": Instrument(6.0, 0.002, 0.5, 0.0, 0.50, harmonics=(1, 3, 8)),
+    "plucked_bass": Instrument(8.0, 0.004, 0.7, 0.2, 0.20),
+    "synth_bass": Instrument(6.0, 0.008, 0.4, 0.6, 0.20, even=0.5),
 }
 
 DRUMS = ("kick", "snare", "rim", "hat", "shaker")
@@ -73,21 +73,21 @@ def render(parts: Sequence[Part], n_samples: int, sample_rate: int) -> np.ndarra
     """
     mix = np.zeros(n_samples, np.float32)
     for part in parts:
-        sound_of = _drum_hit if part.instrument in DRUMS else _note
-        begins = np.rint(part.start_n * sample_rate).astype(int).tolist()
-        gains = (NOMINAL_GAIN * 10 ** (part.level_n / 20)).tolist()
-        steps = np.rint(part.brightness_n / BRIGHTNESS_STEP).astype(int).tolist()
-        durations, pitches = part.duration_n.tolist(), part.pitch_n.tolist()
-        for begin, gain, duration, pitch, step in zip(
-            begins, gains, durations, pitches, steps, strict=True
-        ):
-            sound = sound_of(part.instrument, duration, pitch, step, sample_rate)[: n_samples - begin]
-            mix[begin : begin + len(sound)] += np.float32(gain) * sound
+        begin_n = np.rint(part.start_n * sample_rate).astype(int)
+        gain_n = (NOMINAL_GAIN * 10 ** (part.level_n / 20)).astype(np.float32)
+        step_n = np.rint(part.brightness_n / BRIGHTNESS_STEP).astype(int)
+        columns = (begin_n, gain_n, part.duration_n, part.pitch_n, step_n)
+        for begin, gain, duration_s, pitch, step in zip(*columns, strict=True):
+            sound = _sound(part.instrument, duration_s, pitch, step, sample_rate)
+            sound = sound[: max(0, n_samples - begin)]
+            mix[begin : begin + len(sound)] += gain * sound
     return np.tanh(mix, out=mix)
 
 
-def _note(name: str, duration_s: float, pitch: float, step: int, sample_rate: int) -> np.ndarray:
-    """Returns one note at unit gain, float32, `release_s` longer than its duration."""
+def _sound(name: str, duration_s: float, pitch: float, step: int, sample_rate: int) -> np.ndarray:
+    """Returns one hit, or one note with its release, at unit gain, float32; not to be modified."""
+    if name in DRUMS:
+        return _drum_sound(name, sample_rate)
     instrument = INSTRUMENTS[name]
     frequency = 440.0 * 2 ** ((pitch - 69) / 12)
     n_harmonics = min(MAX_HARMONICS, int(0.5 * sample_rate / frequency))
@@ -100,7 +100,7 @@ def _note(name: str, duration_s: float, pitch: float, step: int, sample_rate: in
     sound = _wavetable(name, step, n_harmonics)[phase]
     sound *= _envelope(name, capacity, sample_rate)[:n_samples]
     release = _release(name, sample_rate)
-    sound[-len(release) :] *= release[-n_samples:]
+    sound[-len(release) :] *= release
     return sound
 
 
@@ -129,11 +129,17 @@ def _clock(vibrato: float, n_samples: int, sample_rate: int) -> np.ndarray:
 
 @lru_cache(maxsize=128)
 def _envelope(name: str, n_samples: int, sample_rate: int) -> np.ndarray:
-    """Returns attack and decay of a held note, float32 (n_samples,) in [0, 1]."""
+    """Returns attack and decay of a held note, float32 (n_samples,).
+
+    Its RMS is 1 over the first half second, so that plucked and bowed instruments balance.
+    """
     _, attack_s, decay_s, sustain, *_ = INSTRUMENTS[name]
-    time = np.arange(n_samples) / sample_rate
+    n_reference = sample_rate // 2
+    time = np.arange(max(n_samples, n_reference)) / sample_rate
     envelope = sustain + (1 - sustain) * np.exp(-time / decay_s)
-    return (envelope * np.minimum(time / attack_s, 1)).astype(np.float32)
+    envelope *= np.minimum(time / attack_s, 1)
+    envelope /= np.sqrt(np.mean(envelope[:n_reference] ** 2))
+    return envelope[:n_samples].astype(np.float32)
 
 
 @lru_cache(maxsize=64)
@@ -145,13 +151,14 @@ def _release(name: str, sample_rate: int) -> np.ndarray:
 
 @lru_cache(maxsize=64)
 def _drum_sound(name: str, sample_rate: int) -> np.ndarray:
-    """Returns one hit at unit gain, float32, 0.15 to 0.3 s long."""
+    """Returns one hit at unit gain, float32, 0.3 s long."""
     noise = np.random.default_rng(DRUMS.index(name)).standard_normal(int(0.3 * sample_rate))
     hiss = np.diff(noise, 2, prepend=[0.0, 0.0])  # each difference raises the treble, 6 dB/octave
     time = np.arange(len(noise)) / sample_rate
     tone = np.sin(2 * np.pi * 190 * time)
+    thump = np.sin(2 * np.pi * (50 * time - 3 * np.exp(-time / 0.03)))  # falls from 150 to 50 Hz
     sound = {
-        "kick": 3 * np.sin(2 * np.pi * (50 * time - 3 * np.exp(-time / 0.03))) * np.exp(-time / 0.09),
+        "kick": 3 * thump * np.exp(-time / 0.09),
         "snare": (0.8 * noise + tone) * np.exp(-time / 0.06),
         "rim": (0.3 * hiss + np.sin(2 * np.pi * 820 * time)) * np.exp(-time / 0.02),
         "hat": 0.4 * hiss * np.exp(-time / 0.025),
@@ -159,7 +166,3 @@ def _drum_sound(name: str, sample_rate: int) -> np.ndarray:
     }[name]
     fade = np.minimum((time[-1] - time) / 0.05, 1)
     return (sound * fade).astype(np.float32)
-
-
-def _drum_hit(name: str, _duration_s: float, _pitch: float, _step: int, sample_rate: int):
-    return _drum_sound(name, sample_rate)

@@ -1,0 +1,115 @@
+"""The data sets by name, and building one."""
+
+import contextlib
+import dataclasses
+import hashlib
+import importlib
+import io
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import tensorflow_datasets as tfds
+
+from damff_jax.features import FeatureConfig
+from input_pipeline.base import Options, SongBuilder
+from input_pipeline.corpus import CorpusError
+
+NAMES = ("synthetic", "deam", "mer1101", "vgmidi", "folder")
+# Files whose every byte decides about labels and splits; of audio the size is enough.
+_HASHED_SUFFIXES = (".csv", ".json", ".txt")
+
+
+def builder_class(name: str) -> type[SongBuilder]:
+    """The builder of a data set.
+
+    Raises:
+      CorpusError: there is none of that name.
+    """
+    if name not in NAMES:
+        raise CorpusError(f"no data set {name!r}; there are {', '.join(NAMES)}")
+    return importlib.import_module(f"input_pipeline.{name}.{name}_dataset_builder").Builder
+
+
+def make_options(name: str, values: dict[str, Any]) -> Options:
+    """A data set's options from plain values.
+
+    Raises:
+      CorpusError: an option does not exist or has the wrong type.
+    """
+    options_class = builder_class(name).OPTIONS
+    fields = {field.name: field for field in dataclasses.fields(options_class)}
+    for key, value in values.items():
+        if key not in fields:
+            known = ", ".join(fields) or "none"
+            raise CorpusError(f"data set {name} has no option {key!r}; there are {known}")
+        wanted = fields[key].type
+        if not isinstance(value, (int, float) if wanted is float else wanted):
+            raise CorpusError(f"option {key} of data set {name}: {value!r} is no {wanted.__name__}")
+    return options_class(**values)
+
+
+def open_builder(
+    name: str, *, data_dir: str | os.PathLike, features: FeatureConfig, options: Options
+) -> SongBuilder:
+    """The builder of one version of a data set, built or not."""
+    cls = builder_class(name)
+    return cls(data_dir=os.fspath(data_dir), config=cls.config(features, options))
+
+
+def is_built(builder: SongBuilder) -> bool:
+    """Whether the shards and the account of them are there."""
+    return bool(builder.info.splits) and "report" in (builder.info.metadata or {})
+
+
+def prepare(
+    builder: SongBuilder,
+    *,
+    manual_dir: str | os.PathLike | None = None,
+    workers: int = 1,
+    progress: bool = False,
+) -> bool:
+    """Builds a data set unless it is there, made from the same files; says whether it built.
+
+    Raises:
+      AudioError, CorpusError, LabelError: nothing is left behind.
+    """
+    cls = type(builder)
+    fingerprint = None
+    if cls.MANUAL_DOWNLOAD_INSTRUCTIONS:
+        if manual_dir is None or not Path(manual_dir).is_dir():
+            what = "needs --manual_dir" if manual_dir is None else f"{manual_dir} is no directory"
+            raise CorpusError(f"{builder.name}: {what}. {cls.MANUAL_DOWNLOAD_INSTRUCTIONS}")
+        fingerprint = fingerprint_of(Path(manual_dir))
+    if is_built(builder) and builder.info.metadata.get("fingerprint") == fingerprint:
+        return False
+    builder.workers, builder.progress = workers, progress
+    builder.info.metadata["fingerprint"] = fingerprint
+    tfds.disable_progress_bar()
+    # Nothing is downloaded, but TFDS insists on a place for it, and announces a download.
+    with tempfile.TemporaryDirectory() as empty, contextlib.redirect_stdout(io.StringIO()):
+        builder.download_and_prepare(
+            download_dir=empty,
+            download_config=tfds.download.DownloadConfig(
+                manual_dir=os.fspath(manual_dir or empty),
+                download_mode=tfds.GenerateMode.REUSE_CACHE_IF_EXISTS,
+            ),
+        )
+    return True
+
+
+def fingerprint_of(directory: Path) -> str:
+    """A hash over the names and sizes of all files, and over the content of label files."""
+    digest = hashlib.sha256()
+    for root, folders, names in os.walk(directory):
+        folders.sort()
+        for name in sorted(names):
+            path = os.path.join(root, name)
+            relative = os.path.relpath(path, directory)
+            digest.update(f"{relative}\0".encode(errors="surrogateescape"))
+            if name.lower().endswith(_HASHED_SUFFIXES):
+                digest.update(Path(path).read_bytes())
+            else:
+                digest.update(str(os.stat(path).st_size).encode())
+    return digest.hexdigest()

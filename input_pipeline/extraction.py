@@ -1,0 +1,108 @@
+"""Features of many songs, in order, by worker processes.
+
+Workers are spawned (a fork after JAX or TensorFlow has started threads deadlocks) and import
+neither of the two.
+"""
+
+import collections
+import concurrent.futures
+import contextlib
+import dataclasses
+import multiprocessing
+import os
+import warnings
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+
+from damff_jax.audio import AudioWarning
+from damff_jax.features import FeatureConfig, log_mel_blocks, segments
+from input_pipeline.corpus import Song
+
+# Numerical libraries would otherwise start a thread per core in every worker.
+_SINGLE_THREADED = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+@dataclasses.dataclass(frozen=True)
+class Extracted:
+    """A song's log-Mel over its labelled segments.
+
+    Attributes:
+      log_mel_TxFxM: float16, in dB.
+      n_missing: labelled segments that lie beyond the end of the audio; they are cut off.
+      warnings: what the decoder remarked.
+    """
+
+    log_mel_TxFxM: np.ndarray
+    n_missing: int
+    warnings: list[str]
+
+
+def extract(song: Song, config: FeatureConfig) -> Extracted:
+    """Computes a song's features over its labels' span, streaming.
+
+    Raises:
+      AudioError: the source cannot be read.
+    """
+    first = song.labels.first_segment * config.frames_per_segment
+    last = first + len(song.labels) * config.frames_per_segment
+    kept, position = [], 0
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", AudioWarning)
+        for frames in log_mel_blocks(song.source.blocks(config.sample_rate), config):
+            part = frames[max(first - position, 0) : max(last - position, 0)]
+            # float16 holds a dB value to within 0.03.
+            kept.append(part.astype(np.float16))
+            position += len(frames)
+    log_mel_TxFxM = segments(np.concatenate(kept), config)
+    return Extracted(
+        log_mel_TxFxM=log_mel_TxFxM,
+        n_missing=len(song.labels) - len(log_mel_TxFxM),
+        warnings=[str(w.message) for w in caught if issubclass(w.category, AudioWarning)],
+    )
+
+
+def extract_all(
+    songs: Iterable[Song], config: FeatureConfig, *, workers: int = 1
+) -> Iterator[tuple[Song, Extracted]]:
+    """Extracts songs in their order; with more than one worker, ahead of the consumer.
+
+    An exception of a worker is raised here, at its song.
+    """
+    if workers <= 1:
+        for song in songs:
+            yield song, extract(song, config)
+        return
+    with pool(workers) as executor:
+        pending: collections.deque = collections.deque()
+        try:
+            for song in songs:
+                pending.append((song, executor.submit(extract, song, config)))
+                # Finished songs wait for their turn in memory, so only a few may run ahead.
+                if len(pending) > 2 * workers:
+                    song, future = pending.popleft()
+                    yield song, future.result()
+            while pending:
+                song, future = pending.popleft()
+                yield song, future.result()
+        finally:
+            for _, future in pending:
+                future.cancel()
+
+
+@contextlib.contextmanager
+def pool(workers: int) -> Iterator[concurrent.futures.ProcessPoolExecutor]:
+    """A pool of spawned, single-threaded worker processes."""
+    saved = {name: os.environ.get(name) for name in _SINGLE_THREADED}
+    os.environ.update(dict.fromkeys(_SINGLE_THREADED, "1"))
+    try:
+        with concurrent.futures.ProcessPoolExecutor(
+            workers, mp_context=multiprocessing.get_context("spawn")
+        ) as executor:
+            yield executor
+    finally:
+        for name, value in saved.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

@@ -1,0 +1,106 @@
+"""Builds a data set: `python -m input_pipeline.prepare --dataset=NAME [--manual_dir=DIR] ...`.
+
+Exit status: 0 built or already there, 1 the data set cannot be built, 2 usage.
+"""
+
+# Spawned workers import this module again, so TensorFlow is imported inside `main` only.
+import argparse
+import dataclasses
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from damff_jax.audio import AudioError
+from damff_jax.features import FeatureConfig
+from input_pipeline.annotations import LabelError
+from input_pipeline.corpus import CorpusError, shorten
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        "prepare",
+        description="Computes a data set's log-Mel spectrograms and writes them as TFDS shards. "
+        "Give --dataset and --help to see a data set's own options.",
+        add_help=False,
+    )
+    parser.add_argument("--dataset", required=True, help="its name")
+    parser.add_argument("--manual_dir", help="where the files of the data set are")
+    parser.add_argument("--data_dir", default="data", help="where shards go (default: data)")
+    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes")
+    parser.add_argument("--help", action="store_true", help="show this and exit")
+    if argv is None:
+        argv = sys.argv[1:]
+    if not any(arg.startswith("--dataset") for arg in argv) and "--help" in argv:
+        parser.print_help()
+        return 0
+    arguments, rest = parser.parse_known_args(argv)
+    if arguments.workers < 1:
+        parser.error("--workers must be positive")
+
+    from absl import logging
+
+    from input_pipeline import datasets
+    from input_pipeline.base import hide_accelerators_from_tensorflow
+
+    logging.set_verbosity(logging.ERROR)
+    try:
+        hide_accelerators_from_tensorflow()
+        cls = datasets.builder_class(arguments.dataset)
+        _add_fields(parser, cls.OPTIONS, f"options of {arguments.dataset}", prefix="")
+        _add_fields(parser, FeatureConfig, "features", prefix="features.")
+        if arguments.help:
+            parser.print_help()
+            return 0
+        values = vars(parser.parse_args(argv))
+        features = FeatureConfig(**_given(values, FeatureConfig, "features."))
+        options = cls.OPTIONS(**_given(values, cls.OPTIONS, ""))
+    except (CorpusError, ValueError) as error:
+        parser.error(str(error))
+    try:
+        builder = datasets.open_builder(
+            arguments.dataset, data_dir=arguments.data_dir, features=features, options=options
+        )
+        built = datasets.prepare(
+            builder, manual_dir=arguments.manual_dir, workers=arguments.workers, progress=True
+        )
+    except (AudioError, CorpusError, LabelError, OSError) as error:
+        print(f"prepare: error: {error}", file=sys.stderr)
+        return 1
+    print(f"{'built' if built else 'already built'}: {builder.data_dir}")
+    print(describe(builder.info.metadata["report"]))
+    return 0
+
+
+def describe(report: dict[str, Any]) -> str:
+    """The report of a build, as lines of text."""
+    lines = []
+    for split, counts in report["splits"].items():
+        rate = counts["n_songs"] / max(counts["seconds"], 1e-3)
+        lines.append(
+            f"  {split:<10} {counts['n_songs']:5d} songs  {counts['n_segments']:7d} segments  "
+            f"{counts['seconds']:.1f} s, {rate:.1f} songs/s"
+        )
+    for kind, entries in (("left out", report["left_out"]), ("note", report["notes"])):
+        for reason, names in entries.items():
+            lines.append(f"  {kind}: {len(names)} × {reason}: {shorten(names)}")
+    return "\n".join(lines)
+
+
+def _add_fields(parser: argparse.ArgumentParser, cls: type, title: str, prefix: str) -> None:
+    group = parser.add_argument_group(title)
+    for field in dataclasses.fields(cls):
+        kind: dict[str, Any] = {"type": field.type}
+        if field.type is bool:
+            kind = {"action": argparse.BooleanOptionalAction}
+        help_text = f"(default: {field.default})"
+        group.add_argument(f"--{prefix}{field.name}", default=None, help=help_text, **kind)
+
+
+def _given(values: dict[str, Any], cls: type, prefix: str) -> dict[str, Any]:
+    named = {field.name: values[prefix + field.name] for field in dataclasses.fields(cls)}
+    return {name: value for name, value in named.items() if value is not None}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
