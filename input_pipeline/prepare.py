@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not any(arg.startswith("--dataset") for arg in argv) and "--help" in argv:
         parser.print_help()
         return 0
-    arguments, rest = parser.parse_known_args(argv)
+    arguments, _ = parser.parse_known_args(argv)
     if arguments.workers < 1:
         parser.error("--workers must be positive")
 

@@ -166,11 +166,11 @@ def draw_style(rng: np.random.Generator) -> Style:
         contour_p=np.clip(np.cumsum(rng.integers(-1, 2, slot_p.size)), -4, 4),
         priority_p=(depth_p + rng.random(slot_p.size)) / 4,
         tempo_factor=float(np.exp(rng.uniform(-0.15, 0.15))),
-        gain_db=float(rng.uniform(-3, 3)),
+        gain_db=float(rng.uniform(-2.5, 2.5)),
         drum_gain_db=float(rng.uniform(-4, 4)),
         density=float(rng.uniform(-0.05, 0.05)),
         legato=float(rng.uniform(0.7, 0.85)),
-        brightness=float(rng.uniform(-0.5, 0.5)),
+        brightness=float(rng.uniform(-0.4, 0.4)),
         register=float(rng.uniform(-2, 2)),
         melody=str(rng.choice(["piano", "guitar", "flute", "clarinet", "vibraphone", "strings"])),
         double=str(rng.choice(["celesta", "vibraphone", "flute"])),
@@ -221,7 +221,7 @@ def compose_parts(
     """
     grid = _lay_grid(style, valence_T, arousal_T, rng)
     v_n, a_n = grid.valence_n, grid.arousal_n
-    loud_n = style.gain_db + 9 * a_n
+    loud_n = style.gain_db + 10 * a_n
     slots_per_bar = SLOTS_PER_BEAT * style.beats_per_bar
     beat_n, off_beat_n = np.divmod(grid.slot_n % slots_per_bar, SLOTS_PER_BEAT)
     first_n = grid.slot_n % slots_per_bar == 0
@@ -247,7 +247,7 @@ def compose_parts(
             duration_n=gap_n * (style.legato - 0.27 * a_n[on_n]),
             pitch_n=pitch_n[on_n],
             level_n=level_n[on_n],
-            brightness_n=style.brightness + 1.5 * a_n[on_n],
+            brightness_n=style.brightness + 1.8 * a_n[on_n],
         )
 
     def degree(index_n):
@@ -261,7 +261,7 @@ def compose_parts(
         return pitch_n + 12 * np.rint((centre_n - pitch_n) / 12)
 
     # Melody, doubled above and below: the balance of the two moves the register with valence.
-    centre_n = 71 + style.register + 9 * v_n
+    centre_n = 71 + style.register + 12 * v_n
     index_n = np.rint((centre_n - style.tonic) * 7 / 12).astype(int)
     index_n += style.contour_p[grid.slot_n]
     to_triad_n = TO_CHORD_TONE[(index_n - grid.root_n) % 7]
@@ -269,13 +269,13 @@ def compose_parts(
     on_n = sounding(0.55 + 0.28 * a_n)
     parts = {
         "melody": play(style.melody, on_n, melody_n, loud_n),
-        "above": play(style.double, on_n, melody_n + 12, loud_n - 8 + 12 * v_n),
-        "below": play(style.melody, on_n, melody_n - 12, loud_n - 8 - 12 * v_n),
+        "above": play(style.double, on_n, melody_n + 12, loud_n - 8 + 15 * v_n),
+        "below": play(style.melody, on_n, melody_n - 12, loud_n - 8 - 15 * v_n),
     }
 
     # Chords. Low valence adds copies out of tune (slow beats) and a minor second (roughness).
     on_n = sounding(0.42 + 0.22 * a_n)
-    centre_n = 59 + style.register + 9 * v_n
+    centre_n = 59 + style.register + 12 * v_n
     mistuned_level_n = loud_n - 4 + _fade_db(0.4 - 0.6 * v_n)
     for i, name in enumerate(("root", "third", "fifth")):
         pitch_n = near(degree(grid.root_n + 2 * i), centre_n)
@@ -284,7 +284,7 @@ def compose_parts(
     clash_n = near(degree(grid.root_n), centre_n) + 1
     parts["clash"] = play(style.chords, on_n, clash_n, loud_n - 3 + _fade_db(0.2 - 0.8 * v_n))
 
-    bass_n = near(degree(grid.root_n), 40 + style.register / 2 + 5 * v_n)
+    bass_n = near(degree(grid.root_n), 40 + style.register / 2 + 6 * v_n)
     parts["bass"] = play(style.bass, sounding(0.42 + 0.22 * a_n), bass_n, loud_n)
 
     # Drums step back in calm music.

@@ -1,0 +1,66 @@
+"""Every knob with its default: the paper's model and features. Other configs are deltas to this."""
+
+import ml_collections
+
+
+def get_config() -> ml_collections.ConfigDict:
+    """DAMFF as read from the paper; what the paper does not say is ours, and marked."""
+    config = ml_collections.ConfigDict()
+    config.seed = 0
+    config.batch_size = 16  # Crops per step over all devices. Ours.
+    config.num_train_steps = 3000
+    config.log_every_steps = 20
+    config.eval_every_steps = 250  # Validation, and with it the choice of the best checkpoint.
+    config.checkpoint_every_steps = 250
+    config.dtype = "float32"  # Of the computation: float32 or bfloat16.
+
+    config.features = features = ml_collections.ConfigDict()
+    features.sample_rate = 44_100
+    features.n_fft = 2646
+    features.win_length = 2646  # 60 ms
+    features.hop_length = 441  # 10 ms; 50 frames per segment of 0.5 s
+    features.n_mels = 128
+    features.fmin = 0.0
+    features.fmax = 0.0  # 0: half the sample rate.
+
+    config.model = model = ml_collections.ConfigDict()
+    model.name = "damff"
+    model.channels = (8, 16, 64)  # Per branch, of the three stages.
+    model.kernels_a = ((1, 5), (5, 5), (3, 3))  # (time, frequency)
+    model.kernels_b = ((3, 1), (3, 3), (5, 5))
+    model.branches = "ab"  # Both, or one scale alone: a, b.
+    model.join = "time"  # Of the branches after stage 1: time, channel.
+    model.fusion = "daff"  # daff, channel, spatial, sum, concat.
+    model.reduction = 4  # Of the attentions' bottlenecks.
+    model.squeeze_channels = 1  # Kept per point by the 1 x 1 convolution.
+    model.sequence = "bilstm"  # bilstm, lstm, none.
+    model.hidden_size = 48  # LSTM units per direction.
+    model.dropout_rate = 0.0
+
+    # Weights of the training loss's terms. Ours: the paper's loss is not known.
+    config.loss = loss = ml_collections.ConfigDict()
+    loss.mse = 0.0
+    loss.ccc_pooled = 1.0  # 1 - CCC over the global batch.
+    loss.ccc_per_crop = 0.0  # 1 - the crops' mean CCC.
+
+    config.optim = optim = ml_collections.ConfigDict()  # Ours.
+    optim.learning_rate = 1e-3
+    optim.schedule = "cosine"  # cosine, constant.
+    optim.warmup_fraction = 0.05
+    optim.weight_decay = 1e-4
+    optim.clip_norm = 1.0  # 0: no clipping.
+    optim.b1 = 0.9
+    optim.b2 = 0.999
+    optim.ema_decay = 0.0  # 0: no moving average of the parameters.
+
+    config.data = data = ml_collections.ConfigDict()
+    data.dataset = "synthetic"  # synthetic, deam, mer1101, vgmidi, folder.
+    data.options = ml_collections.ConfigDict()  # The data set's own; the rest is its default.
+    data.manual_dir = ""  # Where the user's files of the data set are.
+    data.data_dir = "data"  # Where shards are.
+    data.workers = 0  # Processes that prepare the data set; 0: one per core.
+    data.crop_segments = 60  # 30 s; the windows of evaluation and prediction have this length too.
+    data.overlap = 15  # Segments that neighbouring windows share.
+    data.eval_batch_size = 16  # Windows per evaluation step over all devices.
+    data.eval_splits = ("validation", "test")  # Evaluated at the end, where they exist.
+    return config

@@ -1,0 +1,150 @@
+"""Checkpoints by Orbax: the latest state to go on from, and the best one to predict with.
+
+    <workdir>/checkpoints/latest/<step>/     the last one saved
+    <workdir>/checkpoints/best/<step>/       the one with the highest validation score
+
+Each holds the state and, as JSON, what is needed to use it without the program that wrote it:
+the configuration, the features and the score.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+
+from damff_jax.train_state import TrainState, eval_variables
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that is missing or does not fit; the message is one line."""
+
+
+class Checkpoints:
+    """Saves and restores a run's states; a context manager, which waits for pending saves."""
+
+    def __init__(self, workdir: str | os.PathLike):
+        self._latest = _manager(workdir, "latest")
+        self._best = _manager(workdir, "best")
+        self._best_score = None
+        if (step := self._best.latest_step()) is not None:
+            self._best_score = _read_meta(self._best, step)["score"]
+
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(self, *exception) -> None:
+        for manager in (self._latest, self._best):
+            manager.wait_until_finished()
+            manager.close()
+
+    def save(self, state: TrainState, meta: Mapping[str, Any]) -> None:
+        """Saves the state as the latest, in the background."""
+        self._save(self._latest, state, {**meta, "score": None})
+
+    def save_if_best(self, state: TrainState, meta: Mapping[str, Any], score: float) -> bool:
+        """Saves the state if no earlier one scored higher; says whether it did."""
+        if self._best_score is not None and score <= self._best_score:
+            return False
+        self._best_score = score
+        self._save(self._best, state, {**meta, "score": score})
+        return True
+
+    def restore_latest(self, state: TrainState, meta: Mapping[str, Any]) -> TrainState | None:
+        """The latest state, placed as `state` is; None if nothing has been saved yet.
+
+        Raises:
+          CheckpointError: it was made with another model or other features.
+        """
+        step = self._latest.latest_step()
+        if step is None:
+            return None
+        check_compatible(_read_meta(self._latest, step), meta)
+        target = jax.tree.map(ocp.utils.to_shape_dtype_struct, state)
+        args = ocp.args.Composite(state=ocp.args.StandardRestore(target))
+        return self._latest.restore(step, args=args)["state"]
+
+    def _save(self, manager: ocp.CheckpointManager, state: TrainState, meta: Mapping[str, Any]):
+        step = int(state.step)
+        if step in manager.all_steps():
+            return
+        manager.save(
+            step,
+            args=ocp.args.Composite(
+                state=ocp.args.StandardSave(state),
+                meta=ocp.args.JsonSave({**meta, "step": step}),
+            ),
+        )
+
+
+def load_variables(workdir: str | os.PathLike) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The model's variables of a run's best checkpoint, or of its latest without a best one.
+
+    Returns:
+      The variables for evaluation, and the checkpoint's meta data: `config`, `features`, `step`,
+      `score`.
+
+    Raises:
+      CheckpointError: there is no checkpoint.
+    """
+    for name in ("best", "latest"):
+        folder = _folder(workdir, name)
+        if not folder.is_dir():
+            continue
+        with _manager(workdir, name, create=False) as manager:
+            step = manager.latest_step()
+            if step is None:
+                continue
+            restored = manager.restore(
+                step, args=ocp.args.Composite(state=_as_numpy(manager, step))
+            )
+            return eval_variables(restored["state"]), _read_meta(manager, step)
+    raise CheckpointError(f"{workdir}: no checkpoint of a training run in it")
+
+
+def check_compatible(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    """Compares the meta data of a checkpoint with that of the present run.
+
+    Raises:
+      CheckpointError: model or features differ; it shows in what.
+    """
+    for part, old, new in (
+        ("model", stored["config"]["model"], wanted["config"]["model"]),
+        ("features", stored["features"], wanted["features"]),
+    ):
+        old, new = (json.loads(json.dumps(values)) for values in (old, new))
+        different = [
+            f"{key}: {old.get(key)} there, {new.get(key)} here"
+            for key in sorted(old.keys() | new.keys())
+            if old.get(key) != new.get(key)
+        ]
+        if different:
+            raise CheckpointError(f"the checkpoint has another {part} ({'; '.join(different)})")
+
+
+def _folder(workdir: str | os.PathLike, name: str) -> Path:
+    return Path(workdir).absolute() / "checkpoints" / name
+
+
+def _manager(
+    workdir: str | os.PathLike, name: str, *, create: bool = True
+) -> ocp.CheckpointManager:
+    options = ocp.CheckpointManagerOptions(max_to_keep=1, create=create)
+    # Handlers are named, because a manager that has not saved yet could not read otherwise.
+    handlers = {"state": ocp.StandardCheckpointHandler(), "meta": ocp.JsonCheckpointHandler()}
+    return ocp.CheckpointManager(_folder(workdir, name), options=options, item_handlers=handlers)
+
+
+def _read_meta(manager: ocp.CheckpointManager, step: int) -> dict[str, Any]:
+    return manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))["meta"]
+
+
+def _as_numpy(manager: ocp.CheckpointManager, step: int) -> ocp.args.StandardRestore:
+    """Restores on whatever device there is, not on those that saved."""
+    device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    tree = manager.item_metadata(step)["state"].tree
+    target = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device), tree)
+    return ocp.args.StandardRestore(target)

@@ -1,0 +1,168 @@
+"""From log-Mel segments to a song's curve: overlapping windows, batched, joined.
+
+The sequence model was trained on crops, so a song is cut into windows of that length. Neighbours
+overlap, and where they do their predictions are averaged with weights that fall off towards each
+window's ends, where the model sees little context. Songs come as streams and windows of different
+songs share batches, so neither a long song nor many short ones cost more than they need.
+
+Letters: N windows, W segments per window, F frames per segment, M Mel bins, T segments, V = 2.
+"""
+
+import collections
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+# (log_mel_NxWxFxM, mask_NxW) → (N, W, V)
+Apply = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class Windowing:
+    """How songs are cut: windows of `window` segments that share `overlap` with the next."""
+
+    window: int = 60
+    overlap: int = 15
+
+    def __post_init__(self):
+        if not 0 <= self.overlap < self.window:
+            raise ValueError(f"overlap {self.overlap} is outside [0, window {self.window})")
+
+
+class _Window(NamedTuple):
+    song: int
+    start: int
+    log_mel_WxFxM: np.ndarray
+    n_segments: int
+
+
+class _End(NamedTuple):
+    """Comes after a song's last window."""
+
+    song: int
+    n_segments: int
+    error: Exception | None
+
+
+def predict_curves(
+    apply: Apply,
+    songs: Iterable[Iterable[np.ndarray]],
+    *,
+    windowing: Windowing,
+    batch_size: int,
+    errors: tuple[type[Exception], ...] = (),
+) -> Iterator[np.ndarray | Exception]:
+    """Predicts songs in their order.
+
+    Args:
+      apply: the model; always called with `batch_size` windows, so that it compiles once.
+      songs: each a stream of segments in blocks (any number, F, M).
+      windowing: how songs are cut.
+      batch_size: N.
+      errors: exceptions of a song's stream that end this song only.
+
+    Yields:
+      The song's curve (T, V), float32 in [-1, 1] (the head is linear, so what it gives beyond the
+      scale is limited to it), T being its number of segments; or the exception that its stream
+      raised.
+    """
+    curves: collections.deque[_Curve] = collections.deque()
+    first = 0
+    batch: list[_Window] = []
+
+    def run() -> None:
+        predicted = _apply_padded(apply, batch, batch_size)
+        for window, prediction_WxV in zip(batch, predicted, strict=True):
+            curves[window.song - first].add(window, prediction_WxV[: window.n_segments])
+        batch.clear()
+
+    for item in _windows_of_songs(songs, windowing, errors):
+        if item.song - first >= len(curves):
+            curves.append(_Curve())
+        if isinstance(item, _End):
+            curves[item.song - first].end = item
+        else:
+            batch.append(item)
+            if len(batch) == batch_size:
+                run()
+        waiting = batch[0].song if batch else None
+        while curves and curves[0].end and (waiting is None or first < waiting):
+            yield curves.popleft().result()
+            first += 1
+    if batch:
+        run()
+    for curve in curves:
+        yield curve.result()
+
+
+class _Curve:
+    """Weighted sums of a song's windows."""
+
+    def __init__(self):
+        self.end: _End | None = None
+        self._sum_TxV = np.zeros((0, 2))
+        self._weight_T = np.zeros(0)
+
+    def add(self, window: _Window, prediction_TxV: np.ndarray) -> None:
+        n, stop = window.n_segments, window.start + window.n_segments
+        if stop > len(self._weight_T):
+            more = stop - len(self._weight_T)
+            self._sum_TxV = np.pad(self._sum_TxV, ((0, more), (0, 0)))
+            self._weight_T = np.pad(self._weight_T, (0, more))
+        weight_T = np.minimum(np.arange(1, n + 1), np.arange(n, 0, -1)).astype(np.float64)
+        self._sum_TxV[window.start : stop] += weight_T[:, None] * prediction_TxV
+        self._weight_T[window.start : stop] += weight_T
+
+    def result(self) -> np.ndarray | Exception:
+        if self.end.error is not None:
+            return self.end.error
+        mean_TxV = self._sum_TxV / self._weight_T[:, None]
+        return np.clip(mean_TxV, -1, 1).astype(np.float32)
+
+
+def _windows_of_songs(songs, windowing, errors) -> Iterator[_Window | _End]:
+    for song, blocks in enumerate(songs):
+        n_segments, error = 0, None
+        try:
+            for start, log_mel_WxFxM, n in _windows(blocks, windowing):
+                n_segments = start + n
+                yield _Window(song, start, log_mel_WxFxM, n)
+        except errors as e:
+            error = e
+        yield _End(song, n_segments, error)
+
+
+def _windows(
+    blocks: Iterable[np.ndarray], windowing: Windowing
+) -> Iterator[tuple[int, np.ndarray, int]]:
+    """Windows (start, (W, F, M), number of segments in it) of a stream of segments."""
+    w, hop = windowing.window, windowing.window - windowing.overlap
+    start, rest, last = 0, None, None
+    for block in blocks:
+        rest = block if rest is None else np.concatenate([rest, block])
+        while len(rest) >= w:
+            last = rest[:w]
+            yield start, last, w
+            start, rest = start + hop, rest[hop:]
+    if rest is None or not len(rest):
+        return
+    if last is None:
+        padding = np.zeros((w - len(rest), *rest.shape[1:]), rest.dtype)
+        yield 0, np.concatenate([rest, padding]), len(rest)
+    elif len(rest) > windowing.overlap:
+        # The last window ends with the song, so that no prediction lacks context to its left.
+        n_new = len(rest) - windowing.overlap
+        final = np.concatenate([last[n_new:], rest[windowing.overlap :]])
+        yield start + len(rest) - w, final, w
+
+
+def _apply_padded(apply: Apply, batch: list[_Window], batch_size: int) -> np.ndarray:
+    shape = batch[0].log_mel_WxFxM.shape
+    log_mel_NxWxFxM = np.zeros((batch_size, *shape), batch[0].log_mel_WxFxM.dtype)
+    mask_NxW = np.zeros((batch_size, shape[0]), bool)
+    for i, window in enumerate(batch):
+        log_mel_NxWxFxM[i] = window.log_mel_WxFxM
+        mask_NxW[i, : window.n_segments] = True
+    return np.asarray(apply(log_mel_NxWxFxM, mask_NxW))[: len(batch)]

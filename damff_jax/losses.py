@@ -1,0 +1,121 @@
+"""Training losses over all devices' crops: masked squared error and 1 − CCC.
+
+Every sum here runs over all devices (`psum`) before it is divided, so that the loss is that of the
+global batch, whatever the number of devices; a mean of per-device CCCs would be another quantity.
+Gradients of a loss of this kind are averaged over the devices (`pmean`).
+
+Letters: B crops, T segments, V = 2 (valence, arousal).
+"""
+
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+
+# Below this a variance is that of a constant: the series has no concordance to speak of.
+_TINY = 1e-12
+
+TERMS = ("mse", "ccc_pooled", "ccc_per_crop")
+
+
+def mixture(
+    prediction_BxTxV: jax.Array,
+    truth_BxTxV: jax.Array,
+    mask_BxTxV: jax.Array,
+    weights: Mapping[str, float],
+    *,
+    axis_name: str | None = None,
+) -> jax.Array:
+    """Σ weight · term over `TERMS`; scalar.
+
+    Args:
+      prediction_BxTxV, truth_BxTxV: float32.
+      mask_BxTxV: true where there is a label.
+      weights: by term; terms of weight 0 are not computed.
+      axis_name: the device axis to sum over.
+
+    Raises:
+      ValueError: an unknown term, a negative weight, or no positive one.
+    """
+    if set(weights) - set(TERMS) or min(weights.values()) < 0 or max(weights.values()) <= 0:
+        raise ValueError(f"loss weights {dict(weights)}: positive ones of {', '.join(TERMS)}")
+    args = prediction_BxTxV, truth_BxTxV, mask_BxTxV
+    loss = jnp.zeros(())
+    for term, weight in weights.items():
+        if not weight:
+            continue
+        if term == "mse":
+            value = mean_squared_error(*args, axis_name=axis_name)
+        elif term == "ccc_pooled":
+            value = 1 - jnp.mean(ccc_pooled(*args, axis_name=axis_name))
+        else:
+            value = 1 - jnp.mean(ccc_per_crop(*args, axis_name=axis_name))
+        loss = loss + weight * value
+    return loss
+
+
+def mean_squared_error(
+    prediction_BxTxV: jax.Array,
+    truth_BxTxV: jax.Array,
+    mask_BxTxV: jax.Array,
+    *,
+    axis_name: str | None = None,
+) -> jax.Array:
+    """Mean over all labels of all devices; scalar, 0 without labels."""
+    error = jnp.where(mask_BxTxV, prediction_BxTxV - truth_BxTxV, 0.0)
+    total, n = _psum((jnp.sum(error**2), jnp.sum(mask_BxTxV, dtype=jnp.float32)), axis_name)
+    return total / jnp.maximum(n, 1.0)
+
+
+def ccc_pooled(
+    prediction_BxTxV: jax.Array,
+    truth_BxTxV: jax.Array,
+    mask_BxTxV: jax.Array,
+    *,
+    axis_name: str | None = None,
+) -> jax.Array:
+    """Lin's concordance correlation coefficient over all labels of all devices; (V,).
+
+    CCC = 2 cov(x, y) / (var x + var y + (mean x − mean y)²), with population moments (Lin, 1989).
+    A constant series, or one without labels, scores 0.
+    """
+    return _ccc(prediction_BxTxV, truth_BxTxV, mask_BxTxV, axes=(0, 1), axis_name=axis_name)
+
+
+def ccc_per_crop(
+    prediction_BxTxV: jax.Array,
+    truth_BxTxV: jax.Array,
+    mask_BxTxV: jax.Array,
+    *,
+    axis_name: str | None = None,
+) -> jax.Array:
+    """Mean of the crops' own CCCs, over all crops with labels of all devices; (V,)."""
+    ccc_BxV = _ccc(prediction_BxTxV, truth_BxTxV, mask_BxTxV, axes=(1,), axis_name=None)
+    labelled_BxV = jnp.any(mask_BxTxV, axis=1).astype(jnp.float32)
+    sums = jnp.sum(ccc_BxV * labelled_BxV, axis=0), jnp.sum(labelled_BxV, axis=0)
+    total_V, n_V = _psum(sums, axis_name)
+    return total_V / jnp.maximum(n_V, 1.0)
+
+
+def _ccc(x, y, mask, *, axes, axis_name):
+    weight = mask.astype(jnp.float32)
+    x, y = jnp.where(mask, x, 0.0), jnp.where(mask, y, 0.0)
+    # Two passes: moments about the mean keep their digits where E[x²] − E[x]² would not.
+    n, sum_x, sum_y = _psum(
+        tuple(jnp.sum(a, axis=axes, keepdims=True) for a in (weight, x, y)), axis_name
+    )
+    n = jnp.maximum(n, 1.0)
+    mean_x, mean_y = sum_x / n, sum_y / n
+    dx, dy = weight * (x - mean_x), weight * (y - mean_y)
+    sums = _psum(
+        tuple(jnp.sum(a, axis=axes, keepdims=True) for a in (dx * dx, dy * dy, dx * dy)), axis_name
+    )
+    var_x, var_y, cov = (a / n for a in sums)
+    denominator = var_x + var_y + (mean_x - mean_y) ** 2
+    defined = denominator > _TINY
+    # The division itself must be finite where it is not used, or its gradient would be NaN.
+    return jnp.where(defined, 2 * cov / jnp.where(defined, denominator, 1.0), 0.0).squeeze(axes)
+
+
+def _psum(values, axis_name):
+    return values if axis_name is None else jax.lax.psum(values, axis_name)

@@ -1,0 +1,234 @@
+"""Valence and arousal curves of songs: log-Mel → curve, waveform → curve, file → curve.
+
+    python -m damff_jax.predict AUDIO_OR_FOLDER... --checkpoint=WORKDIR
+
+writes `<stem>.csv` per file with the header `time_s,valence,arousal`, a row every 0.5 s, the time
+being the start of the segment. Exit status: 0 all done, 1 some inputs failed (each named), 2 usage.
+"""
+
+import argparse
+import functools
+import json
+import os
+import sys
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import jax
+import numpy as np
+import soxr
+
+from damff_jax import audio, checkpoint, steps
+from damff_jax.features import (
+    SEGMENT_SECONDS,
+    FeatureConfig,
+    FeatureMismatchError,
+    log_mel,
+    log_mel_blocks,
+    segments,
+)
+from damff_jax.files import write_aside
+from damff_jax.inference import Windowing, predict_curves
+from damff_jax.models import create_model
+
+# Below this level (dB, the loudest Mel bin of the loudest frame) there is no music to speak of.
+LOW_ENERGY_DB = -50.0
+
+
+class Predictor:
+    """A trained model, from log-Mel, samples or files to curves (T, 2): valence, arousal.
+
+    Args:
+      workdir: of a training run; its best checkpoint is used.
+      batch_size: windows per call of the model.
+
+    Raises:
+      CheckpointError, FeatureMismatchError: there is no checkpoint that can be used.
+    """
+
+    def __init__(self, workdir: str | os.PathLike, *, batch_size: int = 4):
+        variables, meta = checkpoint.load_variables(workdir)
+        config = meta["config"]
+        self.features = FeatureConfig.from_json(meta["features"])
+        self.trained_on: str = config["data"]["dataset"]
+        self._windowing = Windowing(config["data"]["crop_segments"], config["data"]["overlap"])
+        self._batch_size = batch_size
+        model = create_model(config["model"], dtype=config["dtype"], axis_name=None)
+        step = jax.jit(functools.partial(steps.eval_step, model=model))
+        self._apply = functools.partial(step, jax.device_put(variables))
+
+    def from_log_mel(self, log_mel_TxFxM: np.ndarray) -> np.ndarray:
+        """The curve (T, 2) of log-Mel segments in dB, as `damff_jax.features` computes them."""
+        return self._one([log_mel_TxFxM])
+
+    def from_waveform(self, samples: np.ndarray, sample_rate: int) -> np.ndarray:
+        """The curve (T, 2) of mono samples (n_samples,) in [-1, 1]."""
+        if sample_rate != self.features.sample_rate:
+            samples = soxr.resample(samples, sample_rate, self.features.sample_rate)
+        return self.from_log_mel(segments(log_mel(samples, self.features), self.features))
+
+    def from_file(self, path: str | os.PathLike, *, strict: bool = False) -> np.ndarray:
+        """The curve (T, 2) of an audio file; memory does not grow with its length.
+
+        Raises:
+          AudioError: it cannot be read, or is shorter than one segment.
+        """
+        return self._one(self._stream(path, strict))
+
+    def from_files(
+        self, paths: Iterable[str | os.PathLike], *, strict: bool = False
+    ) -> Iterator[np.ndarray | audio.AudioError]:
+        """The curves of files in their order, or the error of a file that cannot be read."""
+        return predict_curves(
+            self._apply,
+            (self._stream(path, strict) for path in paths),
+            windowing=self._windowing,
+            batch_size=self._batch_size,
+            errors=(audio.AudioError,),
+        )
+
+    def _one(self, blocks: Iterable[np.ndarray]) -> np.ndarray:
+        (curve,) = predict_curves(
+            self._apply, [blocks], windowing=self._windowing, batch_size=self._batch_size
+        )
+        return curve
+
+    def _stream(self, path: str | os.PathLike, strict: bool) -> Iterator[np.ndarray]:
+        f = self.features.frames_per_segment
+        rest = np.zeros((0, self.features.n_mels), np.float32)
+        n_segments, loudest = 0, -np.inf
+        samples = audio.stream(path, self.features.sample_rate, strict=strict)
+        for frames in log_mel_blocks(samples, self.features):
+            loudest = max(loudest, float(frames.max()))
+            rest = np.concatenate([rest, frames])
+            block = segments(rest, self.features)
+            rest = rest[len(block) * f :]
+            n_segments += len(block)
+            yield block
+        if not n_segments:
+            raise audio.AudioError(f"{path}: shorter than one segment of {SEGMENT_SECONDS} s")
+        if loudest < LOW_ENERGY_DB:
+            message = f"{path}: low energy, at most {loudest:.0f} dB; the curve says little"
+            warnings.warn(message, audio.AudioWarning, stacklevel=2)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser("predict", description=__doc__.split("\n\n")[0])
+    parser.add_argument("inputs", nargs="+", metavar="AUDIO_OR_FOLDER")
+    parser.add_argument("--checkpoint", metavar="WORKDIR", help="of a training run")
+    parser.add_argument("--output_dir", default=".", metavar="DIR", help="default: this folder")
+    parser.add_argument("--plot", action="store_true", help="write <stem>.png too")
+    parser.add_argument("--html", action="store_true", help="write <stem>.html too")
+    parser.add_argument("--json", action="store_true", help="write <stem>.json too")
+    parser.add_argument("--strict", action="store_true", help="refuse truncated files")
+    parser.add_argument("--batch_size", type=int, default=4, help="windows per model call")
+    arguments = parser.parse_args(argv)
+    if arguments.batch_size < 1:
+        parser.error("--batch_size must be positive")
+    if arguments.checkpoint is None:
+        parser.error("--checkpoint=WORKDIR is needed: the folder of a training run")
+    paths = find_inputs(arguments.inputs)
+    if not paths:
+        parser.error(f"no audio files ({', '.join(audio.EXTENSIONS)}) in {arguments.inputs}")
+
+    warnings.showwarning = _show_warning
+    warnings.simplefilter("always", audio.AudioWarning)
+    try:
+        predictor = Predictor(arguments.checkpoint, batch_size=arguments.batch_size)
+        os.makedirs(arguments.output_dir, exist_ok=True)
+    except (checkpoint.CheckpointError, FeatureMismatchError, OSError) as error:
+        parser.error(str(error))
+    print(f"predict: {arguments.checkpoint} was trained on {predictor.trained_on}", file=sys.stderr)
+    n_failed = 0
+    curves = predictor.from_files(paths, strict=arguments.strict)
+    for path, name, curve_TxV in zip(paths, output_names(paths), curves, strict=True):
+        if isinstance(curve_TxV, Exception):
+            print(f"predict: error: {curve_TxV}", file=sys.stderr)
+            n_failed += 1
+            continue
+        try:
+            _write(Path(arguments.output_dir) / name, path, curve_TxV, arguments)
+        except OSError as error:
+            print(f"predict: error: {path}: {error}", file=sys.stderr)
+            n_failed += 1
+            continue
+        print(f"{path} -> {name}.csv: {len(curve_TxV)} rows")
+    if n_failed:
+        print(f"predict: {n_failed} of {len(paths)} files failed", file=sys.stderr)
+    return 1 if n_failed else 0
+
+
+def find_inputs(inputs: Sequence[str]) -> list[str]:
+    """Files as given, and the audio files below folders, sorted."""
+    paths = []
+    for path in inputs:
+        if not os.path.isdir(path):
+            paths.append(path)
+            continue
+        for root, folders, names in os.walk(path):
+            folders.sort()
+            paths += [
+                os.path.join(root, name)
+                for name in sorted(names)
+                if os.path.splitext(name)[1].lower() in audio.EXTENSIONS
+                and not name.startswith(".")
+            ]
+    return list(dict.fromkeys(paths))
+
+
+def output_names(paths: Sequence[str]) -> list[str]:
+    """A distinct name per file: its stem or, where stems clash, as much of its path as it takes."""
+    parts = [(*Path(os.path.abspath(path)).parts[1:-1], Path(path).stem) for path in paths]
+    names = [Path(path).stem for path in paths]
+    for depth in range(1, max(map(len, parts)) + 2):
+        clashing = {name for name in names if names.count(name) > 1}
+        if not clashing:
+            break
+        for i, name in enumerate(names):
+            if name in clashing:
+                # One folder and one name, twice: only the extensions differ.
+                deep_enough = depth >= len(parts[i])
+                tail = parts[i][-depth - 1 :]
+                extension = Path(paths[i]).suffix if deep_enough else ""
+                names[i] = "__".join(tail) + extension
+    return names
+
+
+def _write(stem: Path, source: str, curve_TxV: np.ndarray, arguments: argparse.Namespace) -> None:
+    times_T = SEGMENT_SECONDS * np.arange(len(curve_TxV))
+    with write_aside(f"{stem}.csv") as file:
+        file.write("time_s,valence,arousal\n")
+        for time, (valence, arousal) in zip(times_T, curve_TxV, strict=True):
+            file.write(f"{time:.1f},{valence:.6f},{arousal:.6f}\n")
+    if arguments.json:
+        with write_aside(f"{stem}.json") as file:
+            json.dump(
+                {
+                    "source": os.path.basename(source),
+                    "names": ["valence", "arousal"],
+                    "scale": [-1, 1],
+                    "hop_s": SEGMENT_SECONDS,
+                    "time_origin": "start of the file; a time is the start of its segment",
+                    "time_s": times_T.tolist(),
+                    "values": [[round(float(x), 6) for x in row] for row in curve_TxV],
+                },
+                file,
+            )
+    if arguments.plot or arguments.html:
+        # Matplotlib takes a second to import.
+        from damff_jax import report
+
+        if arguments.plot:
+            report.plot_curve(f"{stem}.png", os.path.basename(source), times_T, curve_TxV)
+        if arguments.html:
+            report.write_html(f"{stem}.html", os.path.basename(source), times_T, curve_TxV)
+
+
+def _show_warning(message, category, filename, lineno, file=None, line=None) -> None:
+    if issubclass(category, audio.AudioWarning):
+        print(f"predict: warning: {message}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

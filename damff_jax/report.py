@@ -1,0 +1,132 @@
+"""Pictures of curves and of training, as PNG, and a self-contained HTML page of a curve."""
+
+import html
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from damff_jax.files import write_aside
+from damff_jax.metrics import DIMENSIONS, Curve
+
+_COLOURS = {"valence": "#1f77b4", "arousal": "#d62728"}
+
+
+def plot_curve(path: str | os.PathLike, title: str, times_T: np.ndarray, curve_TxV: np.ndarray):
+    """Valence and arousal of one song over time."""
+    figure = Figure(figsize=(9, 3.2), layout="constrained")
+    axes = figure.subplots()
+    for v, name in enumerate(DIMENSIONS):
+        axes.plot(times_T, curve_TxV[:, v], color=_COLOURS[name], label=name)
+    _finish(axes, title)
+    axes.set_xlabel("time (s)")
+    _save(figure, path)
+
+
+def plot_comparison(
+    path: str | os.PathLike,
+    title: str,
+    curves: Mapping[str, Curve],
+    times: Mapping[str, np.ndarray],
+    *,
+    n_songs: int = 6,
+) -> None:
+    """True against predicted curves of some songs, evenly picked."""
+    chosen = [
+        list(curves)[i] for i in np.unique(np.linspace(0, len(curves) - 1, n_songs).astype(int))
+    ]
+    figure = Figure(figsize=(10, 2.1 * len(chosen)), layout="constrained")
+    grid = figure.subplots(len(chosen), 2, squeeze=False, sharey=True)
+    figure.suptitle(title)
+    for row, song_id in zip(grid, chosen, strict=True):
+        curve = curves[song_id]
+        truth_TxV = np.where(curve.mask_TxV, curve.truth_TxV, np.nan)
+        for v, (name, axes) in enumerate(zip(DIMENSIONS, row, strict=True)):
+            axes.plot(times[song_id], truth_TxV[:, v], color="0.4", label="true")
+            axes.plot(
+                times[song_id], curve.prediction_TxV[:, v], color=_COLOURS[name], label="predicted"
+            )
+            _finish(axes, f"{song_id}: {name}")
+    for axes in grid[-1]:
+        axes.set_xlabel("time (s)")
+    _save(figure, path)
+
+
+def plot_learning(path: str | os.PathLike, title: str, events: Sequence[Mapping[str, Any]]) -> None:
+    """Loss and CCC over the steps, from the events of `metrics.jsonl`."""
+    figure = Figure(figsize=(10, 3.6), layout="constrained")
+    loss_axes, ccc_axes = figure.subplots(1, 2)
+    figure.suptitle(title)
+
+    def plot(axes, name: str, **style) -> None:
+        points = [(event["step"], event[name]) for event in events if name in event]
+        if points:
+            axes.plot(*zip(*points, strict=True), label=name, **style)
+
+    plot(loss_axes, "train/loss", color="0.3")
+    for name in DIMENSIONS:
+        plot(ccc_axes, f"train/{name}/ccc", color=_COLOURS[name], alpha=0.35)
+        plot(ccc_axes, f"validation/{name}/ccc", color=_COLOURS[name], marker="o")
+    for axes, label in ((loss_axes, "loss"), (ccc_axes, "CCC, pooled")):
+        axes.set_xlabel("step")
+        axes.set_ylabel(label)
+        axes.grid(alpha=0.3)
+        if axes.lines:
+            axes.legend(fontsize="small")
+    _save(figure, path)
+
+
+def write_html(path: str | os.PathLike, title: str, times_T: np.ndarray, curve_TxV: np.ndarray):
+    """A page with the curve as inline SVG and a table; needs no network and no script."""
+    width, height, pad = 900.0, 260.0, 30.0
+    span = max(float(times_T[-1]), 0.5)
+
+    def line(v: int) -> str:
+        xs = pad + (width - 2 * pad) * times_T / span
+        ys = height / 2 - (height / 2 - pad) * np.clip(curve_TxV[:, v], -1, 1)
+        return " ".join(f"{x:.1f},{y:.1f}" for x, y in zip(xs, ys, strict=True))
+
+    svg = [f'<svg viewBox="0 0 {width:g} {height:g}" role="img">']
+    for level, y in ((1, pad), (0, height / 2), (-1, height - pad)):
+        svg.append(
+            f'<path d="M{pad} {y}H{width - pad}" stroke="#ccc"/><text y="{y}">{level}</text>'
+        )
+    for v, name in enumerate(DIMENSIONS):
+        svg.append(
+            f'<polyline points="{line(v)}" fill="none" stroke="{_COLOURS[name]}" stroke-width="2">'
+            f"<title>{name}</title></polyline>"
+        )
+        svg.append(f'<text x="{pad + 90 * v}" y="18" fill="{_COLOURS[name]}">{name}</text>')
+    svg.append("</svg>")
+    rows = "".join(
+        f"<tr><td>{time:.1f}<td>{valence:.3f}<td>{arousal:.3f}"
+        for time, (valence, arousal) in zip(times_T, curve_TxV, strict=True)
+    )
+    page = (
+        "<!doctype html><html lang=en><meta charset=utf-8>"
+        f"<title>{html.escape(title)}</title>"
+        "<style>body{font:15px sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}"
+        "svg{width:100%}td,th{padding:0 1rem;text-align:right}</style>"
+        f"<h1>{html.escape(title)}</h1>"
+        "<p>Valence and arousal in [-1, 1], a value every 0.5 s; the time is the start of its "
+        f"segment, from 0.0 s at the start of the file to {times_T[-1]:.1f} s.</p>"
+        f"{''.join(svg)}<details><summary>Values</summary><table>"
+        f"<tr><th>time (s)<th>valence<th>arousal{rows}</table></details>\n"
+    )
+    with write_aside(path) as file:
+        file.write(page)
+
+
+def _finish(axes, title: str) -> None:
+    # A song's name may hold what Matplotlib would read as mathematics.
+    axes.set_title(title, fontsize="medium", parse_math=False)
+    axes.set_ylim(-1, 1)
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize="small", loc="upper right")
+
+
+def _save(figure: Figure, path: str | os.PathLike) -> None:
+    with write_aside(path, "wb") as file:
+        figure.savefig(file, format="png", dpi=110)

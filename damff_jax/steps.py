@@ -1,0 +1,95 @@
+"""Pure train and eval steps, to be run under `pmap` or, on one device, under `vmap`."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+
+from damff_jax import losses
+from damff_jax.train_state import TrainState
+
+AXIS_NAME = "batch"
+
+
+def train_step(
+    state: TrainState,
+    batch: Mapping[str, jax.Array],
+    *,
+    model: nn.Module,
+    optimizer: optax.GradientTransformation,
+    loss_weights: Mapping[str, float],
+    ema_decay: float = 0.0,
+    seed: int = 0,
+) -> tuple[TrainState, dict[str, jax.Array]]:
+    """One update from one device's part of the global batch.
+
+    The loss is that of the global batch on every device, see `losses`; gradients are averaged over
+    the devices, so that state and metrics come out equal on all of them. Randomness (dropout) is a
+    function of (seed, step, device).
+
+    Args:
+      batch: `log_mel` (B, T, F, M), `labels` and `label_mask` (B, T, V), `mask` (B, T).
+
+    Returns:
+      The next state, and the step's metrics: scalars by name.
+    """
+    key = jax.random.fold_in(jax.random.key(seed), state.step)
+    key = jax.random.fold_in(key, jax.lax.axis_index(AXIS_NAME))
+
+    def loss_fn(params):
+        variables = {
+            "params": params,
+            "batch_stats": state.batch_stats,
+            "input_stats": state.input_stats,
+        }
+        prediction_BxTxV, updates = model.apply(
+            variables,
+            batch["log_mel"],
+            batch["mask"],
+            train=True,
+            mutable=["batch_stats"],
+            rngs={"dropout": key},
+        )
+        args = prediction_BxTxV, batch["labels"], batch["label_mask"]
+        loss = losses.mixture(*args, loss_weights, axis_name=AXIS_NAME)
+        return loss, (updates.get("batch_stats", {}), args)
+
+    (loss, (batch_stats, args)), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
+    grads = jax.lax.pmean(grads, AXIS_NAME)
+    updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    ema_params = state.ema_params
+    if ema_params is not None:
+        # The average starts as one over the steps so far, or its start would weigh for long.
+        decay = jnp.minimum(ema_decay, (1 + state.step) / (10 + state.step))
+        ema_params = optax.incremental_update(params, ema_params, 1 - decay)
+    ccc_V = losses.ccc_pooled(*args, axis_name=AXIS_NAME)
+    metrics = {
+        "loss": loss,
+        "rmse": jnp.sqrt(losses.mean_squared_error(*args, axis_name=AXIS_NAME)),
+        "valence/ccc": ccc_V[0],
+        "arousal/ccc": ccc_V[1],
+        "grad_norm": optax.global_norm(grads),
+    }
+    state = state.replace(
+        step=state.step + 1,
+        params=params,
+        batch_stats=batch_stats,
+        opt_state=opt_state,
+        ema_params=ema_params,
+    )
+    return state, metrics
+
+
+def eval_step(
+    variables: Mapping[str, Any],
+    log_mel_BxTxFxM: jax.Array,
+    mask_BxT: jax.Array,
+    *,
+    model: nn.Module,
+) -> jax.Array:
+    """Valence and arousal (B, T, 2), float32; anything at padding."""
+    return model.apply(variables, log_mel_BxTxFxM, mask_BxT, train=False)

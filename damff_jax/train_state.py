@@ -1,0 +1,76 @@
+"""Everything that training changes, as one immutable tree."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import linen as nn
+from flax import struct
+
+
+class TrainState(struct.PyTreeNode):
+    """The state between two steps.
+
+    Attributes:
+      step: int32 (), steps done.
+      params, batch_stats, opt_state: of the model and the optimiser.
+      input_stats: mean and standard deviation per Mel bin (M,), in dB; never trained.
+      ema_params: the parameters' moving average, or None.
+    """
+
+    step: jax.Array
+    params: Any
+    batch_stats: Any
+    input_stats: Any
+    opt_state: Any
+    ema_params: Any
+
+    def eval_variables(self) -> dict[str, Any]:
+        """The model's variables for evaluation and prediction."""
+        return eval_variables(vars(self))
+
+
+def create(
+    model: nn.Module,
+    optimizer: optax.GradientTransformation,
+    *,
+    seed: int,
+    segment_shape: tuple[int, int],
+    input_stats: Mapping[str, np.ndarray],
+    with_ema: bool,
+) -> TrainState:
+    """The state before the first step.
+
+    Args:
+      segment_shape: (F, M), frames per segment and Mel bins.
+      input_stats: 'mean' and 'std' (M,) of the training split.
+    """
+    log_mel = jnp.zeros((1, 1, *segment_shape), jnp.float32)
+    mask = jnp.ones((1, 1), bool)
+    variables = jax.jit(model.init, static_argnames="train")(
+        jax.random.key(seed), log_mel, mask, train=False
+    )
+    params = variables["params"]
+    return TrainState(
+        # An array from the start: a Python 0 would compile the step a second time.
+        step=jnp.zeros((), jnp.int32),
+        params=params,
+        batch_stats=variables.get("batch_stats", {}),
+        input_stats={name: jnp.asarray(input_stats[name], jnp.float32) for name in ("mean", "std")},
+        opt_state=optimizer.init(params),
+        # A copy, because the step donates its state's buffers.
+        ema_params=jax.tree.map(jnp.copy, params) if with_ema else None,
+    )
+
+
+def eval_variables(state: Mapping[str, Any]) -> dict[str, Any]:
+    """The model's variables out of a state's fields, as restored from a checkpoint."""
+    ema_params = state.get("ema_params")
+    return {
+        "params": state["params"] if ema_params is None else ema_params,
+        "batch_stats": state["batch_stats"],
+        "input_stats": state["input_stats"],
+    }

@@ -1,0 +1,330 @@
+"""Trains and evaluates DAMFF: `python train.py [--config=configs/X.py] [--config.a.b=V]`.
+
+Into the workdir go config.json, metrics.jsonl, TensorBoard files and checkpoints/ and, at the end,
+evaluation.json, predictions_<split>.csv and plots. A workdir that holds a run is gone on with.
+"""
+
+import dataclasses
+import functools
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from absl import app, flags, logging
+from flax import linen as nn
+from ml_collections import ConfigDict, config_flags
+
+from damff_jax import checkpoint, evaluation, metrics, parallel, report, steps, train_state
+from damff_jax.checkpoint import CheckpointError, Checkpoints
+from damff_jax.features import FeatureConfig
+from damff_jax.files import write_aside
+from damff_jax.inference import Windowing
+from damff_jax.metric_writer import MetricWriter, read_metrics
+from damff_jax.models import create_model
+from damff_jax.optim import OptimConfig, learning_rate_schedule, make_optimizer
+from input_pipeline import datasets, pipeline
+from input_pipeline.base import SongBuilder, hide_accelerators_from_tensorflow
+from input_pipeline.corpus import CorpusError
+
+ROOT = Path(__file__).resolve().parent
+
+_CONFIG = config_flags.DEFINE_config_file("config", str(ROOT / "configs" / "synthetic.py"))
+_WORKDIR = flags.DEFINE_string("workdir", None, "where the run lives (default: runs/<config name>)")
+_MODE = flags.DEFINE_enum("mode", "train", ["train", "evaluate"], "evaluate does not train")
+
+
+def run(config: ConfigDict, workdir: Path, *, mode: str = "train") -> dict[str, Any]:
+    """Trains (unless `mode` is 'evaluate'), then evaluates; gives what evaluation.json holds.
+
+    Raises:
+      ValueError, OSError: the configuration, the data or the workdir is at fault; the message is
+        one line.
+    """
+    features, optim = check_config(config)
+    model = create_model(config.model, dtype=config.dtype, axis_name=steps.AXIS_NAME)
+
+    # -------------------------------------------------------------------------------- data
+    banner("data")
+    builder = open_dataset(config.data, features)
+    for split, count in builder.info.metadata["report"]["splits"].items():
+        print(f"  {split:<10} {count['n_songs']:5d} songs  {count['n_segments']:7d} segments")
+
+    if mode == "train":
+        train(config, optim, model, builder, workdir)
+
+    # -------------------------------------------------------------------------------- evaluation
+    banner("evaluation")
+    if not workdir.is_dir():
+        raise CheckpointError(f"{workdir}: no such directory")
+    variables, meta = checkpoint.load_variables(workdir)
+    checkpoint.check_compatible(meta, checkpoint_meta(config, features))
+    print(f"checkpoint of step {meta['step']} from {workdir}")
+    if config.data.dataset == "synthetic":
+        print("These songs are synthetic: the scores say that training works, no more.")
+    apply = functools.partial(make_eval_step(model), parallel.replicate(variables))
+    summaries = {}
+    for split in config.data.eval_splits:
+        if split not in builder.info.metadata["report"]["splits"]:
+            print(f"{split}: no songs in the data set")
+            continue
+        songs = pipeline.load_songs(builder, split)
+        curves = evaluate(config, apply, songs)
+        summaries[split] = metrics.summarize(curves)
+        print(evaluation.format_summary(split, summaries[split]))
+        times = {song.song_id: song.times_T for song in songs}
+        evaluation.write_predictions(workdir / f"predictions_{split}.csv", curves, times)
+        title = f"{config.data.dataset}, {split} songs"
+        report.plot_comparison(workdir / f"curves_{split}.png", title, curves, times)
+    with write_aside(workdir / "evaluation.json") as file:
+        json.dump(summaries, file, indent=2)
+    report.plot_learning(workdir / "learning.png", str(workdir), read_metrics(workdir))
+    print(f"wrote evaluation.json, predictions_<split>.csv and plots to {workdir}")
+    return summaries
+
+
+def train(
+    config: ConfigDict, optim: OptimConfig, model: nn.Module, builder: SongBuilder, workdir: Path
+) -> None:
+    """Trains from the workdir's latest checkpoint, or from the start, to the last step."""
+    # -------------------------------------------------------------------------------- model
+    banner("model")
+    schedule = learning_rate_schedule(optim, config.num_train_steps)
+    optimizer = make_optimizer(optim, schedule)
+    mel = builder.info.metadata["mel"]
+    state = train_state.create(
+        model,
+        optimizer,
+        seed=config.seed,
+        segment_shape=(builder.features.frames_per_segment, builder.features.n_mels),
+        input_stats={name: np.asarray(mel[name]) for name in ("mean", "std")},
+        with_ema=optim.ema_decay > 0,
+    )
+    state = parallel.replicate(state)
+    n_params = sum(x.size for x in jax.tree.leaves(state.params))
+    device = jax.local_devices()[0].device_kind
+    print(f"{config.model.name}: {n_params:,} parameters, {config.dtype}")
+    print(f"on {jax.local_device_count()} × {device}, JAX {jax.__version__}")
+
+    workdir.mkdir(parents=True, exist_ok=True)
+    meta = checkpoint_meta(config, builder.features)
+    with Checkpoints(workdir) as checkpoints:
+        # ---------------------------------------------------------------------------- restore
+        restored = checkpoints.restore_latest(state, meta)
+        if restored is not None:
+            state = restored
+            print(f"going on from step {int(state.step)} of {workdir}")
+        first_step = int(state.step)
+        with write_aside(workdir / "config.json") as file:
+            json.dump(meta["config"], file, indent=2)
+
+        # ---------------------------------------------------------------------------- the loop
+        banner("training")
+        train_step = parallel.train_step(
+            functools.partial(
+                steps.train_step,
+                model=model,
+                optimizer=optimizer,
+                loss_weights=config.loss.to_dict(),
+                ema_decay=optim.ema_decay,
+                seed=config.seed,
+            )
+        )
+        eval_step = make_eval_step(model)
+        validation_songs = None
+        if "validation" in builder.info.metadata["report"]["splits"]:
+            validation_songs = pipeline.load_songs(builder, "validation")
+        batches = pipeline.train_batches(
+            pipeline.load_songs(builder, "train"),
+            batch_size=config.batch_size,
+            crop_segments=config.data.crop_segments,
+            seed=config.seed,
+            first_step=first_step,
+            n_devices=jax.local_device_count(),
+        )
+        with MetricWriter(workdir, first_step=first_step) as writer:
+            log = TrainLog(writer, config, schedule, first_step)
+            for step in range(first_step + 1, config.num_train_steps + 1):
+                state, step_metrics = train_step(state, next(batches))
+                last = step == config.num_train_steps
+                if step % config.log_every_steps == 0 or last:
+                    log.add(step, step_metrics)
+
+                if validation_songs and (step % config.eval_every_steps == 0 or last):
+                    log.flush()
+                    apply = functools.partial(eval_step, state.eval_variables())
+                    summary = metrics.summarize(evaluate(config, apply, validation_songs))
+                    log.validation(step, summary)
+                    score = np.mean([summary[v]["pooled"]["ccc"] for v in metrics.DIMENSIONS])
+                    checkpoints.save_if_best(state, meta, float(score))
+                if step % config.checkpoint_every_steps == 0 or last:
+                    # What is logged must be on disk before a state that will not log it again.
+                    log.flush()
+                    checkpoints.save(state, meta)
+
+
+class TrainLog:
+    """Progress lines and logged numbers, read one event late so that devices never wait."""
+
+    def __init__(self, writer: MetricWriter, config: ConfigDict, schedule, first_step: int):
+        self._writer = writer
+        self._config = config
+        self._schedule = schedule
+        self._pending: tuple[int, Mapping[str, jax.Array]] | None = None
+        self._started = time.monotonic()
+        self._last = self._started, first_step
+
+    def add(self, step: int, step_metrics: Mapping[str, jax.Array]) -> None:
+        """Takes a step's metrics, and writes those of the event before."""
+        self.flush()
+        self._pending = step, step_metrics
+
+    def flush(self) -> None:
+        """Writes what is pending."""
+        if self._pending is None:
+            return
+        step, step_metrics = self._pending
+        self._pending = None
+        values = {f"train/{name}": float(x) for name, x in step_metrics.items()}
+        values["train/learning_rate"] = float(self._schedule(step - 1))
+        now, (then, last_step) = time.monotonic(), self._last
+        self._last = now, step
+        clips_per_second = self._config.batch_size * (step - last_step) / (now - then)
+        self._writer.write(step, values)
+        self._writer.write_timing(step, {"time/clips_per_second": clips_per_second})
+        remaining = (self._config.num_train_steps - step) * self._config.batch_size
+        print(
+            f"step {step:6d}/{self._config.num_train_steps}  loss {values['train/loss']:.4f}  "
+            f"CCC valence {values['train/valence/ccc']:.3f} "
+            f"arousal {values['train/arousal/ccc']:.3f}  {clips_per_second:.1f} clips/s  "
+            f"ETA {format_seconds(remaining / clips_per_second)}",
+            flush=True,
+        )
+
+    def validation(self, step: int, summary: Mapping[str, Any]) -> None:
+        """Writes a validation's scores."""
+        self._writer.write(step, metrics.flatten(summary, "validation/"))
+        print(evaluation.format_summary(f"step {step}, validation", summary), flush=True)
+        # Validation's time is not training's.
+        self._last = time.monotonic(), step
+
+
+def check_config(config: ConfigDict) -> tuple[FeatureConfig, OptimConfig]:
+    """Checks what can be checked before anything is computed.
+
+    Raises:
+      ValueError: naming the key that is at fault.
+    """
+    for name in (
+        "num_train_steps",
+        "log_every_steps",
+        "eval_every_steps",
+        "checkpoint_every_steps",
+    ):
+        if config[name] < 1:
+            raise ValueError(f"{name} must be positive, not {config[name]}")
+    n_devices = jax.local_device_count()
+    for name, size in (
+        ("batch_size", config.batch_size),
+        ("data.eval_batch_size", config.data.eval_batch_size),
+    ):
+        if size < 1 or size % n_devices:
+            raise ValueError(f"{name} {size} is no positive multiple of the {n_devices} devices")
+    Windowing(config.data.crop_segments, config.data.overlap)
+    return FeatureConfig(**config.features), OptimConfig(**config.optim)
+
+
+def open_dataset(data: ConfigDict, features: FeatureConfig) -> SongBuilder:
+    """The builder of the configured data set, prepared in a process of its own if need be."""
+    options = data.options.to_dict()
+    builder = functools.partial(
+        datasets.open_builder,
+        data.dataset,
+        data_dir=data.data_dir,
+        features=features,
+        options=datasets.make_options(data.dataset, options),
+    )
+    if not datasets.is_built(builder()):
+        command = [sys.executable, "-m", "input_pipeline.prepare", f"--dataset={data.dataset}"]
+        command += [f"--data_dir={data.data_dir}"]
+        command += [f"--manual_dir={data.manual_dir}"] if data.manual_dir else []
+        command += [f"--workers={data.workers}"] if data.workers else []
+        knobs = {f"features.{name}": x for name, x in dataclasses.asdict(features).items()}
+        for name, x in (knobs | options).items():
+            # A switch has a flag of its own to turn it off.
+            command.append(
+                f"--{name}={x}" if not isinstance(x, bool) else f"--{'' if x else 'no-'}{name}"
+            )
+        path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+        print(f"preparing {data.dataset}", flush=True)
+        if subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, check=False).returncode:
+            raise CorpusError(f"the data set {data.dataset} could not be prepared")
+    built = builder()
+    print(f"{built.name} from {built.data_dir}")
+    return built
+
+
+def evaluate(config: ConfigDict, apply, songs: pipeline.Songs) -> dict[str, metrics.Curve]:
+    """Curves of a split's songs, by song id."""
+    windowing = Windowing(config.data.crop_segments, config.data.overlap)
+    return evaluation.evaluate(
+        apply, songs, windowing=windowing, batch_size=config.data.eval_batch_size
+    )
+
+
+def make_eval_step(model: nn.Module):
+    """The eval step on all devices."""
+    return parallel.eval_step(functools.partial(steps.eval_step, model=model))
+
+
+def checkpoint_meta(config: ConfigDict, features: FeatureConfig) -> dict[str, Any]:
+    """What a checkpoint says of itself."""
+    return {"config": json.loads(config.to_json()), "features": features.to_json()}
+
+
+def banner(title: str) -> None:
+    print(f"--- {title} ".ljust(80, "-"), flush=True)
+
+
+def format_seconds(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}"
+
+
+def main(argv: list[str]) -> int:
+    if len(argv) > 1:
+        print(f"train.py: error: unexpected argument {argv[1]!r}", file=sys.stderr)
+        return 2
+    logging.set_verbosity(logging.ERROR)
+    hide_accelerators_from_tensorflow()
+    name = Path(flags.FLAGS["config"].config_filename).stem
+    workdir = Path(_WORKDIR.value or Path("runs") / name)
+    started = time.monotonic()
+    try:
+        run(_CONFIG.value, workdir, mode=_MODE.value)
+    except (ValueError, OSError) as error:
+        print(f"train.py: error: {error}", file=sys.stderr)
+        return 1
+    print(f"done in {format_seconds(time.monotonic() - started)}")
+    return 0
+
+
+def parse_flags(argv: list[str]) -> list[str]:
+    """Parses the command line; what is wrong with it or with the config file is one line."""
+    try:
+        return flags.FLAGS(argv)
+    except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
+        message = " ".join(str(error).split())
+        print(f"train.py: error: {message}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    app.run(main, flags_parser=parse_flags)
