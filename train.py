@@ -4,6 +4,7 @@ Into the workdir go config.json, metrics.jsonl, TensorBoard files and checkpoint
 evaluation.json, predictions_<split>.csv and plots. A workdir that holds a run is gone on with.
 """
 
+import contextlib
 import dataclasses
 import functools
 import json
@@ -11,7 +12,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -157,16 +158,16 @@ def train(
                     log.add(step, step_metrics)
 
                 if validation_songs and (step % config.eval_every_steps == 0 or last):
-                    log.flush()
-                    apply = functools.partial(eval_step, state.eval_variables())
-                    summary = metrics.summarize(evaluate(config, apply, validation_songs))
-                    log.validation(step, summary)
-                    score = np.mean([summary[v]["pooled"]["ccc"] for v in metrics.DIMENSIONS])
-                    checkpoints.save_if_best(state, meta, float(score))
+                    with log.pause():
+                        apply = functools.partial(eval_step, state.eval_variables())
+                        summary = metrics.summarize(evaluate(config, apply, validation_songs))
+                        log.validation(step, summary)
+                        score = np.mean([summary[v]["pooled"]["ccc"] for v in metrics.DIMENSIONS])
+                        checkpoints.save_if_best(state, meta, float(score))
                 if step % config.checkpoint_every_steps == 0 or last:
                     # What is logged must be on disk before a state that will not log it again.
-                    log.flush()
-                    checkpoints.save(state, meta)
+                    with log.pause():
+                        checkpoints.save(state, meta)
 
 
 class TrainLog:
@@ -177,8 +178,8 @@ class TrainLog:
         self._config = config
         self._schedule = schedule
         self._pending: tuple[int, Mapping[str, jax.Array]] | None = None
-        self._started = time.monotonic()
-        self._last = self._started, first_step
+        self._first_step = first_step
+        self._clock = Stopwatch()
 
     def add(self, step: int, step_metrics: Mapping[str, jax.Array]) -> None:
         """Takes a step's metrics, and writes those of the event before."""
@@ -193,9 +194,8 @@ class TrainLog:
         self._pending = None
         values = {f"train/{name}": float(x) for name, x in step_metrics.items()}
         values["train/learning_rate"] = float(self._schedule(step - 1))
-        now, (then, last_step) = time.monotonic(), self._last
-        self._last = now, step
-        clips_per_second = self._config.batch_size * (step - last_step) / (now - then)
+        n_clips = (step - self._first_step) * self._config.batch_size
+        clips_per_second = n_clips / self._clock.seconds()
         self._writer.write(step, values)
         self._writer.write_timing(step, {"time/clips_per_second": clips_per_second})
         remaining = (self._config.num_train_steps - step) * self._config.batch_size
@@ -207,12 +207,31 @@ class TrainLog:
             flush=True,
         )
 
+    def pause(self) -> contextlib.AbstractContextManager:
+        """Stops the clock that clips per second are counted by."""
+        self.flush()
+        return self._clock.pause()
+
     def validation(self, step: int, summary: Mapping[str, Any]) -> None:
         """Writes a validation's scores."""
         self._writer.write(step, metrics.flatten(summary, "validation/"))
         print(evaluation.format_summary(f"step {step}, validation", summary), flush=True)
-        # Validation's time is not training's.
-        self._last = time.monotonic(), step
+
+
+class Stopwatch:
+    """Seconds since it was made, less those of its pauses."""
+
+    def __init__(self):
+        self._started = time.monotonic()
+
+    def seconds(self) -> float:
+        return time.monotonic() - self._started
+
+    @contextlib.contextmanager
+    def pause(self) -> Iterator[None]:
+        paused = time.monotonic()
+        yield
+        self._started += time.monotonic() - paused
 
 
 def check_config(config: ConfigDict) -> tuple[FeatureConfig, OptimConfig]:
