@@ -1,9 +1,11 @@
 """Audio files as streams of mono samples: decoding by libsndfile, resampling by soxr."""
 
 import os
+import re
 import stat
 import warnings
 from collections.abc import Iterable, Iterator
+from typing import BinaryIO
 
 import numpy as np
 import soundfile
@@ -41,7 +43,7 @@ def stream(
       AudioError: the file is missing, unreadable, not audio, empty, has a sample rate outside
         8-192 kHz or a sample that is not finite.
     """
-    with _open(path) as file:
+    with _open(path) as raw, _decoder(raw, path) as file:
         rate = file.samplerate
         if not MIN_SAMPLE_RATE <= rate <= MAX_SAMPLE_RATE:
             raise AudioError(f"{path}: sample rate of {rate} Hz is outside 8-192 kHz")
@@ -58,19 +60,21 @@ def load(path: str | os.PathLike, sample_rate: int, *, strict: bool = False) -> 
     return np.concatenate(list(stream(path, sample_rate, strict=strict)))
 
 
-def _open(path: str | os.PathLike) -> soundfile.SoundFile:
+def _open(path: str | os.PathLike) -> BinaryIO:
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise AudioError(f"{path}: not a regular file")
-        # A descriptor rather than a name: libsndfile then judges by content, and any name will do.
-        descriptor = os.open(path, os.O_RDONLY)
+        return open(path, "rb", buffering=0)
     except OSError as error:
         raise AudioError(f"{path}: {error.strerror}") from error
+
+
+def _decoder(raw: BinaryIO, path: str | os.PathLike) -> soundfile.SoundFile:
     try:
-        return soundfile.SoundFile(descriptor, closefd=True)
+        # A descriptor rather than a name: libsndfile then judges by content, and any name will do.
+        return soundfile.SoundFile(raw.fileno(), closefd=False)
     except (soundfile.SoundFileError, TypeError, ZeroDivisionError) as error:
-        os.close(descriptor)
-        if os.stat(path).st_size == 0:
+        if os.fstat(raw.fileno()).st_size == 0:
             raise AudioError(f"{path}: the file is empty") from error
         raise AudioError(f"{path}: not readable as audio (wav, flac, ogg, mp3 are)") from error
 
@@ -78,13 +82,15 @@ def _open(path: str | os.PathLike) -> soundfile.SoundFile:
 def _mono_blocks(
     file: soundfile.SoundFile, path: str | os.PathLike, strict: bool
 ) -> Iterator[np.ndarray]:
-    rate, declared, decoded, limited = file.samplerate, file.frames, 0, 0
-    while True:
+    rate, decoded, limited, failure = file.samplerate, 0, 0, ""
+    while not failure:
+        n_frames = min(BLOCK_SECONDS * rate, max(file.frames - decoded, 1))
+        block = np.empty((n_frames, file.channels), np.float32)
         try:
-            block = file.read(BLOCK_SECONDS * rate, dtype="float32", always_2d=True)
+            block = file.read(out=block)
         except soundfile.SoundFileError as error:
-            _complain(f"{path}: decoding failed at {decoded / rate:.1f} s ({error})", strict)
-            break
+            # What was decoded before the failure is in the buffer, and is kept.
+            block, failure = block[: file.tell() - decoded], f" ({error})"
         if not len(block):
             break
         mono = block[:, 0] if block.shape[1] == 1 else np.mean(block, axis=1, dtype=np.float32)
@@ -96,13 +102,27 @@ def _mono_blocks(
         decoded += len(mono)
         yield np.clip(mono, -PEAK_LIMIT, PEAK_LIMIT)
     if not decoded:
-        raise AudioError(f"{path}: no audio in the file")
+        raise AudioError(f"{path}: no audio in the file{failure}")
     if limited:
         _warn(f"{path}: {limited} samples beyond {PEAK_LIMIT:g} times full scale were limited")
+    declared = _declared_frames(file)
     # Containers of mp3 state their length to within a few coded frames only.
-    if decoded < declared - rate // 10 and declared < 2**62:
-        message = f"{path}: {declared / rate:.1f} s declared, {decoded / rate:.1f} s decoded"
-        _complain(message, strict)
+    if failure or (declared is not None and decoded < declared - rate // 10):
+        length = "an unknown length" if declared is None else f"{declared / rate:.1f} s"
+        message = f"{path}: {length} declared, {decoded / rate:.1f} s decoded{failure}"
+        if strict:
+            raise AudioError(message)
+        _warn(message)
+
+
+def _declared_frames(file: soundfile.SoundFile) -> int | None:
+    """What the header says, where it says something."""
+    # Of a wav file cut short, libsndfile counts the frames that are left, and logs the difference.
+    cut = re.search(r"^data : (\d+) \(should be (\d+)\)", file.extra_info, re.MULTILINE)
+    # Programs that write to a pipe do not know the size yet, and state about 2 or 4 GiB.
+    if cut and int(cut[1]) < 2**31 - 2**16 and int(cut[2]):
+        return file.frames * int(cut[1]) // int(cut[2])
+    return file.frames if file.frames < 2**62 else None
 
 
 def _resample(blocks: Iterable[np.ndarray], rate: int, new_rate: int) -> Iterator[np.ndarray]:
@@ -110,12 +130,6 @@ def _resample(blocks: Iterable[np.ndarray], rate: int, new_rate: int) -> Iterato
     for block in blocks:
         yield resampler.resample_chunk(block)
     yield resampler.resample_chunk(np.zeros(0, np.float32), last=True)
-
-
-def _complain(message: str, strict: bool) -> None:
-    if strict:
-        raise AudioError(message)
-    _warn(message)
 
 
 def _warn(message: str) -> None:

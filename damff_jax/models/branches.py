@@ -46,8 +46,11 @@ class ConvStage(nn.Module):
         for name, y in zip(self.kernels, conv2d_same(x_NxHxWxC, kernels), strict=True):
             bias = self.param(f"{name}_bias", nn.initializers.zeros, (self.channels,))
             norm = BatchNorm(dtype=self.dtype, axis_name=self.axis_name, name=f"{name}_norm")
-            y = norm(y + bias.astype(self.dtype), mask_N, train=train)
-            maps.append(max_pool_2x2(nn.relu(y)))
+            gain, shift = norm.gain_and_shift(y, mask_N, train=train, x_bias=bias)
+            # Pooling commutes with a rising function. So it comes first, and normalisation and
+            # ReLU have a quarter to do; a falling one (a negative gain) wants the minimum.
+            sign = jnp.where(gain < 0, -1, 1).astype(y.dtype)
+            maps.append(nn.relu(max_pool_2x2(y * sign) * (sign * gain) + shift))
         return maps
 
 

@@ -4,15 +4,20 @@ Letters: N segments (batch × time), H frames, W Mel bins, C channels in, D chan
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 
+Size = tuple[int, int]
 
+
+@jax.custom_vjp
 def conv2d_same(x_NxHxWxC: jax.Array, kernels: Sequence[jax.Array]) -> list[jax.Array]:
     """Convolves one input with several kernels (h, w, C, D), each 'same'-padded with stride 1.
 
-    The kernels of a stage's branches come in one call, so that an implementation may share work.
+    The kernels of a stage's branches come in one call, because on the CPU their gradients share
+    work: XLA's own weight gradient takes a third of a training step there.
     """
     return [
         jax.lax.conv_general_dilated(
@@ -22,8 +27,105 @@ def conv2d_same(x_NxHxWxC: jax.Array, kernels: Sequence[jax.Array]) -> list[jax.
     ]
 
 
+def _conv2d_same_forward(x_NxHxWxC, kernels):
+    return conv2d_same(x_NxHxWxC, kernels), (x_NxHxWxC, kernels)
+
+
+def _conv2d_same_backward(residuals, ys):
+    x_NxHxWxC, kernels = residuals
+    # `.fun` is the function itself, whose derivatives are XLA's.
+    _, pull_x = jax.vjp(lambda x: conv2d_same.fun(x, kernels), x_NxHxWxC)
+
+    def xla_kernel_grads(x, ys):
+        return jax.vjp(lambda kernels: conv2d_same.fun(x, kernels), kernels)[1](ys)[0]
+
+    kernel_grads = jax.lax.platform_dependent(
+        x_NxHxWxC,
+        ys,
+        cpu=partial(_kernel_grads, sizes=[kernel.shape[:2] for kernel in kernels]),
+        default=xla_kernel_grads,
+    )
+    return pull_x(ys)[0], kernel_grads
+
+
+conv2d_same.defvjp(_conv2d_same_forward, _conv2d_same_backward)
+
+
+def _kernel_grads(x_NxHxWxC: jax.Array, ys: list[jax.Array], sizes: list[Size]) -> list[jax.Array]:
+    """Gradients of the kernels, given those of the outputs, as matrix products over patches.
+
+    A tap is a kernel's point as an offset from its centre. Taps that the same kernels have are
+    gathered once and meet the gradients of those kernels in one product. The products go image
+    by image, so that the patches, up to 25 times the image, stay in the cache.
+    """
+    _, h, w, c = x_NxHxWxC.shape
+    taps = [
+        [(i - (kh - 1) // 2, j - (kw - 1) // 2) for i in range(kh) for j in range(kw)]
+        for kh, kw in sizes
+    ]
+    sharers = {}  # the kernels that share some taps → these taps
+    for tap in sorted(set().union(*taps)):
+        sharers.setdefault(tuple(k for k in range(len(taps)) if tap in taps[k]), []).append(tap)
+    reach_h, reach_w = (max(size[axis] for size in sizes) // 2 for axis in (0, 1))
+
+    def add_image(sums, image):
+        x_HxWxC, ys = image
+        x_HxWxC = jnp.pad(x_HxWxC, ((reach_h, reach_h), (reach_w, reach_w), (0, 0)))
+        for ks, shared in sharers.items():
+            patches = [
+                x_HxWxC[reach_h + i : reach_h + i + h, reach_w + j : reach_w + j + w]
+                for i, j in shared
+            ]
+            sums[ks] += jax.lax.dot_general(
+                jnp.concatenate([ys[k] for k in ks], axis=-1).reshape(h * w, -1),
+                jnp.concatenate(patches, axis=-1).reshape(h * w, -1),
+                (((0,), (0,)), ((), ())),
+                preferred_element_type=jnp.float32,
+            )
+        return sums, None
+
+    d = ys[0].shape[-1]
+    zeros = {ks: jnp.zeros((len(ks) * d, len(shared) * c)) for ks, shared in sharers.items()}
+    sums, _ = jax.lax.scan(add_image, zeros, (x_NxHxWxC, ys))
+
+    by_tap = [{} for _ in sizes]
+    for ks, shared in sharers.items():
+        grads = sums[ks].reshape(len(ks), d, len(shared), c)
+        for k, grad in zip(ks, grads, strict=True):
+            by_tap[k] |= {tap: grad[:, i].T for i, tap in enumerate(shared)}
+    return [
+        jnp.stack([by_tap[k][tap] for tap in taps[k]]).reshape(*size, c, d).astype(x_NxHxWxC.dtype)
+        for k, size in enumerate(sizes)
+    ]
+
+
+@jax.custom_vjp
 def max_pool_2x2(x_NxHxWxC: jax.Array) -> jax.Array:
-    """Maximum over 2 × 2 windows, stride 2; an odd last row or column is left out."""
+    """Maximum over 2 × 2 windows, stride 2; an odd last row or column is left out.
+
+    The gradient goes to the first of equal maxima. A byte per window remembers which that was:
+    XLA's select-and-scatter has to search the windows again, and on the CPU slowly.
+    """
+    return _max_pool_2x2_forward(x_NxHxWxC)[0]
+
+
+def _max_pool_2x2_forward(x_NxHxWxC):
     n, h, w, c = x_NxHxWxC.shape
-    x_NxHxWxC = x_NxHxWxC[:, : h // 2 * 2, : w // 2 * 2]
-    return jnp.max(x_NxHxWxC.reshape(n, h // 2, 2, w // 2, 2, c), axis=(2, 4))
+    windows = x_NxHxWxC[:, : h // 2 * 2, : w // 2 * 2].reshape(n, h // 2, 2, w // 2, 2, c)
+    (p, q), (r, s) = ((windows[:, :, i, :, j] for j in (0, 1)) for i in (0, 1))
+    upper, lower = jnp.maximum(p, q), jnp.maximum(r, s)
+    where = jnp.where(upper >= lower, jnp.where(p >= q, 0, 1), jnp.where(r >= s, 2, 3))
+    return jnp.maximum(upper, lower), (where.astype(jnp.uint8), (h, w))
+
+
+def _max_pool_2x2_backward(residuals, y_grad):
+    where, (h, w) = residuals
+    n, half_h, half_w, c = where.shape
+    corner = jnp.arange(4, dtype=jnp.uint8).reshape(1, 1, 2, 1, 2, 1)
+    spread = (slice(None), slice(None), None, slice(None), None)
+    x_grad = jnp.where(where[spread] == corner, y_grad[spread], 0)
+    x_grad = x_grad.reshape(n, 2 * half_h, 2 * half_w, c)
+    return (jnp.pad(x_grad, ((0, 0), (0, h - 2 * half_h), (0, w - 2 * half_w), (0, 0))),)
+
+
+max_pool_2x2.defvjp(_max_pool_2x2_forward, _max_pool_2x2_backward)

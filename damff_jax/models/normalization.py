@@ -21,9 +21,20 @@ class BatchNorm(nn.Module):
     dtype: Any = jnp.float32
     axis_name: str | None = "batch"
 
-    @nn.compact
     def __call__(self, x: jax.Array, mask_N: jax.Array, *, train: bool) -> jax.Array:
         """Normalises `x` (N, ..., C); `mask_N` is true where a segment is present."""
+        gain, shift = self.gain_and_shift(x, mask_N, train=train)
+        return x * gain + shift
+
+    @nn.compact
+    def gain_and_shift(
+        self, x: jax.Array, mask_N: jax.Array, *, train: bool, x_bias: jax.Array | float = 0.0
+    ) -> tuple[jax.Array, jax.Array]:
+        """Gives (C,) and (C,) such that `x * gain + shift` is `x + x_bias` normalised.
+
+        A caller can so normalise something smaller than `x`, and add no bias to all of it: in
+        training the mean takes the bias out again.
+        """
         features = x.shape[-1]
         scale = self.param("scale", nn.initializers.ones, (features,))
         bias = self.param("bias", nn.initializers.zeros, (features,))
@@ -34,22 +45,21 @@ class BatchNorm(nn.Module):
             mean, var, count = self._moments(x, mask_N)
             if not self.is_initializing():
                 keep = jnp.where(count > 0, self.momentum, 1.0)
-                running_mean.value = keep * running_mean.value + (1 - keep) * mean
+                running_mean.value = keep * running_mean.value + (1 - keep) * (mean + x_bias)
                 running_var.value = keep * running_var.value + (1 - keep) * var
         else:
-            mean, var = running_mean.value, running_var.value
+            mean, var = running_mean.value - x_bias, running_var.value
         gain = scale * jax.lax.rsqrt(var + self.epsilon)
-        return x * gain.astype(self.dtype) + (bias - mean * gain).astype(self.dtype)
+        return gain.astype(self.dtype), (bias - mean * gain).astype(self.dtype)
 
     def _moments(self, x: jax.Array, mask_N: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-        x = x.astype(jnp.float32)
-        axes = tuple(range(x.ndim - 1))
-        mask = mask_N.reshape(-1, *(1,) * (x.ndim - 1)).astype(jnp.float32)
-        points_per_segment = x[0, ..., 0].size
+        # Within a segment first, so that the mask is as small as the number of segments.
+        x_NxPxC = x.reshape(x.shape[0], -1, x.shape[-1]).astype(jnp.float32)
+        mask_N = mask_N.astype(jnp.float32)
         sums = (
-            jnp.sum(mask) * points_per_segment,
-            jnp.sum(x * mask, axis=axes),
-            jnp.sum(x * x * mask, axis=axes),
+            jnp.sum(mask_N) * x_NxPxC.shape[1],
+            mask_N @ jnp.sum(x_NxPxC, axis=1),
+            mask_N @ jnp.sum(jnp.square(x_NxPxC), axis=1),
         )
         if self.axis_name is not None and not self.is_initializing():
             sums = jax.lax.psum(sums, self.axis_name)

@@ -1,0 +1,108 @@
+"""Any folder of audio with valence.csv and arousal.csv (see README.md)."""
+
+import csv
+import dataclasses
+from collections.abc import Iterable
+from pathlib import Path
+
+from input_pipeline.annotations import Scale, canonical_id, read_labels
+from input_pipeline.base import Options, SongBuilder
+from input_pipeline.corpus import (
+    SPLITS,
+    AudioFile,
+    Corpus,
+    CorpusError,
+    assemble,
+    find_audio,
+    shorten,
+    split_by_song,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class FolderOptions(Options):
+    """Options of the folder data set.
+
+    Args:
+      low, high: the scale of the label files, mapped to [-1, 1].
+      start_time: seconds of the files' first column, further columns 0.5 s apart; negative: read
+        the times from column names such as `sample_15000ms`.
+      split_file: a CSV file `song_id,split`, relative to manual_dir; songs that it does not name
+        are left out. Empty: splits are drawn from the seed.
+      validation_fraction, test_fraction: shares of the songs, if drawn.
+      split_seed: decides the draw.
+      require_all: a labelled song without audio is an error.
+    """
+
+    low: float = -1.0
+    high: float = 1.0
+    start_time: float = -1.0
+    split_file: str = ""
+    validation_fraction: float = 0.15
+    test_fraction: float = 0.15
+    split_seed: int = 0
+    require_all: bool = False
+
+
+class Builder(SongBuilder):
+    """Audio files named by song id, anywhere below manual_dir, and two label files in it."""
+
+    OPTIONS = FolderOptions
+    MANUAL_DOWNLOAD_INSTRUCTIONS = (
+        "manual_dir must hold valence.csv, arousal.csv and the audio files, named <song_id>.<ext>."
+    )
+
+    def corpus(self, manual_dir: Path) -> Corpus:
+        return folder_corpus(manual_dir, self.options)
+
+
+def folder_corpus(manual_dir: Path, options: FolderOptions) -> Corpus:
+    """Reads a folder.
+
+    Raises:
+      CorpusError, LabelError: it is not as described.
+    """
+    try:
+        scale = Scale(options.low, options.high)
+    except ValueError as error:
+        raise CorpusError(str(error)) from error
+    start_time = options.start_time if options.start_time >= 0 else None
+    alignment = read_labels(manual_dir, scale=scale, start_time=start_time)
+    sources = {song_id: AudioFile(path) for song_id, path in find_audio(manual_dir).items()}
+    if options.split_file:
+        split_of = read_splits(manual_dir / options.split_file, alignment.labels)
+    else:
+        # The songs that can be used share the splits, so that none comes out empty by chance.
+        usable = [song_id for song_id in alignment.labels if song_id in sources]
+        fractions = {"validation": options.validation_fraction, "test": options.test_fraction}
+        split_of = split_by_song(usable, fractions, seed=options.split_seed)
+        split_of |= dict.fromkeys(alignment.labels.keys() - split_of.keys(), "train")
+    return assemble(alignment, sources, split_of, require_all=options.require_all)
+
+
+def read_splits(path: Path, song_ids: Iterable[str]) -> dict[str, str]:
+    """Reads `song_id,split` rows.
+
+    Raises:
+      CorpusError: a row is malformed, names an unknown song or split, or repeats a song.
+    """
+    known, split_of = set(song_ids), {}
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            rows = [[cell.strip() for cell in row] for row in csv.reader(file, strict=True)]
+    except OSError as error:
+        raise CorpusError(f"{path}: {error.strerror}") from error
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise CorpusError(f"{path}: not a CSV file in UTF-8 ({error})") from error
+    for line, row in enumerate(rows, start=1):
+        if row == ["song_id", "split"] or not any(row):
+            continue
+        if len(row) != 2 or row[1] not in SPLITS:
+            raise CorpusError(f"{path}:{line}: not <song_id>,<{shorten(SPLITS)}>")
+        song_id = canonical_id(row[0])
+        if song_id not in known:
+            raise CorpusError(f"{path}:{line}: song {song_id} has no labels")
+        if song_id in split_of:
+            raise CorpusError(f"{path}:{line}: song {song_id} occurs twice")
+        split_of[song_id] = row[1]
+    return split_of

@@ -1,0 +1,87 @@
+"""Writing composed songs to a folder in DEAM's layout, by worker processes."""
+
+import csv
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from tqdm import tqdm
+
+from input_pipeline.corpus import CorpusError
+from input_pipeline.extraction import pool
+from input_pipeline.synthetic.composer import SEGMENT_S, compose_song
+
+# Changes whenever the composer would write other songs from the same seed.
+REVISION = 1
+
+
+def write_songs(
+    parent: Path,
+    ids: Sequence[int],
+    *,
+    seed: int,
+    duration_s: float,
+    sample_rate: int,
+    workers: int = 1,
+    progress: bool = False,
+) -> Path:
+    """Composes songs and writes them to a folder below `parent`, unless they are there.
+
+    Returns:
+      The folder: MEMD_audio/<id>.flac and the label files, as in DEAM.
+
+    Raises:
+      CorpusError: the composer refuses the duration, sample rate or seed.
+    """
+    identity = [REVISION, list(ids), seed, duration_s, sample_rate]
+    digest = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:8]
+    folder = parent / f"songs-{digest}"
+    if folder.is_dir():
+        return folder
+    aside = parent / f"songs-{digest}.{os.getpid()}.tmp"
+    labels = aside / "annotations averaged per song" / "dynamic (per second annotations)"
+    try:
+        (aside / "MEMD_audio").mkdir(parents=True)
+        labels.mkdir(parents=True)
+        with pool(workers) as executor:
+            futures = [
+                executor.submit(_compose, str(aside), i, seed, duration_s, sample_rate) for i in ids
+            ]
+            bar = tqdm(futures, "composing", unit="song", disable=not progress)
+            curves = {i: future.result() for i, future in zip(ids, bar, strict=True)}
+        for v, name in enumerate(("valence", "arousal")):
+            write_curves(labels / f"{name}.csv", {i: curves[i][v] for i in ids})
+        os.replace(aside, folder)
+    except BaseException as error:
+        shutil.rmtree(aside, ignore_errors=True)
+        if isinstance(error, ValueError):
+            raise CorpusError(str(error)) from error
+        raise
+    return folder
+
+
+def write_curves(path: Path, curves: Mapping[int, Sequence[float]]) -> None:
+    """Writes a label file in DEAM's form, the first column at 0 ms."""
+    n_segments = max(map(len, curves.values()))
+    times_ms = (round(1000 * SEGMENT_S) * i for i in range(n_segments))
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["song_id", *(f"sample_{time}ms" for time in times_ms)])
+        for song_id, curve in curves.items():
+            writer.writerow([song_id, *(f"{value:.6f}" for value in curve)])
+
+
+def _compose(
+    folder: str, song_id: int, seed: int, duration_s: float, sample_rate: int
+) -> tuple[np.ndarray, np.ndarray]:
+    # Hashed, so that neighbouring seeds of the data set share no song.
+    song_seed = int(np.random.SeedSequence([seed, song_id]).generate_state(1, np.uint64)[0])
+    song = compose_song(song_seed, duration_s=duration_s, sample_rate=sample_rate)
+    path = os.path.join(folder, "MEMD_audio", f"{song_id}.flac")
+    soundfile.write(path, song.samples, sample_rate, subtype="PCM_16", format="FLAC")
+    return song.valence, song.arousal

@@ -1,0 +1,111 @@
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from damff_jax.inference import Windowing, predict_curves
+
+
+def song(n, offset=0.0):
+    """Segments (n, 1, 1) that hold their own index."""
+    return (np.arange(n, dtype=np.float32) / 1000 + offset).reshape(n, 1, 1)
+
+
+def read_back(log_mel, mask):
+    """A model without context: gives what the segment holds, and garbage at padding."""
+    x = np.where(mask, log_mel[..., 0, 0], np.nan)
+    return np.stack([x, -x], axis=-1)
+
+
+def predict(songs, windowing, batch_size=3, apply=read_back, **kwargs):
+    return list(predict_curves(apply, songs, windowing=windowing, batch_size=batch_size, **kwargs))
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    lengths=st.lists(st.integers(1, 40), min_size=1, max_size=5),
+    window=st.integers(1, 12),
+    data=st.data(),
+    batch_size=st.integers(1, 5),
+    block=st.integers(1, 15),
+)
+def test_every_segment_comes_back_once_in_its_place(lengths, window, data, batch_size, block):
+    windowing = Windowing(window, data.draw(st.integers(0, window - 1)))
+    songs = [song(n, k / 10) for k, n in enumerate(lengths)]
+    streams = [[x[i : i + block] for i in range(0, len(x), block)] for x in songs]
+    curves = predict(streams, windowing, batch_size)
+    for x, curve in zip(songs, curves, strict=True):
+        np.testing.assert_allclose(curve, np.stack([x[:, 0, 0], -x[:, 0, 0]], -1), atol=1e-7)
+
+
+def test_windows_overlap_and_the_last_one_ends_with_the_song():
+    seen = []
+
+    def apply(log_mel, mask):
+        seen.extend(w[m][:, 0, 0] for w, m in zip(log_mel, mask, strict=True) if m.any())
+        return read_back(log_mel, mask)
+
+    predict([[song(25)]], Windowing(10, 4), apply=apply)
+    starts = [round(float(w[0]) * 1000) for w in seen]
+    assert starts == [0, 6, 12, 15]
+    assert all(len(w) == 10 for w in seen)
+
+
+def test_where_windows_overlap_the_nearer_centre_weighs_more():
+    calls = itertools.count()
+
+    def apply(log_mel, mask):
+        value = float(next(calls))
+        return np.full((*mask.shape, 2), value / 2)
+
+    (curve,) = predict([[song(6)]], Windowing(4, 2), batch_size=1, apply=apply)
+    np.testing.assert_allclose(curve[:, 0], [0, 0, 1 / 6, 1 / 3, 0.5, 0.5], atol=1e-6)
+
+
+def test_the_model_always_sees_full_batches():
+    shapes = set()
+
+    def apply(log_mel, mask):
+        shapes.add((log_mel.shape, mask.shape))
+        return read_back(log_mel, mask)
+
+    predict([[song(3)], [song(30)], [song(7)]], Windowing(8, 2), batch_size=4, apply=apply)
+    assert shapes == {((4, 8, 1, 1), (4, 8))}
+
+
+def test_a_song_whose_stream_fails_does_not_disturb_the_others():
+    def broken():
+        yield song(20)
+        raise KeyError("broken")
+
+    curves = predict([[song(9)], broken(), [song(11)]], Windowing(4, 1), errors=(KeyError,))
+    assert isinstance(curves[1], KeyError)
+    assert [len(curves[0]), len(curves[2])] == [9, 11]
+    with pytest.raises(KeyError):
+        predict([broken()], Windowing(4, 1))
+
+
+def test_curves_come_as_soon_as_their_windows_are_done():
+    pulled = []
+
+    def streams():
+        for k in range(10):
+            pulled.append(k)
+            yield [song(8)]
+
+    curves = predict_curves(read_back, streams(), windowing=Windowing(4, 0), batch_size=2)
+    next(curves)
+    assert len(pulled) <= 2
+
+
+def test_predictions_are_limited_to_the_scale():
+    (curve,) = predict([[song(3)]], Windowing(4, 0), apply=lambda x, m: np.full((*m.shape, 2), 7.0))
+    assert np.all(curve == 1)
+
+
+@pytest.mark.parametrize("overlap", [-1, 5, 6])
+def test_an_overlap_beyond_the_window_is_refused(overlap):
+    with pytest.raises(ValueError, match="overlap"):
+        Windowing(5, overlap)
