@@ -16,6 +16,7 @@ MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 8_000, 192_000
 # Lossy decoders overshoot full scale by a few dB; corrupted frames by far more.
 PEAK_LIMIT = 2.0
 BLOCK_SECONDS = 10
+_MP3_FRAME_STARTS = {bytes([0xFF, second]) for second in range(0xE0, 0xFF)}
 
 
 class AudioError(ValueError):
@@ -37,7 +38,7 @@ def stream(
     Args:
       path: the file.
       sample_rate: of the samples given, in Hz.
-      strict: a file that ends before its declared length is an error rather than a warning.
+      strict: a file that is not decoded to its declared end is an error rather than a warning.
 
     Raises:
       AudioError: the file is missing, unreadable, not audio, empty, has a sample rate outside
@@ -49,7 +50,7 @@ def stream(
             raise AudioError(f"{path}: sample rate of {rate} Hz is outside 8-192 kHz")
         if rate < 16_000:
             _warn(f"{path}: at {rate} Hz there is no content above {rate // 2} Hz")
-        blocks = _mono_blocks(file, path, strict)
+        blocks = _mono_blocks(raw, file, path, strict)
         if rate != sample_rate:
             blocks = _resample(blocks, rate, sample_rate)
         yield from blocks
@@ -58,6 +59,16 @@ def stream(
 def load(path: str | os.PathLike, sample_rate: int, *, strict: bool = False) -> np.ndarray:
     """The whole file as `stream` gives it: float32 (n_samples,)."""
     return np.concatenate(list(stream(path, sample_rate, strict=strict)))
+
+
+class _SequentialFile(soundfile.SoundFile):
+    """Reads from start to end, without the seek to where it is anyway that soundfile adds.
+
+    Every seek costs an mp3 decoder its bit reservoir, and up to a second of sound is lost.
+    """
+
+    def seekable(self) -> bool:
+        return False
 
 
 def _open(path: str | os.PathLike) -> BinaryIO:
@@ -72,7 +83,7 @@ def _open(path: str | os.PathLike) -> BinaryIO:
 def _decoder(raw: BinaryIO, path: str | os.PathLike) -> soundfile.SoundFile:
     try:
         # A descriptor rather than a name: libsndfile then judges by content, and any name will do.
-        return soundfile.SoundFile(raw.fileno(), closefd=False)
+        return _SequentialFile(raw.fileno(), closefd=False)
     except (soundfile.SoundFileError, TypeError, ZeroDivisionError) as error:
         if os.fstat(raw.fileno()).st_size == 0:
             raise AudioError(f"{path}: the file is empty") from error
@@ -80,7 +91,7 @@ def _decoder(raw: BinaryIO, path: str | os.PathLike) -> soundfile.SoundFile:
 
 
 def _mono_blocks(
-    file: soundfile.SoundFile, path: str | os.PathLike, strict: bool
+    raw: BinaryIO, file: soundfile.SoundFile, path: str | os.PathLike, strict: bool
 ) -> Iterator[np.ndarray]:
     rate, decoded, limited, failure = file.samplerate, 0, 0, ""
     while not failure:
@@ -90,7 +101,7 @@ def _mono_blocks(
             block = file.read(out=block)
         except soundfile.SoundFileError as error:
             # What was decoded before the failure is in the buffer, and is kept.
-            block, failure = block[: file.tell() - decoded], f" ({error})"
+            block, failure = block[: max(file.tell() - decoded, 0)], f" ({error})"
         if not len(block):
             break
         mono = block[:, 0] if block.shape[1] == 1 else np.mean(block, axis=1, dtype=np.float32)
@@ -105,14 +116,26 @@ def _mono_blocks(
         raise AudioError(f"{path}: no audio in the file{failure}")
     if limited:
         _warn(f"{path}: {limited} samples beyond {PEAK_LIMIT:g} times full scale were limited")
-    declared = _declared_frames(file)
+    problem = _incomplete(raw, file, decoded, failure)
+    if problem and strict:
+        raise AudioError(f"{path}: {problem}")
+    if problem:
+        _warn(f"{path}: {problem}")
+
+
+def _incomplete(raw: BinaryIO, file: soundfile.SoundFile, decoded: int, failure: str) -> str:
+    """Says what is missing after the last decoded frame; '' if nothing is."""
+    declared, rate = _declared_frames(file), file.samplerate
+    if not failure and "lacks an end-of-stream bit" in file.extra_info:
+        declared, failure = None, " (the ogg stream has no end)"
     # Containers of mp3 state their length to within a few coded frames only.
     if failure or (declared is not None and decoded < declared - rate // 10):
         length = "an unknown length" if declared is None else f"{declared / rate:.1f} s"
-        message = f"{path}: {length} declared, {decoded / rate:.1f} s decoded{failure}"
-        if strict:
-            raise AudioError(message)
-        _warn(message)
+        return f"{length} declared, {decoded / rate:.1f} s decoded{failure}"
+    # Of an mp3 without a true length in its header, libsndfile reads as far as it guesses.
+    if file.format == "MP3" and raw.read(2) in _MP3_FRAME_STARTS and len(raw.read(8192)) == 8192:
+        return f"audio goes on behind the declared end at {decoded / rate:.1f} s, and is not read"
+    return ""
 
 
 def _declared_frames(file: soundfile.SoundFile) -> int | None:

@@ -72,7 +72,7 @@ def train_step(
         "rmse": jnp.sqrt(losses.mean_squared_error(*args, axis_name=AXIS_NAME)),
         "valence/ccc": ccc_V[0],
         "arousal/ccc": ccc_V[1],
-        "grad_norm": optax.global_norm(grads),
+        "grad_norm": optax.tree.norm(grads),
     }
     state = state.replace(
         step=state.step + 1,

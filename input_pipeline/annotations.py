@@ -7,7 +7,8 @@ are not perfect:
 - Handled: a byte-order mark, CRLF, spaces around cells, ids such as `2.0`, columns in any order,
   rows that end early, blank or NaN cells (no label there).
 - Refused, with file, line and column: anything else in a cell, infinities, values outside the
-  scale, duplicate ids or times, a row longer than the header, times that are no multiples of 0.5 s.
+  scale, duplicate ids or times, a row longer than the header, times that are no multiples of 0.5 s,
+  a file without a header.
 """
 
 import csv
@@ -20,7 +21,10 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 SEGMENT_MS = 500
-_COLUMN = re.compile(r"sample_(\d+)\s*ms")
+# Nine digits of milliseconds are eleven days; more would be a typing error.
+_COLUMN = re.compile(r"sample_(\d{1,9})\s*ms", re.ASCII)
+# What a file system takes as a name.
+_MAX_ID_LENGTH = 255
 
 
 class LabelError(ValueError):
@@ -35,7 +39,7 @@ class Scale:
     high: float = 1.0
 
     def __post_init__(self):
-        if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high):
+        if not (math.isfinite(self.high - self.low) and self.low < self.high):
             raise ValueError(f"scale: low {self.low:g} must be below high {self.high:g}")
 
     def apply(self, value: float) -> float:
@@ -100,6 +104,8 @@ def read_curves(
         song_id = canonical_id(row[0])
         if not song_id:
             raise LabelError(f"{path}:{line}:1: no song id")
+        if len(song_id) > _MAX_ID_LENGTH or not song_id.isprintable():
+            raise LabelError(f"{path}:{line}:1: {song_id[:40]!r} is no song id")
         if song_id in curves:
             raise LabelError(f"{path}:{line}:1: song {song_id} occurs twice")
         curve = {}
@@ -213,6 +219,8 @@ def _segments_of_columns(
 ) -> list[int]:
     if len(header) < 2:
         raise LabelError(f"{path}:{line}: the header must be song_id,sample_15000ms,...")
+    if re.fullmatch(r"[\d.]+", header[0]):
+        raise LabelError(f"{path}:{line}:1: {header[0]!r} is a song; the header is missing")
     if start_time is not None:
         times_ms = [round(1000 * start_time) + SEGMENT_MS * i for i in range(len(header) - 1)]
     else:

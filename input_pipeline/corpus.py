@@ -137,6 +137,8 @@ def split_by_song(
     """
     order = sorted(set(song_ids), key=lambda song_id: _shuffle_key(seed, song_id))
     split_of, start = {}, 0
+    if sum(fractions.values()) >= 1:
+        raise CorpusError(f"fractions {dict(fractions)} leave no songs for training")
     for split, fraction in fractions.items():
         if not 0 <= fraction < 1:
             raise CorpusError(f"{split} fraction {fraction} is outside [0, 1)")

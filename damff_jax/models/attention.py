@@ -33,13 +33,29 @@ class Bottleneck(nn.Module):
     @nn.compact
     def __call__(self, x_NxD: jax.Array, mask_N: jax.Array, *, train: bool) -> jax.Array:
         features = x_NxD.shape[-1]
-        norm = {"dtype": self.dtype, "axis_name": self.axis_name}
-        x_NxD = nn.Dense(max(features // self.reduction, 1), dtype=self.dtype, name="squeeze")(
-            x_NxD
+        x_NxD = self._dense_norm(
+            "squeeze", x_NxD, max(features // self.reduction, 1), mask_N, train
         )
-        x_NxD = nn.relu(BatchNorm(**norm, name="squeeze_norm")(x_NxD, mask_N, train=train))
-        x_NxD = nn.Dense(features, dtype=self.dtype, name="excite")(x_NxD)
-        return BatchNorm(**norm, name="excite_norm")(x_NxD, mask_N, train=train)
+        return self._dense_norm("excite", nn.relu(x_NxD), features, mask_N, train)
+
+    def _dense_norm(self, name, x_NxD, features, mask_N, train):
+        y, bias = _Product(features, dtype=self.dtype, name=name)(x_NxD)
+        norm = BatchNorm(dtype=self.dtype, axis_name=self.axis_name, name=f"{name}_norm")
+        return norm(y, mask_N, train=train, x_bias=bias)
+
+
+class _Product(nn.Module):
+    """A dense layer that gives its product and its bias apart, for the normalisation after it."""
+
+    features: int
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x_NxD: jax.Array) -> tuple[jax.Array, jax.Array]:
+        shape = (x_NxD.shape[-1], self.features)
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        return x_NxD.astype(self.dtype) @ kernel.astype(self.dtype), bias
 
 
 class AttentionFusion(nn.Module):

@@ -112,7 +112,7 @@ def max_pool_2x2(x_NxHxWxC: jax.Array) -> jax.Array:
 def _max_pool_2x2_forward(x_NxHxWxC):
     n, h, w, c = x_NxHxWxC.shape
     windows = x_NxHxWxC[:, : h // 2 * 2, : w // 2 * 2].reshape(n, h // 2, 2, w // 2, 2, c)
-    (p, q), (r, s) = ((windows[:, :, i, :, j] for j in (0, 1)) for i in (0, 1))
+    p, q, r, s = (windows[:, :, i, :, j] for i in (0, 1) for j in (0, 1))
     upper, lower = jnp.maximum(p, q), jnp.maximum(r, s)
     where = jnp.where(upper >= lower, jnp.where(p >= q, 0, 1), jnp.where(r >= s, 2, 3))
     return jnp.maximum(upper, lower), (where.astype(jnp.uint8), (h, w))

@@ -21,9 +21,15 @@ class BatchNorm(nn.Module):
     dtype: Any = jnp.float32
     axis_name: str | None = "batch"
 
-    def __call__(self, x: jax.Array, mask_N: jax.Array, *, train: bool) -> jax.Array:
-        """Normalises `x` (N, ..., C); `mask_N` is true where a segment is present."""
-        gain, shift = self.gain_and_shift(x, mask_N, train=train)
+    def __call__(
+        self, x: jax.Array, mask_N: jax.Array, *, train: bool, x_bias: jax.Array | float = 0.0
+    ) -> jax.Array:
+        """Normalises `x + x_bias` (N, ..., C); `mask_N` is true where a segment is present.
+
+        In training the mean takes a bias out again. Given apart it has no gradient at all, where
+        rounding would leave it one that an optimiser like Adam takes for real.
+        """
+        gain, shift = self.gain_and_shift(x, mask_N, train=train, x_bias=x_bias)
         return x * gain + shift
 
     @nn.compact
@@ -32,8 +38,7 @@ class BatchNorm(nn.Module):
     ) -> tuple[jax.Array, jax.Array]:
         """Gives (C,) and (C,) such that `x * gain + shift` is `x + x_bias` normalised.
 
-        A caller can so normalise something smaller than `x`, and add no bias to all of it: in
-        training the mean takes the bias out again.
+        A caller can so normalise something smaller than `x`.
         """
         features = x.shape[-1]
         scale = self.param("scale", nn.initializers.ones, (features,))
@@ -56,15 +61,20 @@ class BatchNorm(nn.Module):
         # Within a segment first, so that the mask is as small as the number of segments.
         x_NxPxC = x.reshape(x.shape[0], -1, x.shape[-1]).astype(jnp.float32)
         mask_N = mask_N.astype(jnp.float32)
-        sums = (
-            jnp.sum(mask_N) * x_NxPxC.shape[1],
-            mask_N @ jnp.sum(x_NxPxC, axis=1),
-            mask_N @ jnp.sum(jnp.square(x_NxPxC), axis=1),
+        count, total = self._sum_over_devices(
+            (jnp.sum(mask_N) * x_NxPxC.shape[1], mask_N @ jnp.sum(x_NxPxC, axis=1))
         )
-        if self.axis_name is not None and not self.is_initializing():
-            sums = jax.lax.psum(sums, self.axis_name)
-        count, total, total_of_squares = sums
         divisor = jnp.maximum(count, 1.0)
         mean = total / divisor
-        var = jnp.maximum(total_of_squares / divisor - mean * mean, 0.0)
+        # In two passes: the difference E[x²] − E[x]² loses what a small variance beside a large
+        # mean has to say; gradients of the spatial attention were off by several percent. The
+        # deviations sum to zero, so the variance has no gradient by way of the mean.
+        deviations = x_NxPxC - jax.lax.stop_gradient(mean)
+        squares = mask_N @ jnp.sum(jnp.square(deviations), axis=1)
+        var = self._sum_over_devices(squares) / divisor
         return mean, var, count
+
+    def _sum_over_devices(self, sums):
+        if self.axis_name is None or self.is_initializing():
+            return sums
+        return jax.lax.psum(sums, self.axis_name)

@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import math
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -66,6 +67,8 @@ def folder_corpus(manual_dir: Path, options: FolderOptions) -> Corpus:
         scale = Scale(options.low, options.high)
     except ValueError as error:
         raise CorpusError(str(error)) from error
+    if not math.isfinite(options.start_time):
+        raise CorpusError(f"start_time: {options.start_time} is not finite")
     start_time = options.start_time if options.start_time >= 0 else None
     alignment = read_labels(manual_dir, scale=scale, start_time=start_time)
     sources = {song_id: AudioFile(path) for song_id, path in find_audio(manual_dir).items()}

@@ -6,9 +6,9 @@ The two curves drive the cues that listeners are known to use:
   valence   mode, consonance, register, rhythmic regularity
 
 Each song also draws what says nothing about its emotion: key, metre, chord progression, melody,
-instruments, and offsets of tempo, loudness, brightness and register. No single cue therefore gives
-an answer away, and a song can only be read from several cues together. The cues follow the curves
-at once and alike for all songs; the delay and the disagreement of human raters are not imitated.
+instruments, and offsets of tempo, loudness, brightness and register. These blur every cue, so that
+the curves are best read from several cues together. The cues follow the curves at once and alike
+in all songs; the delay and the disagreement of human raters are not imitated.
 
 The cues, and that they add up almost linearly, are taken from
   A. Gabrielsson, E. Lindström, "The role of structure in the musical expression of emotions", in

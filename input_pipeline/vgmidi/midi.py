@@ -44,7 +44,9 @@ class MidiFile:
             command = ["fluidsynth", "-ni", "-q", "-g", "0.5", "-r", "44100", "-F", path]
             command += [self.soundfont, self.path]
             result = subprocess.run(command, capture_output=True, text=True, check=False)
-            if result.returncode or not os.path.exists(path):
+            # Without the soundfont, fluidsynth goes on with one of its own.
+            failed = result.returncode or "fluidsynth: error" in result.stderr
+            if failed or not os.path.exists(path):
                 reason = " ".join(result.stderr.split())[-200:] or "no output"
                 raise audio.AudioError(f"{self.path}: fluidsynth failed ({reason})")
             remaining = round(self.duration_s * sample_rate)
@@ -69,8 +71,8 @@ def midi_seconds(path: Path) -> float:
         ) from error
     try:
         seconds = float(mido.MidiFile(path).length)
-    except (OSError, EOFError, ValueError, KeyError, IndexError, TypeError) as error:
-        raise CorpusError(f"{path}: not readable as MIDI ({error})") from error
+    except (OSError, EOFError, ValueError, LookupError, TypeError, mido.KeySignatureError) as error:
+        raise CorpusError(f"{path}: not readable as MIDI ({error!r})") from error
     if seconds < SEGMENT_SECONDS:
         raise CorpusError(f"{path}: {seconds:.2f} s long, shorter than a segment")
     return seconds

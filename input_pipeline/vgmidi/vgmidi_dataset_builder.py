@@ -53,6 +53,8 @@ DEFAULT_FOLDS = (
         "Xenogears",
     ),
 )
+_OTHER_LENGTH = "annotations of another length than their piece"
+_UNRATED = "pieces without ratings"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,7 +101,7 @@ def vgmidi_corpus(manual_dir: Path, options: VgmidiOptions) -> Corpus:
       CorpusError, LabelError: it is not as described, or fluidsynth or a soundfont is missing.
     """
     soundfont = find_soundfont()
-    pieces, dropped = read_pieces(manual_dir / "labelled" / "annotations")
+    pieces, left_out = read_pieces(manual_dir / "labelled" / "annotations")
     folder = manual_dir / "labelled" / "midi"
     durations, sources, labels = {}, {}, {}
     for song_id, values_NxV in pieces.items():
@@ -115,13 +117,12 @@ def vgmidi_corpus(manual_dir: Path, options: VgmidiOptions) -> Corpus:
     split_of |= dict.fromkeys(pieces.keys() - split_of.keys(), "train")
     alignment = Alignment(labels, [], [], [], [], [])
     corpus = assemble(alignment, sources, split_of, require_all=options.require_all)
-    if dropped:
-        corpus.left_out["annotations of another length than their piece"] = dropped
+    corpus.left_out |= left_out
     return corpus
 
 
-def read_pieces(folder: Path) -> tuple[dict[str, np.ndarray], list[str]]:
-    """Mean ratings (n, 2), valence and arousal, by the MIDI file's stem; and what was dropped.
+def read_pieces(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, list[str]]]:
+    """Mean ratings (n, 2), valence and arousal, by the MIDI file's stem; and what was left out.
 
     Raises:
       CorpusError, LabelError: a file is missing or malformed.
@@ -130,7 +131,7 @@ def read_pieces(folder: Path) -> tuple[dict[str, np.ndarray], list[str]]:
     if not paths:
         raise CorpusError(f"{folder}: no vgmidi_raw_*.json in it")
     pieces: dict[str, np.ndarray] = {}
-    dropped: list[str] = []
+    left_out: dict[str, list[str]] = collections.defaultdict(list)
     for path in paths:
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
@@ -142,24 +143,24 @@ def read_pieces(folder: Path) -> tuple[dict[str, np.ndarray], list[str]]:
                 for name, annotation in by_piece[key]:
                     values_VxN = [annotation["valence"], annotation["arousal"]]
                     if any(len(values) != piece["measures"] for values in values_VxN):
-                        dropped.append(f"{path.name}:{name}")
+                        left_out[_OTHER_LENGTH].append(f"{path.name}:{name}")
                         continue
                     ratings.append(np.array(values_VxN, np.float64).T)
+                    if not np.all(np.abs(ratings[-1]) <= 1):
+                        raise LabelError(f"{path}: {name}: a rating is outside [-1, 1]")
                 if song_id in pieces:
                     raise LabelError(f"{path}: {song_id} occurs twice")
-                if not ratings:
+                if not ratings or not piece["measures"]:
+                    left_out[_UNRATED].append(f"{path.name}:{key}")
                     continue
-                mean_NxV = np.mean(ratings, axis=0)
-                if not np.all(np.abs(mean_NxV) <= 1):
-                    raise LabelError(f"{path}: {key}: a rating is outside [-1, 1]")
-                pieces[song_id] = mean_NxV
+                pieces[song_id] = np.mean(ratings, axis=0)
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
             raise LabelError(f"{path}: not a JSON file ({error})") from error
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             if isinstance(error, LabelError):
                 raise
             raise LabelError(f"{path}: not in VGMIDI's form ({error!r})") from error
-    return pieces, dropped
+    return pieces, dict(left_out)
 
 
 def labels_of(values_NxV: np.ndarray, duration_s: float) -> Labels:

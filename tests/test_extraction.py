@@ -1,0 +1,144 @@
+"""Features of songs by worker processes: the same numbers, cheap workers, errors at their song."""
+
+import dataclasses
+import os
+import sys
+import warnings
+
+import numpy as np
+import pytest
+import soundfile
+
+from damff_jax.audio import AudioError, AudioWarning
+from damff_jax.features import FeatureConfig, log_mel
+from input_pipeline import extraction
+from input_pipeline.annotations import Labels
+from input_pipeline.corpus import AudioFile, Song
+from input_pipeline.extraction import extract, extract_all
+from input_pipeline.synthetic import songs as synthetic_songs
+from input_pipeline.vgmidi.midi import MidiFile
+
+CONFIG = FeatureConfig(sample_rate=8000, n_fft=400, win_length=400, hop_length=160, n_mels=16)
+RATE = CONFIG.sample_rate
+F = CONFIG.frames_per_segment
+
+
+@dataclasses.dataclass(frozen=True)
+class Noise:
+    """A source of noise, in blocks that fit no segment."""
+
+    seed: int
+    seconds: float
+
+    def samples(self):
+        rng = np.random.default_rng(self.seed)
+        return rng.normal(0, 0.1, round(self.seconds * RATE)).astype(np.float32)
+
+    def blocks(self, sample_rate):
+        assert sample_rate == RATE
+        yield from np.array_split(self.samples(), 7)
+
+
+def labels_of(first_segment, n_segments):
+    shape = n_segments, 2
+    return Labels(first_segment, np.zeros(shape, np.float32), np.ones(shape, bool))
+
+
+def song_of(source, first_segment=0, n_segments=8):
+    return Song("song", source, labels_of(first_segment, n_segments))
+
+
+# One song ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("first", "n", "n_missing"),
+    [(0, 8, 0), (3, 4, 0), (0, 20, 0), (19, 1, 0), (15, 9, 4), (0, 30, 10), (20, 3, 3), (99, 2, 2)],
+)
+def test_features_are_those_of_the_labelled_segments(first, n, n_missing):
+    source = Noise(0, 10.0)
+    extracted = extract(song_of(source, first, n), CONFIG)
+    whole = log_mel(source.samples(), CONFIG)
+    expected = whole[first * F : (first + n - n_missing) * F].reshape(-1, F, CONFIG.n_mels)
+    assert extracted.log_mel_TxFxM.dtype == np.float16
+    assert extracted.log_mel_TxFxM.shape == expected.shape
+    # Half a unit in the last place of float16 at 100 dB.
+    np.testing.assert_allclose(extracted.log_mel_TxFxM, expected, rtol=0, atol=0.0315)
+    assert extracted.n_missing == n_missing
+
+
+def test_incomplete_last_segment_is_missing():
+    assert extract(song_of(Noise(0, 9.9), 0, 20), CONFIG).n_missing == 1
+
+
+def test_decoders_warnings_are_kept_with_the_song(tmp_path):
+    path = str(tmp_path / "a.wav")
+    soundfile.write(path, np.zeros(3 * RATE), RATE)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", AudioWarning)
+        extracted = extract(song_of(AudioFile(path), 0, 4), CONFIG)
+    assert extracted.warnings == [f"{path}: at 8000 Hz there is no content above 4000 Hz"]
+
+
+def test_unreadable_audio_is_an_error(tmp_path):
+    with pytest.raises(AudioError, match=r"none\.wav: No such file"):
+        extract(song_of(AudioFile(str(tmp_path / "none.wav"))), CONFIG)
+
+
+# Many songs --------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def songs(tmp_path_factory):
+    """Ten songs as files; the sixth one is missing in `broken`."""
+    folder = tmp_path_factory.mktemp("songs")
+    songs = []
+    for i in range(10):
+        path = str(folder / f"{i}.flac")
+        soundfile.write(path, Noise(i, 3 + i / 3).samples(), RATE)
+        songs.append(Song(str(i), AudioFile(path), labels_of(i % 3, 5)))
+    return songs
+
+
+def broken(songs):
+    return [*songs[:5], Song("broken", AudioFile("/none.wav"), songs[0].labels), *songs[6:]]
+
+
+def test_workers_give_the_songs_in_order_with_the_same_bytes(songs):
+    alone = list(extract_all(songs, CONFIG, workers=1))
+    together = list(extract_all(iter(songs), CONFIG, workers=2))
+    assert [song for song, _ in together] == songs
+    for (_, a), (_, b) in zip(alone, together, strict=True):
+        assert a.log_mel_TxFxM.tobytes() == b.log_mel_TxFxM.tobytes()
+        assert (a.n_missing, a.warnings) == (b.n_missing, b.warnings)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_error_is_raised_at_its_song(songs, workers):
+    done = []
+    with pytest.raises(AudioError, match=r"^/none\.wav: No such file"):
+        for song, _ in extract_all(broken(songs), CONFIG, workers=workers):
+            done.append(song.song_id)
+    assert done == ["0", "1", "2", "3", "4"]
+
+
+def modules_and_threads(*_):
+    return set(sys.modules), {name: os.environ.get(name) for name in extraction._SINGLE_THREADED}
+
+
+def test_workers_import_neither_jax_nor_tensorflow():
+    # All that workers are sent, over all data sets: unpickling imports where it comes from.
+    sent = extract, song_of(AudioFile("a")), MidiFile("a", "b", 1.0), synthetic_songs.write_song
+    with extraction.pool(1) as executor:
+        modules, _ = executor.submit(modules_and_threads, *sent).result()
+    assert {"jax", "jaxlib", "flax", "tensorflow", "tensorflow_datasets"}.isdisjoint(modules)
+    assert "soundfile" in modules
+
+
+def test_workers_are_single_threaded_and_the_environment_is_put_back(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
+    with extraction.pool(1) as executor:
+        _, threads = executor.submit(modules_and_threads).result()
+    assert set(threads.values()) == {"1"}
+    assert os.environ["OMP_NUM_THREADS"] == "7" and "MKL_NUM_THREADS" not in os.environ

@@ -1,0 +1,171 @@
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from damff_jax.features import FeatureConfig
+from input_pipeline import datasets, pipeline
+from input_pipeline.corpus import CorpusError
+from input_pipeline.pipeline import CropPlan, Songs, train_batches
+
+
+def make_songs(lengths, f=2, m=3):
+    """Songs in which segment t of song i holds 100 i + t."""
+    values = np.concatenate([100 * i + np.arange(n) for i, n in enumerate(lengths)])
+    n = len(values)
+    rng = np.random.default_rng(0)
+    return Songs(
+        song_ids=[str(i) for i in range(len(lengths))],
+        first=np.cumsum([0, *lengths[:-1]]).astype(np.int64),
+        length=np.array(lengths, np.int64),
+        log_mel_SxFxM=np.broadcast_to(values[:, None, None], (n, f, m)).astype(np.float16),
+        labels_SxV=np.stack([values, -values], -1).astype(np.float32),
+        mask_SxV=rng.random((n, 2)) > 0.2,
+        times_S=np.arange(n, dtype=np.float32),
+    )
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    lengths=st.lists(st.integers(1, 30), min_size=1, max_size=8),
+    batch_size=st.integers(1, 7),
+    crop=st.integers(1, 12),
+    seed=st.integers(0, 2**32),
+)
+def test_an_epoch_takes_every_song_as_often_as_crops_cover_it(lengths, batch_size, crop, seed):
+    plan = CropPlan(np.array(lengths), batch_size=batch_size, crop_segments=crop, seed=seed)
+    want = [-(-n // crop) for n in lengths]
+    assert plan.crops_per_epoch == sum(want)
+    n_steps = 3 * sum(want)  # batch_size whole rounds of three epochs
+    songs, starts = (x.ravel() for x in plan.crops(0, n_steps))
+    assert np.all(starts >= 0)
+    assert np.all(starts <= np.maximum(np.array(lengths)[songs] - crop, 0))
+    for epoch in range(3 * batch_size):
+        part = songs[epoch * sum(want) : (epoch + 1) * sum(want)]
+        np.testing.assert_array_equal(np.bincount(part, minlength=len(lengths)), want)
+
+
+@settings(deadline=None, max_examples=30)
+@given(first=st.integers(0, 200), n=st.integers(1, 50), seed=st.integers(0, 99))
+def test_a_step_has_the_same_crops_wherever_the_plan_is_entered(first, n, seed):
+    def plan():
+        return CropPlan(np.array([5, 17, 3]), batch_size=3, crop_segments=4, seed=seed)
+
+    whole = plan().crops(0, first + n)
+    part = plan().crops(first, n)
+    for a, b in zip(whole, part, strict=True):
+        np.testing.assert_array_equal(a[first:], b)
+
+
+def test_epochs_and_seeds_differ():
+    plan = CropPlan(np.full(50, 20), batch_size=100, crop_segments=10, seed=0)
+    assert not np.array_equal(plan.crops(0)[0], plan.crops(1)[0])
+    other = CropPlan(np.full(50, 20), batch_size=100, crop_segments=10, seed=1)
+    assert not np.array_equal(plan.crops(0)[0], other.crops(0)[0])
+
+
+def test_batches_hold_the_crops_of_the_plan_aligned_to_segments():
+    songs = make_songs([9, 30, 4])
+    plan = CropPlan(songs.length, batch_size=4, crop_segments=6, seed=3)
+    batches = train_batches(songs, batch_size=4, crop_segments=6, seed=3, n_devices=2)
+    for step, batch in enumerate(itertools.islice(batches, 5)):
+        assert batch["log_mel"].shape == (2, 2, 6, 2, 3)
+        assert batch["log_mel"].dtype == np.float16
+        song, start = (x[0] for x in plan.crops(step))
+        for i in range(4):
+            n = min(int(songs.length[song[i]] - start[i]), 6)
+            values = 100 * song[i] + start[i] + np.arange(n)
+            at = divmod(i, 2)
+            np.testing.assert_array_equal(batch["mask"][at], np.arange(6) < n)
+            np.testing.assert_array_equal(batch["log_mel"][at][:n, 1, 2], values)
+            np.testing.assert_array_equal(batch["labels"][at][:n, 1], -values)
+            rows = slice(songs.first[song[i]] + start[i], songs.first[song[i]] + start[i] + n)
+            np.testing.assert_array_equal(batch["label_mask"][at][:n], songs.mask_SxV[rows])
+            assert not batch["label_mask"][at][n:].any()
+            assert not batch["log_mel"][at][n:].any()
+
+
+def test_entering_at_a_step_gives_the_same_batches(monkeypatch):
+    monkeypatch.setattr(pipeline, "_STEPS_PER_DATASET", 4)
+    songs = make_songs([9, 30, 4])
+
+    def batches(first_step):
+        return train_batches(songs, batch_size=2, crop_segments=5, seed=0, first_step=first_step)
+
+    whole = list(itertools.islice(batches(0), 12))
+    for first_step in (1, 4, 7):
+        for a, b in zip(whole[first_step:], batches(first_step), strict=False):
+            for name in a:
+                np.testing.assert_array_equal(a[name], b[name])
+
+
+def test_the_number_of_devices_and_processes_only_changes_the_layout():
+    songs = make_songs([9, 30, 4])
+
+    def first(**kwargs):
+        batches = train_batches(songs, batch_size=8, crop_segments=5, seed=0, **kwargs)
+        return next(batches)["labels"].reshape(-1, 5, 2)
+
+    one = first()
+    np.testing.assert_array_equal(one, first(n_devices=4))
+    parts = [first(n_devices=2, process_index=i, process_count=2) for i in (0, 1)]
+    np.testing.assert_array_equal(one, np.concatenate(parts))
+
+
+def test_a_batch_that_the_devices_cannot_share_is_refused():
+    with pytest.raises(ValueError, match="batch_size 6 is no multiple of the 4 devices"):
+        next(train_batches(make_songs([9]), batch_size=6, crop_segments=5, seed=0, n_devices=4))
+
+
+FEATURES = FeatureConfig(sample_rate=8000, n_fft=512, win_length=480, hop_length=400, n_mels=8)
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    values = {"n_clips": 4, "n_test": 1, "duration_s": 3.0, "sample_rate": 8000}
+    builder = datasets.open_builder(
+        "synthetic",
+        data_dir=tmp_path_factory.mktemp("data"),
+        features=FEATURES,
+        options=datasets.make_options("synthetic", values),
+    )
+    assert datasets.prepare(builder)
+    return builder
+
+
+def test_songs_come_back_in_natural_order_with_their_times(built):
+    songs = pipeline.load_songs(built, "train")
+    assert songs.song_ids == sorted(songs.song_ids, key=int)
+    for song in songs:
+        assert song.log_mel_TxFxM.shape == (6, 10, 8)
+        np.testing.assert_array_equal(song.times_T, 0.5 * np.arange(6))
+        assert song.mask_TxV.all()
+
+
+def test_splits_share_no_song(built):
+    ids = [pipeline.load_songs(built, split).song_ids for split in ("train", "validation", "test")]
+    assert sum(map(len, ids)) == len({song_id for split in ids for song_id in split}) == 5
+
+
+def test_mel_statistics_are_those_of_the_training_split(built):
+    frames = pipeline.load_songs(built, "train").log_mel_SxFxM.reshape(-1, 8).astype(np.float64)
+    mel = built.info.metadata["mel"]
+    np.testing.assert_allclose(mel["mean"], frames.mean(axis=0), rtol=1e-9)
+    np.testing.assert_allclose(mel["std"], frames.std(axis=0), rtol=1e-6)
+
+
+def test_a_split_that_does_not_exist_is_named(built):
+    with pytest.raises(CorpusError, match="no split dev; there are train, validation, test"):
+        pipeline.load_songs(built, "dev")
+
+
+def test_shards_that_hold_fewer_songs_than_reported_are_refused(built):
+    report = built.info.metadata["report"]["splits"]["train"]
+    report["n_songs"] += 1
+    try:
+        with pytest.raises(CorpusError, match="prepare again"):
+            pipeline.load_songs(built, "train")
+    finally:
+        report["n_songs"] -= 1

@@ -1,0 +1,182 @@
+"""One device, its vmap twin and pmap on several devices train alike."""
+
+import functools
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from damff_jax import optim, parallel, steps, train_state
+from damff_jax.models import create_model
+
+F, M, T, B = 8, 16, 4, 8
+MODEL = {"name": "damff", "channels": (2, 3, 4), "hidden_size": 3}
+
+
+def fresh(tree):
+    """A copy, since steps on devices donate their state."""
+    return jax.tree.map(jnp.copy, tree)
+
+
+@functools.cache
+def setup(**model):
+    model = create_model(MODEL | model, dtype="float32", axis_name=steps.AXIS_NAME)
+    config = optim.OptimConfig(ema_decay=0.9)
+    optimizer = optim.make_optimizer(config, optim.learning_rate_schedule(config, 10))
+    state = train_state.create(
+        model,
+        optimizer,
+        seed=0,
+        segment_shape=(F, M),
+        input_stats={"mean": np.full(M, -30.0), "std": np.full(M, 20.0)},
+        with_ema=True,
+    )
+    step = functools.partial(
+        steps.train_step,
+        model=model,
+        optimizer=optimizer,
+        loss_weights={"ccc_pooled": 1.0, "mse": 0.5, "ccc_per_crop": 0.5},
+        ema_decay=0.9,
+    )
+    return model, state, step
+
+
+@functools.cache
+def twin(**knobs):
+    """The step on one device, compiled once for all tests."""
+    dropout = {"dropout_rate": 0.5} if knobs.pop("dropout", False) else {}
+    _, _, step = setup(**dropout)
+    return parallel.one_device_twin(functools.partial(step, **knobs))
+
+
+def batches(n_devices):
+    rng = np.random.default_rng(0)
+    while True:
+        mask = np.ones((B, T), bool)
+        mask[0] = False  # A device with less to say than the others.
+        mask[1, 2:] = False
+        batch = {
+            "log_mel": rng.normal(-30, 20, (B, T, F, M)).astype(np.float16),
+            "labels": rng.uniform(-1, 1, (B, T, 2)).astype(np.float32),
+            "label_mask": mask[..., None] & (rng.random((B, T, 2)) > 0.1),
+            "mask": mask,
+        }
+        yield {k: v.reshape(n_devices, B // n_devices, *v.shape[1:]) for k, v in batch.items()}
+
+
+def three_steps(step, state, n_devices):
+    history = []
+    for batch in itertools.islice(batches(n_devices), 3):
+        state, metrics = step(state, batch)
+        history.append({name: float(x) for name, x in metrics.items()})
+    return state, history
+
+
+@pytest.mark.parametrize("n_devices", [1, 2, 4])
+def test_pmap_on_any_number_of_devices_equals_the_twin_on_one(n_devices):
+    _, state, step = setup()
+    twin_state, twin_history = three_steps(twin(), state, 1)
+    devices = jax.devices()[:n_devices]
+    mapped = parallel.train_step(step, devices=devices)
+    state = parallel.replicate(fresh(state), devices=devices)
+    state, history = three_steps(mapped, state, n_devices)
+    parallel.assert_replicated(state)
+    for got, want in zip(history, twin_history, strict=True):
+        assert got == pytest.approx(want, rel=2e-4, abs=1e-5)
+    for got, want in zip(jax.tree.leaves(state), jax.tree.leaves(twin_state), strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-3, atol=2e-5)
+
+
+def test_gradients_do_not_depend_on_the_number_of_devices():
+    model, state, _ = setup()
+    sgd = optax.sgd(1.0)
+    step = functools.partial(
+        steps.train_step, model=model, optimizer=sgd, loss_weights={"ccc_pooled": 1.0}
+    )
+    state = state.replace(opt_state=sgd.init(state.params))
+    grads = []
+    for n in (1, 4):
+        new_state, _ = parallel.one_device_twin(step)(state, next(batches(n)))
+        grads.append(jax.tree.map(lambda a, b: a - b, state.params, new_state.params))
+    for one, four in zip(*map(jax.tree.leaves, grads), strict=True):
+        np.testing.assert_allclose(one, four, rtol=1e-4, atol=1e-6)
+
+
+def test_a_left_out_pmean_is_caught():
+    _, state, _ = setup()
+
+    def broken(state, batch):
+        local = jnp.mean(batch["labels"])
+        return state.replace(params=jax.tree.map(lambda p: p + local, state.params)), {}
+
+    mapped = parallel.train_step(broken)
+    state, _ = mapped(parallel.replicate(fresh(state)), next(batches(4)))
+    with pytest.raises(AssertionError, match=r"params.*the devices hold different values"):
+        parallel.assert_replicated(state)
+
+
+def test_a_batch_for_fewer_devices_is_refused():
+    _, state, step = setup()
+    mapped = parallel.train_step(step)
+    with pytest.raises(ValueError, match="a batch laid out for 2 of 4 devices"):
+        mapped(parallel.replicate(fresh(state)), next(batches(2)))
+
+
+def test_the_step_is_traced_once():
+    _, state, step = setup()
+    traces = []
+
+    def counted(state, batch):
+        traces.append(1)
+        return step(state, batch)
+
+    three_steps(parallel.train_step(counted), parallel.replicate(fresh(state)), 4)
+    assert len(traces) == 1
+
+
+def test_dropout_is_a_function_of_seed_step_and_device():
+    _, state, _ = setup(dropout_rate=0.5)
+    step, batch = twin(dropout=True), next(batches(1))
+    loss = float(step(state, batch)[1]["loss"])
+    assert loss == float(step(state, batch)[1]["loss"])
+    assert loss != float(step(state.replace(step=state.step + 1), batch)[1]["loss"])
+    assert loss != float(twin(dropout=True, seed=1)(state, batch)[1]["loss"])
+
+
+def test_a_batch_without_any_segment_gives_finite_numbers_and_keeps_the_statistics():
+    _, state, _ = setup()
+    batch = next(batches(1))
+    batch["mask"][:] = False
+    batch["label_mask"][:] = False
+    batch["log_mel"][:] = np.nan
+    new_state, metrics = twin()(state, batch)
+    assert all(np.isfinite(float(x)) for x in metrics.values())
+    assert all(np.all(np.isfinite(x)) for x in jax.tree.leaves(new_state.params))
+    for new, old in zip(
+        *map(jax.tree.leaves, (new_state.batch_stats, state.batch_stats)), strict=True
+    ):
+        np.testing.assert_array_equal(new, old)
+
+
+def test_the_moving_average_follows_the_parameters():
+    _, state, _ = setup()
+    new_state, _ = twin()(state, next(batches(1)))
+    for ema, new, old in zip(
+        *map(jax.tree.leaves, (new_state.ema_params, new_state.params, state.params)), strict=True
+    ):
+        np.testing.assert_allclose(ema, 0.1 * old + 0.9 * new, rtol=1e-5, atol=1e-7)
+    assert new_state.eval_variables()["params"] is new_state.ema_params
+
+
+def test_the_eval_step_on_devices_equals_the_plain_one():
+    model, state, _ = setup()
+    step = functools.partial(steps.eval_step, model=model)
+    batch = {k: v[0] for k, v in next(batches(1)).items()}
+    variables = state.eval_variables()
+    got = parallel.eval_step(step)(parallel.replicate(variables), batch["log_mel"], batch["mask"])
+    want = step(variables, batch["log_mel"], batch["mask"])
+    assert got.shape == (B, T, 2)
+    np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5)
