@@ -36,10 +36,6 @@ from input_pipeline.corpus import CorpusError
 
 ROOT = Path(__file__).resolve().parent
 
-_CONFIG = config_flags.DEFINE_config_file("config", str(ROOT / "configs" / "synthetic.py"))
-_WORKDIR = flags.DEFINE_string("workdir", None, "where the run lives (default: runs/<config name>)")
-_MODE = flags.DEFINE_enum("mode", "train", ["train", "evaluate"], "evaluate does not train")
-
 
 def run(config: ConfigDict, workdir: Path, *, mode: str = "train") -> dict[str, Any]:
     """Trains (unless `mode` is 'evaluate'), then evaluates; gives what evaluation.json holds.
@@ -324,10 +320,10 @@ def main(argv: list[str]) -> int:
     logging.set_verbosity(logging.ERROR)
     hide_accelerators_from_tensorflow()
     name = Path(flags.FLAGS["config"].config_filename).stem
-    workdir = Path(_WORKDIR.value or Path("runs") / name)
+    workdir = Path(flags.FLAGS.workdir or Path("runs") / name)
     started = time.monotonic()
     try:
-        run(_CONFIG.value, workdir, mode=_MODE.value)
+        run(flags.FLAGS.config, workdir, mode=flags.FLAGS.mode)
     except (ValueError, OSError) as error:
         print(f"train.py: error: {error}", file=sys.stderr)
         return 1
@@ -338,10 +334,15 @@ def main(argv: list[str]) -> int:
 def parse_flags(argv: list[str]) -> list[str]:
     """Parses the command line; what is wrong with it or with the config file is one line."""
     try:
-        return flags.FLAGS(argv)
-    except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
-        message = " ".join(str(error).split())
-        print(f"train.py: error: {message}", file=sys.stderr)
+        config_flags.DEFINE_config_file("config", str(ROOT / "configs" / "synthetic.py"))
+        flags.DEFINE_string("workdir", None, "where the run lives (default: runs/<config name>)")
+        flags.DEFINE_enum("mode", "train", ["train", "evaluate"], "evaluate does not train")
+        rest = flags.FLAGS(argv)
+        # A file that cannot be loaded is noticed at the first use only.
+        _ = flags.FLAGS.config.batch_size
+        return rest
+    except Exception as error:  # A config file is a program: it can raise anything.
+        print(f"train.py: error: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(2)
 
 

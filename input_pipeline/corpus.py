@@ -170,7 +170,8 @@ def balanced_folds(weights: Mapping[str, float], k: int, *, seed: int = 0) -> li
 
 def shorten(names: Sequence[str], limit: int = 10) -> str:
     """'a, b, c' or, of more names than the limit, the first and the count of the others."""
-    shown = ", ".join(names[:limit])
+    # A file name need not be Unicode, what is printed must.
+    shown = ", ".join(names[:limit]).encode(errors="backslashreplace").decode()
     return shown + (f" and {len(names) - limit} more" if len(names) > limit else "")
 
 

@@ -12,12 +12,13 @@ import multiprocessing
 import os
 import warnings
 from collections.abc import Iterable, Iterator
+from concurrent.futures.process import BrokenProcessPool
 
 import numpy as np
 
 from damff_jax.audio import AudioWarning
 from damff_jax.features import FeatureConfig, log_mel_blocks, segments
-from input_pipeline.corpus import Song
+from input_pipeline.corpus import CorpusError, Song
 
 # Numerical libraries would otherwise start a thread per core in every worker.
 _SINGLE_THREADED = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -68,6 +69,10 @@ def extract_all(
     """Extracts songs in their order; with more than one worker, ahead of the consumer.
 
     An exception of a worker is raised here, at its song.
+
+    Raises:
+      AudioError: a source cannot be read.
+      CorpusError: a worker process died.
     """
     if workers <= 1:
         for song in songs:
@@ -92,7 +97,11 @@ def extract_all(
 
 @contextlib.contextmanager
 def pool(workers: int) -> Iterator[concurrent.futures.ProcessPoolExecutor]:
-    """A pool of spawned, single-threaded worker processes."""
+    """A pool of spawned, single-threaded worker processes.
+
+    Raises:
+      CorpusError: one of them died.
+    """
     saved = {name: os.environ.get(name) for name in _SINGLE_THREADED}
     os.environ.update(dict.fromkeys(_SINGLE_THREADED, "1"))
     try:
@@ -100,6 +109,10 @@ def pool(workers: int) -> Iterator[concurrent.futures.ProcessPoolExecutor]:
             workers, mp_context=multiprocessing.get_context("spawn")
         ) as executor:
             yield executor
+    except BrokenProcessPool as error:
+        raise CorpusError(
+            "a worker process died, perhaps for want of memory: try fewer --workers"
+        ) from error
     finally:
         for name, value in saved.items():
             if value is None:

@@ -62,7 +62,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             arguments.dataset, data_dir=arguments.data_dir, features=features, options=options
         )
         built = datasets.prepare(
-            builder, manual_dir=arguments.manual_dir, workers=arguments.workers, progress=True
+            builder,
+            manual_dir=arguments.manual_dir,
+            workers=arguments.workers,
+            progress=sys.stderr.isatty(),
         )
     except (AudioError, CorpusError, LabelError, OSError) as error:
         print(f"prepare: error: {error}", file=sys.stderr)

@@ -13,7 +13,7 @@ from damff_jax.audio import AudioError, AudioWarning
 from damff_jax.features import FeatureConfig, log_mel
 from input_pipeline import extraction
 from input_pipeline.annotations import Labels
-from input_pipeline.corpus import AudioFile, Song
+from input_pipeline.corpus import AudioFile, CorpusError, Song
 from input_pipeline.extraction import extract, extract_all
 from input_pipeline.synthetic import songs as synthetic_songs
 from input_pipeline.vgmidi.midi import MidiFile
@@ -122,13 +122,25 @@ def test_error_is_raised_at_its_song(songs, workers):
     assert done == ["0", "1", "2", "3", "4"]
 
 
+@dataclasses.dataclass(frozen=True)
+class Deadly:
+    def blocks(self, sample_rate):
+        os._exit(9)
+
+
+def test_death_of_a_worker_is_an_error(songs):
+    doomed = [songs[0], song_of(Deadly()), *songs[2:]]
+    with pytest.raises(CorpusError, match="a worker process died"):
+        list(extract_all(doomed, CONFIG, workers=2))
+
+
 def modules_and_threads(*_):
     return set(sys.modules), {name: os.environ.get(name) for name in extraction._SINGLE_THREADED}
 
 
 def test_workers_import_neither_jax_nor_tensorflow():
     # All that workers are sent, over all data sets: unpickling imports where it comes from.
-    sent = extract, song_of(AudioFile("a")), MidiFile("a", "b", 1.0), synthetic_songs.write_song
+    sent = extract, song_of(AudioFile("a")), MidiFile("a", "b", 1.0), synthetic_songs.write_songs
     with extraction.pool(1) as executor:
         modules, _ = executor.submit(modules_and_threads, *sent).result()
     assert {"jax", "jaxlib", "flax", "tensorflow", "tensorflow_datasets"}.isdisjoint(modules)

@@ -1,0 +1,112 @@
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from damff_jax import optim, parallel, train_state
+from damff_jax.checkpoint import CheckpointError, Checkpoints, load_variables
+from damff_jax.models import create_model
+
+MODEL = {"name": "damff", "channels": (2, 2, 2), "sequence": "none", "branches": "a"}
+META = {
+    "config": {"model": {**MODEL, "channels": [2, 2, 2]}},
+    "features": {"n_mels": 8, "hash": "0"},
+}
+
+
+@functools.cache
+def first_state(with_ema=False):
+    config = optim.OptimConfig()
+    optimizer = optim.make_optimizer(config, optim.learning_rate_schedule(config, 10))
+    return train_state.create(
+        create_model(MODEL, dtype="float32", axis_name=None),
+        optimizer,
+        seed=0,
+        segment_shape=(8, 8),
+        input_stats={"mean": np.arange(8.0), "std": np.ones(8)},
+        with_ema=with_ema,
+    )
+
+
+def state_at(step, **kwargs):
+    state = first_state(**kwargs)
+    params = jax.tree.map(lambda x: x + step, state.params)
+    return parallel.replicate(state.replace(step=jnp.int32(step), params=params))
+
+
+def assert_equal(a, b):
+    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+        np.testing.assert_array_equal(x, y)
+
+
+def test_the_latest_state_comes_back_bit_for_bit(tmp_path):
+    with Checkpoints(tmp_path) as checkpoints:
+        for step in (1, 2):
+            checkpoints.save(state_at(step), META)
+    with Checkpoints(tmp_path) as checkpoints:
+        restored = checkpoints.restore_latest(state_at(0), META)
+    assert_equal(restored, state_at(2))
+    parallel.assert_replicated(restored)
+
+
+def test_nothing_saved_gives_none(tmp_path):
+    with Checkpoints(tmp_path) as checkpoints:
+        assert checkpoints.restore_latest(state_at(0), META) is None
+
+
+def test_leaving_waits_for_the_save(tmp_path):
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(state_at(7), META)
+    variables, meta = load_variables(tmp_path)
+    assert meta["step"] == 7
+    assert_equal(variables["params"], state_at(7).params)
+
+
+def test_the_best_is_kept_over_later_worse_ones_and_over_restarts(tmp_path):
+    with Checkpoints(tmp_path) as checkpoints:
+        assert checkpoints.save_if_best(state_at(1), META, 0.5)
+        assert checkpoints.save_if_best(state_at(2), META, 0.7)
+        assert not checkpoints.save_if_best(state_at(3), META, 0.6)
+        checkpoints.save(state_at(3), META)
+    with Checkpoints(tmp_path) as checkpoints:
+        assert not checkpoints.save_if_best(state_at(4), META, 0.69)
+    variables, meta = load_variables(tmp_path)
+    assert (meta["step"], meta["score"]) == (2, 0.7)
+    assert_equal(variables["params"], state_at(2).params)
+    assert_equal(variables["input_stats"]["mean"], np.arange(8.0))
+
+
+def test_the_moving_average_is_what_predicts(tmp_path):
+    state = state_at(5, with_ema=True)
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(state, META)
+    variables, _ = load_variables(tmp_path)
+    assert_equal(variables["params"], state.ema_params)
+
+
+def test_a_folder_without_checkpoints_is_an_error(tmp_path):
+    with pytest.raises(CheckpointError, match="no checkpoint of a training run"):
+        load_variables(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("part", "field", "value", "shown"),
+    [
+        ("model", "fusion", "sum", r"another model \(fusion: None there, sum here\)"),
+        ("model", "channels", (4, 4, 4), r"channels: \[2, 2, 2\] there, \[4, 4, 4\] here"),
+        ("features", "n_mels", 9, r"another features \(n_mels: 8 there, 9 here\)"),
+    ],
+)
+def test_another_model_or_other_features_are_refused(tmp_path, part, field, value, shown):
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(state_at(1), META)
+        other = {"config": {"model": dict(META["config"]["model"])}, "features": META["features"]}
+        if part == "model":
+            other["config"]["model"][field] = value
+        else:
+            other["features"] = {**META["features"], field: value}
+        checkpoints._latest.wait_until_finished()
+        with pytest.raises(CheckpointError, match=shown):
+            checkpoints.restore_latest(state_at(0), other)

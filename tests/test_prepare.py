@@ -1,0 +1,300 @@
+"""The command that builds data sets: what it prints, what it leaves, and its exit status."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import tensorflow_datasets as tfds
+
+from damff_jax.features import FeatureConfig, segments
+from input_pipeline.annotations import read_labels
+from input_pipeline.corpus import AudioFile
+from input_pipeline.extraction import log_mel_blocks
+from input_pipeline.prepare import main
+
+PIPELINE = Path(__file__).parents[1] / "input_pipeline"
+# Small features, for speed.
+FEATURES = {"sample_rate": 16_000, "n_fft": 512, "win_length": 512, "hop_length": 320, "n_mels": 16}
+CONFIG = FeatureConfig(**FEATURES)
+
+
+@pytest.fixture
+def manual_dir(tmp_path):
+    """A copy of the folder data set's dummy data, to change."""
+    return shutil.copytree(PIPELINE / "folder" / "dummy_data", tmp_path / "manual")
+
+
+@pytest.fixture
+def prepare(tmp_path, capsys):
+    """Runs the command on the folder data set; gives status, standard output and error."""
+
+    def run(*arguments, dataset="folder", manual_dir=tmp_path / "manual"):
+        flags = [f"--features.{knob}={value}" for knob, value in FEATURES.items()]
+        flags += [f"--dataset={dataset}", f"--data_dir={tmp_path / 'data'}", "--workers=1"]
+        if manual_dir is not None:
+            flags.append(f"--manual_dir={manual_dir}")
+        try:
+            status = main([*flags, *arguments])
+        except SystemExit as error:
+            status = error.code
+        return status, *capsys.readouterr()
+
+    return run
+
+
+def files_below(folder):
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def examples_of(out):
+    """{song id: example} of the data set that the command says it built, and its info."""
+    folder = out.splitlines()[0].split(": ")[1]
+    builder = tfds.builder_from_directory(folder)
+    examples = {}
+    for split in builder.info.splits:
+        for example in tfds.as_numpy(builder.as_dataset(split=split)):
+            examples[example["song_id"].decode()] = example
+    return examples, builder.info
+
+
+def replace_in(path, old, new):
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+
+
+# Building ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("dataset", "line"),
+    [("deam", "left out: 1 × labels without audio: 12"), ("mer1101", ""), ("folder", "")],
+)
+def test_dummy_data_are_built_with_a_report(prepare, dataset, line):
+    manual_dir = PIPELINE / dataset / "dummy_data"
+    status, out, err = prepare(dataset=dataset, manual_dir=manual_dir)
+    assert (status, err) == (0, "")
+    assert out.startswith("built: ") and line in out
+    for split in ("train", "validation", "test"):
+        assert f"\n  {split}" in out
+
+
+def test_second_call_finds_the_data_set_built_and_reports_it_again(prepare, manual_dir):
+    (manual_dir / "songs" / "song 1.ogg").unlink()
+    _, out, _ = prepare()
+    before = {path: path.stat().st_mtime_ns for path in files_below(manual_dir.parent / "data")}
+    status, again, err = prepare()
+    assert (status, err) == (0, "")
+    assert again == "already " + out
+    assert before == {path: path.stat().st_mtime_ns for path in before}
+
+
+def test_shards_hold_the_features_and_labels_of_every_song(prepare, manual_dir):
+    _, out, _ = prepare()
+    examples, _ = examples_of(out)
+    labels = read_labels(manual_dir).labels
+    assert examples.keys() == labels.keys()
+    for song_id, example in examples.items():
+        source = AudioFile(str(manual_dir / "songs" / f"{song_id}.ogg"))
+        frames = np.concatenate(list(log_mel_blocks(source.blocks(CONFIG.sample_rate), CONFIG)))
+        expected = segments(frames, CONFIG)[:8]
+        np.testing.assert_allclose(example["log_mel"], expected, rtol=0, atol=0.0315)
+        np.testing.assert_array_equal(example["labels"], labels[song_id].values_TxV)
+        assert example["mask"].all()
+        np.testing.assert_array_equal(example["times"], 0.5 * np.arange(8, dtype=np.float32))
+
+
+def test_statistics_are_those_of_the_training_songs(prepare, manual_dir):
+    del manual_dir
+    _, out, _ = prepare()
+    examples, info = examples_of(out)
+    mel = info.metadata["mel"]
+    builder = tfds.builder_from_directory(out.splitlines()[0].split(": ")[1])
+    train = [e["song_id"].decode() for e in tfds.as_numpy(builder.as_dataset(split="train"))]
+    frames = np.concatenate(
+        [examples[song_id]["log_mel"].reshape(-1, CONFIG.n_mels) for song_id in train]
+    ).astype(np.float64)
+    np.testing.assert_allclose(mel["mean"], frames.mean(axis=0), rtol=1e-9)
+    np.testing.assert_allclose(mel["std"], frames.std(axis=0), rtol=1e-6)
+
+
+def test_changed_labels_are_built_again(prepare, manual_dir):
+    prepare()
+    replace_in(manual_dir / "valence.csv", "0.0000", "0.9875")
+    status, out, _ = prepare()
+    assert status == 0 and out.startswith("built: ")
+    examples, _ = examples_of(out)
+    assert examples["song 0"]["labels"][0, 0] == np.float32(0.9875)
+
+
+def test_other_features_go_to_another_folder(prepare, manual_dir):
+    del manual_dir
+    _, first, _ = prepare()
+    status, second, _ = prepare("--features.n_mels=17")
+    assert status == 0 and second.startswith("built: ")
+    assert first.splitlines()[0] != second.splitlines()[0]
+    assert prepare()[1].startswith("already built: ")
+
+
+def test_report_counts_what_was_handled(prepare, manual_dir):
+    """A gap, an early end, labels past the audio, a song of one file, audio without labels."""
+    path = manual_dir / "valence.csv"
+    header, *rows = path.read_text().splitlines()
+    cells = [row.split(",") for row in rows]
+    cells[0][4] = ""
+    cells[1] = cells[1][:-2]
+    path.write_text("\n".join([header, *(",".join(row) for row in cells[:3])]) + "\n")
+    for name in ("valence.csv", "arousal.csv"):
+        replace_in(manual_dir / name, "sample_3500ms", "sample_4000ms")
+    status, out, _ = prepare("--features.n_mels=8")
+    assert status == 0
+    report = out.splitlines()[1:]
+    assert "  left out: 1 × arousal labels only: song 3" in report
+    assert "  left out: 1 × audio without labels: song 3" in report
+    unequal = "valence and arousal of unequal length, common span kept"
+    assert f"  note: 2 × {unequal}: song 0, song 1" in report
+    gaps = "labels missing inside the curve, masked"
+    assert f"  note: 3 × {gaps}: song 0, song 1, song 2" in report
+    cut_off = next(line for line in report if "labels past the end of the audio, cut off" in line)
+    assert set(cut_off.split(": ")[2].split(", ")) == {"song 0", "song 2"}
+    examples, info = examples_of(out)
+    np.testing.assert_array_equal(
+        examples["song 0"]["mask"][:, 0], [True, True, True, False, True, True, True, False]
+    )
+    counts = info.metadata["report"]["splits"]
+    assert sum(split["n_songs"] for split in counts.values()) == len(examples) == 3
+    assert sum(split["n_segments"] for split in counts.values()) == sum(
+        len(e["mask"]) for e in examples.values()
+    )
+
+
+def test_decoders_remarks_are_in_the_report(prepare, manual_dir):
+    (manual_dir / "songs" / "song 0.ogg").unlink()
+    path = manual_dir / "songs" / "song 0.wav"
+    soundfile.write(path, np.zeros(6 * 16_000), 16_000)
+    path.write_bytes(path.read_bytes()[: 5 * 2 * 16_000 + 44])
+    status, out, _ = prepare()
+    assert status == 0
+    assert f"decoder's warnings: {path}: 6.0 s declared, 5.0 s decoded" in out
+
+
+def test_names_that_are_no_unicode_are_reported(prepare, manual_dir):
+    source = manual_dir / "songs" / "song 3.ogg"
+    shutil.copy(source, os.fsdecode(os.path.join(os.fsencode(manual_dir), b"\xff.ogg")))
+    status, out, _ = prepare()
+    assert status == 0
+    assert r"audio without labels: \udcff" in out
+
+
+# Refusing ----------------------------------------------------------------------------------------
+
+
+def bad_cell(folder):
+    replace_in(folder / "valence.csv", ",0.", ",O.")
+    return "valence.csv:2:2: 'O.0000' is no number"
+
+
+def bad_audio(folder):
+    (folder / "songs" / "song 2.ogg").write_bytes(b"no sound " * 100)
+    return "song 2.ogg: not readable as audio (wav, flac, ogg, mp3 are)"
+
+
+def no_labels(folder):
+    (folder / "arousal.csv").unlink()
+    return "arousal.csv: No such file or directory"
+
+
+def two_files(folder):
+    shutil.copy(folder / "songs" / "song 1.ogg", folder / "song 1.ogg")
+    return "two audio files for song song 1"
+
+
+@pytest.mark.parametrize(
+    ("spoil", "workers"),
+    [(bad_cell, 1), (no_labels, 1), (two_files, 1), (bad_audio, 1), (bad_audio, 2)],
+)
+def test_spoilt_data_give_one_line_and_leave_nothing(prepare, manual_dir, spoil, workers):
+    reason = spoil(manual_dir)
+    status, out, err = prepare(f"--workers={workers}")
+    assert (status, out) == (1, "")
+    assert err.startswith("prepare: error: ") and reason in err and err.count("\n") == 1
+    assert files_below(manual_dir.parent / "data") == []
+
+
+def test_missing_audio_is_an_error_if_all_is_required(prepare, manual_dir):
+    (manual_dir / "songs" / "song 2.ogg").unlink()
+    status, _, err = prepare("--require_all")
+    assert status == 1
+    assert err == "prepare: error: 1 labelled songs have no audio: song 2\n"
+    assert files_below(manual_dir.parent / "data") == []
+
+
+def test_data_set_is_built_after_a_failure(prepare, manual_dir):
+    good = (manual_dir / "valence.csv").read_text()
+    bad_cell(manual_dir)
+    prepare()
+    (manual_dir / "valence.csv").write_text(good)
+    status, out, _ = prepare()
+    assert status == 0 and len(examples_of(out)[0]) == 4
+
+
+@pytest.mark.parametrize(
+    ("manual_dir", "reason"),
+    [(None, "folder: needs --manual_dir."), ("/none/at all", "/none/at all is no directory.")],
+)
+def test_missing_manual_dir_is_an_error_that_says_what_belongs_there(prepare, manual_dir, reason):
+    status, _, err = prepare(manual_dir=manual_dir)
+    assert status == 1
+    assert err.startswith("prepare: error: ") and err.count("\n") == 1
+    assert reason in err and "valence.csv, arousal.csv and the audio files" in err
+
+
+def test_deam_without_its_folders_is_an_error(prepare, manual_dir):
+    status, _, err = prepare(dataset="deam", manual_dir=manual_dir)
+    assert (status, err) == (1, f"prepare: error: {manual_dir}: no folder MEMD_audio below it\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["--colour=red"], "unrecognized arguments: --colour=red"),
+        (["--dataset=none"], "no data set 'none'; there are synthetic, deam, mer1101, vgmidi"),
+        (["--features.n_mels=0"], "features: n_mels and hop_length must be positive"),
+        (["--features.n_mels=many"], "argument --features.n_mels: invalid int value: 'many'"),
+        (["--features.hop_length=441"], "features.hop_length: 441 samples do not divide"),
+        (["--low=none"], "argument --low: invalid float value: 'none'"),
+        (["--workers=0"], "--workers must be positive"),
+    ],
+)
+def test_bad_command_line_is_refused_with_status_2(prepare, manual_dir, arguments, reason):
+    status, out, err = prepare(*arguments)
+    assert (status, out) == (2, "")
+    assert err.splitlines()[-1].startswith(f"prepare: error: {reason}")
+    assert not (manual_dir.parent / "data").exists()
+
+
+def test_data_set_is_needed(capsys):
+    with pytest.raises(SystemExit) as caught:
+        main([])
+    assert caught.value.code == 2
+    assert "the following arguments are required: --dataset" in capsys.readouterr().err
+
+
+def test_help_shows_the_data_sets_own_options(capsys):
+    assert main(["--dataset=vgmidi", "--help"]) == 0
+    out = capsys.readouterr().out
+    assert "--n_folds" in out and "--features.hop_length" in out
+    assert main(["--help"]) == 0
+    assert "--data_dir" in capsys.readouterr().out
+
+
+def test_report_is_kept_with_the_shards(prepare, manual_dir):
+    (manual_dir / "songs" / "song 1.ogg").unlink()
+    _, out, _ = prepare()
+    metadata = json.loads((Path(out.splitlines()[0].split(": ")[1]) / "metadata.json").read_text())
+    assert metadata["report"]["left_out"] == {"labels without audio": ["song 1"]}
+    assert FeatureConfig.from_json(metadata["features"]) == CONFIG

@@ -1,0 +1,120 @@
+"""The order of the files: what imports what, and which knobs there are."""
+
+import ast
+import dataclasses
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from configs import default
+from damff_jax.features import FeatureConfig
+from damff_jax.models import DAMFF
+from damff_jax.optim import OptimConfig
+
+ROOT = Path(__file__).parents[1]
+# A file imports only from what stands before it.
+ORDER = [
+    "files",
+    "audio",
+    "features",
+    "losses",
+    "metrics",
+    "models",
+    "optim",
+    "train_state",
+    "steps",
+    "parallel",
+    "checkpoint",
+    "inference",
+    "evaluation",
+    "metric_writer",
+    "report",
+    "predict",
+    "torch_peer",
+]
+
+
+def imported(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def sources(package):
+    return sorted(path for path in (ROOT / package).rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", sources("damff_jax"), ids=lambda path: path.name)
+def test_damff_jax_imports_what_stands_before(path):
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    if parts == ("damff_jax", "__init__"):
+        return
+    position = ORDER.index(parts[1])
+    for name in imported(path):
+        assert not name.startswith(("tensorflow", "input_pipeline", "tensorflow_datasets"))
+        head, _, rest = name.partition(".")
+        if head == "damff_jax":
+            module = rest.split(".")[0]
+            assert ORDER.index(module) < position or module == parts[1] == "models", name
+
+
+@pytest.mark.parametrize("path", sources("input_pipeline"), ids=lambda path: path.name)
+def test_input_pipeline_sees_audio_features_and_files_alone(path):
+    for name in imported(path):
+        assert not name.startswith(("jax", "flax", "optax", "orbax"))
+        if name.startswith("damff_jax"):
+            assert name.split(".")[1] in ("audio", "features", "files"), name
+
+
+def test_predict_starts_without_tensorflow():
+    code = (
+        "import sys; import damff_jax.predict; "
+        "sys.exit(any(m.split('.')[0].startswith('tensorflow') for m in sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+def test_workers_modules_import_neither_jax_nor_tensorflow():
+    code = (
+        "import sys; import input_pipeline.extraction, input_pipeline.vgmidi.midi, "
+        "input_pipeline.synthetic.songs, input_pipeline.prepare; "
+        "sys.exit(bool({'jax', 'tensorflow'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+def test_the_default_config_holds_every_knob_and_its_default():
+    config = default.get_config()
+    model_fields = {
+        field.name: field.default
+        for field in dataclasses.fields(DAMFF)
+        if field.name not in ("parent", "name", "dtype", "axis_name")
+    }
+    assert {k: v for k, v in config.model.items() if k != "name"} == model_fields
+    assert config.features.to_dict() == dataclasses.asdict(FeatureConfig())
+    assert config.optim.to_dict() == dataclasses.asdict(OptimConfig())
+
+
+def test_every_knob_of_the_top_level_and_of_data_is_read():
+    text = (ROOT / "train.py").read_text()
+    config = default.get_config()
+    for name in config:
+        assert f"config.{name}" in text or f'"{name}"' in text, name
+    for name in config.data:
+        assert f"data.{name}" in text, name
+
+
+@pytest.mark.parametrize(
+    "path", sources("damff_jax") + sources("input_pipeline") + [ROOT / "train.py"]
+)
+def test_nothing_is_unpickled_or_evaluated(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            assert node.func.id not in ("eval", "exec")
+        if isinstance(node, ast.keyword):
+            assert node.arg != "allow_pickle"
+    assert not {"pickle", "dill", "yaml"} & {name.split(".")[0] for name in imported(path)}

@@ -1,0 +1,264 @@
+"""The whole program on a handful of tiny songs."""
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import train
+from configs import synthetic
+from damff_jax import metrics, predict
+from damff_jax.audio import AudioError
+from damff_jax.metrics import Curve
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory):
+    return tmp_path_factory.mktemp("data")
+
+
+def tiny_config(data_dir, **changes):
+    config = synthetic.get_config()
+    config.batch_size = config.data.eval_batch_size = 4
+    config.num_train_steps = 6
+    config.log_every_steps = 1
+    config.eval_every_steps = config.checkpoint_every_steps = 3
+    config.features.update(sample_rate=8000, n_fft=512, win_length=480, hop_length=400, n_mels=16)
+    config.model.update(channels=(2, 2, 4), hidden_size=4, dropout_rate=0.2)
+    config.optim.ema_decay = 0.9
+    config.data.update(data_dir=str(data_dir), crop_segments=8, overlap=2, workers=1)
+    with config.data.options.unlocked():
+        config.data.options.update(n_clips=4, n_test=2, duration_s=6.0, sample_rate=16_000)
+    config.update_from_flattened_dict(changes)
+    return config
+
+
+@pytest.fixture(scope="module")
+def finished(data_dir, tmp_path_factory):
+    """A finished run: its workdir, and what it returned."""
+    workdir = tmp_path_factory.mktemp("run")
+    return workdir, train.run(tiny_config(data_dir), workdir)
+
+
+def test_a_run_leaves_the_documented_files(finished):
+    workdir, _ = finished
+    names = {path.name for path in workdir.iterdir()}
+    assert names >= {
+        "config.json",
+        "metrics.jsonl",
+        "checkpoints",
+        "evaluation.json",
+        "predictions_validation.csv",
+        "predictions_test.csv",
+        "curves_test.png",
+        "learning.png",
+    }
+    assert any(name.startswith("events.out.tfevents") for name in names)
+    assert json.loads((workdir / "config.json").read_text())["num_train_steps"] == 6
+
+
+def test_every_segment_of_every_test_song_is_predicted_once(finished):
+    workdir, _ = finished
+    with open(workdir / "predictions_test.csv") as file:
+        rows = [(row["song_id"], float(row["time_s"])) for row in csv.DictReader(file)]
+    assert rows == [(song, 0.5 * i) for song in ("2001", "2002") for i in range(12)]
+
+
+def test_scores_can_be_recomputed_from_the_predictions(finished):
+    workdir, returned = finished
+    stored = json.loads((workdir / "evaluation.json").read_text())
+    assert stored == returned
+    for split in ("validation", "test"):
+        table = np.genfromtxt(
+            workdir / f"predictions_{split}.csv", delimiter=",", names=True, dtype=None
+        )
+        curves = {}
+        for song in np.unique(table["song_id"]):
+            rows = table[table["song_id"] == song]
+            truth = np.stack([rows["valence_true"], rows["arousal_true"]], -1)
+            prediction = np.stack([rows["valence"], rows["arousal"]], -1)
+            curves[song] = Curve(prediction, truth, ~np.isnan(truth))
+        again = metrics.summarize(curves)
+        for name in metrics.DIMENSIONS:
+            for way, scores in stored[split][name].items():
+                assert again[name][way] == pytest.approx(scores, abs=1e-7)
+
+
+def test_the_log_has_every_step_once(finished):
+    workdir, _ = finished
+    events = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    assert [e["step"] for e in events if "train/loss" in e] == [1, 2, 3, 4, 5, 6]
+    assert [e["step"] for e in events if "validation/arousal/ccc" in e] == [3, 6]
+
+
+@pytest.mark.parametrize("k", [2, 3, 4])
+def test_a_run_that_goes_on_equals_one_without_a_break(
+    finished, data_dir, tmp_path, k, monkeypatch
+):
+    """Breaks before, at and after a save; what was not saved is done again."""
+    workdir, returned = finished
+
+    class StopError(Exception):
+        pass
+
+    write = train.MetricWriter.write
+
+    def stop(self, step, values):
+        if step > k:
+            raise StopError
+        write(self, step, values)
+
+    with monkeypatch.context() as patch, pytest.raises(StopError):
+        patch.setattr(train.MetricWriter, "write", stop)
+        train.run(tiny_config(data_dir), tmp_path)
+    assert train.run(tiny_config(data_dir), tmp_path) == returned
+    log = (tmp_path / "metrics.jsonl").read_text()
+    assert log == (workdir / "metrics.jsonl").read_text()
+    for name in ("best", "latest"):
+        ours = (p for p in sorted((workdir / "checkpoints" / name).iterdir()) if p.is_dir())
+        theirs = (p for p in sorted((tmp_path / "checkpoints" / name).iterdir()) if p.is_dir())
+        assert [p.name for p in ours] == [p.name for p in theirs]
+    predictions = (path / "predictions_test.csv" for path in (workdir, tmp_path))
+    assert next(predictions).read_bytes() == next(predictions).read_bytes()
+
+
+def test_evaluating_again_gives_the_same(finished, data_dir):
+    workdir, returned = finished
+    assert train.run(tiny_config(data_dir), workdir, mode="evaluate") == returned
+
+
+def test_evaluating_nothing_is_an_error(data_dir, tmp_path):
+    with pytest.raises(ValueError, match="no checkpoint"):
+        train.run(tiny_config(data_dir), tmp_path, mode="evaluate")
+
+
+def test_another_model_in_the_same_workdir_is_refused(finished, data_dir):
+    workdir, _ = finished
+    config = tiny_config(data_dir, **{"model.fusion": "sum"})
+    with pytest.raises(ValueError, match="fusion: daff there, sum here"):
+        train.run(config, workdir)
+
+
+def test_predicting_a_file_equals_evaluating_it(finished, data_dir):
+    workdir, _ = finished
+    predictor = predict.Predictor(workdir)
+    (path,) = data_dir.glob("synthetic/songs-*/MEMD_audio/2001.flac")
+    curve = predictor.from_file(path)
+    with open(workdir / "predictions_test.csv") as file:
+        rows = [row for row in csv.DictReader(file) if row["song_id"] == "2001"]
+    evaluated = [[float(row["valence"]), float(row["arousal"])] for row in rows]
+    # Shards are float16, files are not.
+    np.testing.assert_allclose(curve, evaluated, atol=2e-3)
+
+
+def test_the_steps_of_the_ladder_agree(finished, data_dir):
+    from damff_jax import audio, features
+
+    workdir, _ = finished
+    predictor = predict.Predictor(workdir, batch_size=1)
+    (path,) = data_dir.glob("synthetic/songs-*/MEMD_audio/2002.flac")
+    samples = audio.load(path, 8000)
+    from_file = predictor.from_file(path)
+    np.testing.assert_allclose(predictor.from_waveform(samples, 8000), from_file, atol=1e-5)
+    log_mel = features.log_mel(samples, predictor.features)
+    segments = features.segments(log_mel, predictor.features)
+    np.testing.assert_allclose(predictor.from_log_mel(segments), from_file, atol=1e-5)
+    many = list(predict.Predictor(workdir, batch_size=16).from_files([path, path]))
+    np.testing.assert_allclose(many, [from_file, from_file], atol=1e-5)
+
+
+def test_the_command_predicts_good_files_and_names_bad_ones(finished, data_dir, tmp_path, capsys):
+    workdir, _ = finished
+    (good,) = data_dir.glob("synthetic/songs-*/MEMD_audio/2001.flac")
+    bad = tmp_path / "bad.mp3"
+    bad.write_text("no music")
+    argv = [str(good), str(bad), f"--checkpoint={workdir}", f"--output_dir={tmp_path}"]
+    assert predict.main([*argv, "--plot", "--html", "--json"]) == 1
+    lines = (tmp_path / "2001.csv").read_text().splitlines()
+    assert lines[0] == "time_s,valence,arousal"
+    assert [line.split(",")[0] for line in lines[1:]] == [f"{0.5 * i:.1f}" for i in range(12)]
+    assert json.loads((tmp_path / "2001.json").read_text())["hop_s"] == 0.5
+    assert (tmp_path / "2001.png").stat().st_size > 1000
+    assert "<svg" in (tmp_path / "2001.html").read_text()
+    assert not (tmp_path / "bad.csv").exists()
+    error = capsys.readouterr().err
+    assert f"{bad}: not readable as audio" in error
+    assert "1 of 2 files failed" in error
+    assert predict.main([str(good), *argv[2:]]) == 0
+
+
+def test_the_command_refuses_what_makes_no_sense(finished, tmp_path):
+    workdir, _ = finished
+    for argv in (
+        [str(tmp_path), f"--checkpoint={workdir}"],
+        ["a.wav"],
+        ["a.wav", f"--checkpoint={tmp_path}"],
+    ):
+        with pytest.raises(SystemExit) as stop:
+            predict.main(argv)
+        assert stop.value.code == 2
+
+
+def test_a_file_shorter_than_a_segment_is_an_error(finished, tmp_path):
+    import soundfile
+
+    workdir, _ = finished
+    soundfile.write(tmp_path / "short.wav", np.zeros(3000), 16_000)
+    with pytest.raises(AudioError, match="shorter than one segment"):
+        predict.Predictor(workdir).from_file(tmp_path / "short.wav")
+
+
+def test_output_names_are_distinct():
+    paths = ["/m/a/x.wav", "/m/b/x.wav", "/m/b/x.mp3", "/m/y.wav"]
+    names = predict.output_names(paths)
+    assert len(set(names)) == 4
+    assert names[3] == "y"
+    assert names[0] == "a__x"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"batch_size": 6}, "batch_size 6 is no positive multiple of the 4 devices"),
+        ({"num_train_steps": 0}, "num_train_steps must be positive"),
+        ({"data.dataset": "nope"}, "no data set 'nope'"),
+        ({"model.fusion": "nope"}, "model.fusion: 'nope'"),
+        ({"dtype": "float64"}, "dtype: 'float64'"),
+        ({"features.n_mels": 0}, "n_mels"),
+        ({"loss.ccc_pooled": 0.0}, "loss weights"),
+        ({"data.overlap": 8}, "overlap 8"),
+    ],
+)
+def test_senseless_configs_are_refused(data_dir, tmp_path, changes, message):
+    with pytest.raises(ValueError, match=message):
+        train.run(tiny_config(data_dir, **changes), tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("--config.modle.fusion=sum", "modle"),
+        ("--config.batch_size=many", "batch_size"),
+        ("--config=nowhere.py", "nowhere.py"),
+        ("--workdri=x", "workdri"),
+    ],
+)
+def test_a_wrong_command_line_is_one_line_and_status_2(argument, message, tmp_path):
+    result = subprocess.run(
+        [sys.executable, ROOT / "train.py", argument],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 2
+    (line,) = result.stderr.strip().splitlines()
+    assert line.startswith("train.py: error:")
+    assert message in line
+    assert not any(tmp_path.iterdir())
