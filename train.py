@@ -342,7 +342,8 @@ def parse_flags(argv: list[str]) -> list[str]:
         _ = flags.FLAGS.config.batch_size
         return rest
     except Exception as error:  # A config file is a program: it can raise anything.
-        print(f"train.py: error: {' '.join(str(error).split())}", file=sys.stderr)
+        message = f"no config key {error.args[0]}" if isinstance(error, KeyError) else str(error)
+        print(f"train.py: error: {' '.join(message.split())}", file=sys.stderr)
         sys.exit(2)
 
 

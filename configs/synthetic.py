@@ -12,10 +12,10 @@ from configs import default
 def get_config() -> ml_collections.ConfigDict:
     config = default.get_config()
     config.batch_size = 8
-    config.num_train_steps = 240
+    config.num_train_steps = 120
     config.log_every_steps = 10
-    config.eval_every_steps = 80
-    config.checkpoint_every_steps = 80
+    config.eval_every_steps = 60
+    config.checkpoint_every_steps = 60
 
     config.features.sample_rate = 22_050
     config.features.n_fft = 2048

@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +12,9 @@ import pytest
 import soundfile
 import tensorflow_datasets as tfds
 
-from damff_jax.features import FeatureConfig, segments
+from damff_jax.features import FeatureConfig, log_mel_blocks, segments
 from input_pipeline.annotations import read_labels
 from input_pipeline.corpus import AudioFile
-from input_pipeline.extraction import log_mel_blocks
 from input_pipeline.prepare import main
 
 PIPELINE = Path(__file__).parents[1] / "input_pipeline"
@@ -108,8 +109,8 @@ def test_shards_hold_the_features_and_labels_of_every_song(prepare, manual_dir):
         np.testing.assert_array_equal(example["times"], 0.5 * np.arange(8, dtype=np.float32))
 
 
-def test_statistics_are_those_of_the_training_songs(prepare, manual_dir):
-    del manual_dir
+@pytest.mark.usefixtures("manual_dir")
+def test_statistics_are_those_of_the_training_songs(prepare):
     _, out, _ = prepare()
     examples, info = examples_of(out)
     mel = info.metadata["mel"]
@@ -131,8 +132,8 @@ def test_changed_labels_are_built_again(prepare, manual_dir):
     assert examples["song 0"]["labels"][0, 0] == np.float32(0.9875)
 
 
-def test_other_features_go_to_another_folder(prepare, manual_dir):
-    del manual_dir
+@pytest.mark.usefixtures("manual_dir")
+def test_other_features_go_to_another_folder(prepare):
     _, first, _ = prepare()
     status, second, _ = prepare("--features.n_mels=17")
     assert status == 0 and second.startswith("built: ")
@@ -223,6 +224,23 @@ def test_spoilt_data_give_one_line_and_leave_nothing(prepare, manual_dir, spoil,
     assert (status, out) == (1, "")
     assert err.startswith("prepare: error: ") and reason in err and err.count("\n") == 1
     assert files_below(manual_dir.parent / "data") == []
+
+
+def test_command_itself_fails_in_one_line(manual_dir):
+    reason = bad_audio(manual_dir)
+    data_dir = manual_dir.parent / "data"
+    flags = ["--dataset=folder", f"--manual_dir={manual_dir}", f"--data_dir={data_dir}"]
+    result = subprocess.run(
+        [sys.executable, "-m", "input_pipeline.prepare", *flags, "--workers=2"],
+        cwd=PIPELINE.parent,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=100,
+    )
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr == f"prepare: error: {manual_dir / 'songs'}/{reason}\n"
+    assert files_below(data_dir) == []
 
 
 def test_missing_audio_is_an_error_if_all_is_required(prepare, manual_dir):

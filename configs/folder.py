@@ -1,0 +1,23 @@
+"""DAMFF on your own songs: a folder of audio, valence.csv and arousal.csv.
+
+Command: python train.py --config=configs/folder.py --config.data.manual_dir=DIR
+"""
+
+import ml_collections
+
+from configs import default
+
+
+def get_config() -> ml_collections.ConfigDict:
+    config = default.get_config()
+    data = config.data
+    data.dataset = "folder"
+    data.options.low = -1.0  # The scale of the label files.
+    data.options.high = 1.0
+    data.options.start_time = -1.0  # Of the first column, in seconds; negative: from its name.
+    data.options.split_file = ""  # song_id,split in manual_dir; empty: drawn from the seed.
+    data.options.validation_fraction = 0.15
+    data.options.test_fraction = 0.15
+    data.options.split_seed = 0
+    data.options.require_all = False
+    return config

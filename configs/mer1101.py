@@ -1,0 +1,22 @@
+"""DAMFF on MER1101 at the paper's setting.
+
+Command: python train.py --config=configs/mer1101.py --config.data.manual_dir=DIR
+Hardware, wall time, score: not measured, the data set is not at hand.
+"""
+
+import ml_collections
+
+from configs import default
+
+
+def get_config() -> ml_collections.ConfigDict:
+    config = default.get_config()
+    config.num_train_steps = 4000
+    data = config.data
+    data.dataset = "mer1101"
+    data.options.split_file = ""  # song_id,split in manual_dir; empty: drawn from the seed.
+    data.options.validation_fraction = 0.1
+    data.options.test_fraction = 0.2
+    data.options.split_seed = 0
+    data.options.require_all = False
+    return config

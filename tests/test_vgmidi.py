@@ -1,0 +1,382 @@
+"""VGMIDI: ratings as labels, the length of MIDI files, folds by game, and rendering."""
+
+import json
+import os
+import random
+import shutil
+from pathlib import Path
+
+import mido
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from damff_jax.audio import AudioError
+from input_pipeline.annotations import LabelError
+from input_pipeline.corpus import CorpusError
+from input_pipeline.vgmidi import midi
+from input_pipeline.vgmidi.midi import MidiFile, find_soundfont, midi_seconds
+from input_pipeline.vgmidi.vgmidi_dataset_builder import (
+    DEFAULT_FOLDS,
+    VgmidiOptions,
+    game_of,
+    labels_of,
+    read_pieces,
+    split_pieces,
+    vgmidi_corpus,
+)
+
+DUMMY = Path(__file__).parents[1] / "input_pipeline" / "vgmidi" / "dummy_data"
+
+
+# Labels ------------------------------------------------------------------------------------------
+
+
+@settings(deadline=None)
+@given(n=st.integers(1, 200), duration_s=st.floats(0.5, 600))
+def test_segment_takes_the_rating_of_the_part_that_its_middle_falls_into(n, duration_s):
+    values = np.stack([np.linspace(-1, 1, n), np.linspace(1, 0, n)], axis=1)
+    labels = labels_of(values, duration_s)
+    assert labels.first_segment == 0 and labels.mask_TxV.all()
+    assert len(labels) == int(2 * duration_s)
+    edges = np.arange(n + 1) * duration_s / n
+    for t in range(len(labels)):
+        part = np.searchsorted(edges, 0.5 * t + 0.25, side="right") - 1
+        near = values[max(part - 1, 0) : part + 2]
+        on_an_edge = np.abs(edges - (0.5 * t + 0.25)).min() < 1e-9
+        expected = near if on_an_edge else values[[part]]
+        assert (np.abs(expected - labels.values_TxV[t]).max(axis=1) < 1e-6).any()
+
+
+def test_labels_of_a_hand_made_piece():
+    values = np.array([[0.1, 0], [0.2, 0], [0.3, 0]])
+    labels = labels_of(values, 3.7)  # parts of 1.233 s; middles .25, .75, 1.25, ...
+    np.testing.assert_array_equal(
+        labels.values_TxV[:, 0], np.array([0.1, 0.1, 0.2, 0.2, 0.2, 0.3, 0.3], np.float32)
+    )
+
+
+# Annotations -------------------------------------------------------------------------------------
+
+
+def piece(name="A_NES_Tetris_One.mid", measures=3):
+    return {"midi": name, "name": name, "measures": measures, "duration": 10}
+
+
+def rating(valence, arousal=None):
+    return {"valence": valence, "arousal": valence if arousal is None else arousal}
+
+
+def pieces_of(tmp_path, *contents):
+    for i, content in enumerate(contents, start=1):
+        text = content if isinstance(content, str) else json.dumps(content)
+        (tmp_path / f"vgmidi_raw_{i}.json").write_text(text)
+    return read_pieces(tmp_path)
+
+
+def test_ratings_are_averaged_and_those_of_another_length_left_out(tmp_path):
+    pieces, left_out = pieces_of(
+        tmp_path,
+        {
+            "pieces": {"piece0": piece(), "piece0_1": piece("B_NES_Tetris_Two.mid", 1)},
+            "annotations": {
+                "piece0_0": rating([0.0, 0.5, 1.0], [0.0, 0.0, 0.0]),
+                "piece0_1": rating([0.5, 0.5, -1.0], [1.0, 0.5, 0.25]),
+                "piece0_2": rating([0.5, 0.5]),
+                "piece0_3": rating([0.5, 0.5, 0.5], [0.5]),
+                "piece0_1_0": rating([0.75], [0.25]),
+            },
+        },
+    )
+    assert pieces.keys() == {"A_NES_Tetris_One", "B_NES_Tetris_Two"}
+    np.testing.assert_allclose(pieces["A_NES_Tetris_One"], [[0.25, 0.5], [0.5, 0.25], [0.0, 0.125]])
+    np.testing.assert_allclose(pieces["B_NES_Tetris_Two"], [[0.75, 0.25]])
+    assert left_out == {
+        "annotations of another length than their piece": [
+            "vgmidi_raw_1.json:piece0_2",
+            "vgmidi_raw_1.json:piece0_3",
+        ]
+    }
+
+
+def test_pieces_of_all_files_come_together(tmp_path):
+    contents = [
+        {"pieces": {"piece0": piece(name)}, "annotations": {"piece0_0": rating([value] * 3)}}
+        for name, value in (("a_b_c.mid", 0.25), ("d_e_f.mid", 0.5))
+    ]
+    pieces, left_out = pieces_of(tmp_path, *contents)
+    assert {song_id: values[0, 0] for song_id, values in pieces.items()} == {
+        "a_b_c": 0.25,
+        "d_e_f": 0.5,
+    }
+    assert left_out == {}
+
+
+def test_pieces_without_ratings_are_named(tmp_path):
+    content = {
+        "pieces": {"piece0": piece(), "piece1": piece("a.mid"), "piece2": piece("b.mid", 0)},
+        "annotations": {"piece0_0": rating([0.5] * 3), "piece2_0": rating([])},
+    }
+    pieces, left_out = pieces_of(tmp_path, content)
+    assert pieces.keys() == {"A_NES_Tetris_One"}
+    assert left_out == {
+        "pieces without ratings": ["vgmidi_raw_1.json:piece1", "vgmidi_raw_1.json:piece2"]
+    }
+
+
+PLAIN = {"pieces": {"piece0": piece()}, "annotations": {}}
+
+
+@pytest.mark.parametrize(
+    ("contents", "reason"),
+    [
+        (["{"], r"vgmidi_raw_1\.json: not a JSON file"),
+        (["[]"], r"vgmidi_raw_1\.json: not in VGMIDI's form"),
+        ([{"pieces": {}}], "not in VGMIDI's form"),
+        ([{"pieces": {"piece0": {}}, "annotations": {}}], "not in VGMIDI's form"),
+        ([PLAIN | {"annotations": {"piece0_0": {"valence": [0]}}}], "not in VGMIDI's form"),
+        ([PLAIN | {"annotations": {"piece0_0": rating([0, "x", 0])}}], "not in VGMIDI's form"),
+        ([PLAIN | {"annotations": {"piece0_0": rating([0, None, 0])}}], "a rating is outside"),
+        (
+            [
+                PLAIN
+                | {"annotations": {"piece0_0": rating([0, 1.5, 0]), "piece0_1": rating([0] * 3)}}
+            ],
+            r"vgmidi_raw_1\.json: piece0_0: a rating is outside \[-1, 1\]",
+        ),
+        ([PLAIN | {"annotations": {"piece0_0": rating([0, np.nan, 0])}}], "a rating is outside"),
+        (
+            [PLAIN | {"annotations": {"piece0_0": rating([0] * 3)}}] * 2,
+            r"vgmidi_raw_2\.json: A_NES_Tetris_One occurs twice",
+        ),
+    ],
+)
+def test_malformed_annotations_are_refused_by_file(tmp_path, contents, reason):
+    with pytest.raises(LabelError, match=reason):
+        pieces_of(tmp_path, *contents)
+
+
+def test_folder_without_annotations_is_refused(tmp_path):
+    with pytest.raises(CorpusError, match=r"no vgmidi_raw_\*\.json in it"):
+        read_pieces(tmp_path)
+
+
+# The length of a MIDI file -----------------------------------------------------------------------
+
+
+def tempo(value, at=0):
+    return mido.MetaMessage("set_tempo", tempo=value, time=at)
+
+
+def end(at=0):
+    return mido.MetaMessage("end_of_track", time=at)
+
+
+def note(beats):
+    return [
+        mido.Message("note_on", note=60, velocity=80),
+        mido.Message("note_off", note=60, time=480 * beats),
+    ]
+
+
+def write_midi(path, *tracks):
+    mido.MidiFile(tracks=[mido.MidiTrack(track) for track in tracks], ticks_per_beat=480).save(path)
+    return path
+
+
+MIDI_FILES = {
+    "default tempo": ([[*note(4), end()]], 2.0),
+    "tempo of its own": ([[tempo(1_000_000), *note(4), end()]], 4.0),
+    "tempo changes": ([[tempo(500_000), *note(2), tempo(1_000_000), *note(2), end()]], 3.0),
+    "silence before the end of track": ([[*note(4), end(480)]], 2.5),
+    "tempo in another track than the notes": ([[tempo(250_000), end()], [*note(4), end()]], 1.0),
+    "tempo in the second track": ([[*note(4), end()], [tempo(1_000_000, 960), end()]], 3.0),
+    "tempi in several tracks": (
+        [
+            [tempo(500_000), tempo(1_000_000, 960), end()],
+            [*note(4), end(960)],
+            [tempo(250_000, 480 * 5), end()],
+        ],
+        2 * 0.5 + 3 * 1.0 + 1 * 0.25,
+    ),
+    "latest end of track in the first track": ([[*note(1), end(480 * 5)], [*note(2), end()]], 3.0),
+    "latest end of track in a track without notes": ([[*note(2), end()], [end(480 * 4)]], 2.0),
+}
+
+
+@pytest.mark.parametrize(("tracks", "seconds"), MIDI_FILES.values(), ids=MIDI_FILES)
+def test_length_is_the_latest_end_of_track_by_the_tempi_of_all_tracks(tmp_path, tracks, seconds):
+    path = write_midi(tmp_path / "a.mid", *tracks)
+    assert midi_seconds(path) == pytest.approx(seconds, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "not readable as MIDI"),
+        (b"RIFF" + b"\0" * 100, "not readable as MIDI"),
+        (None, r"0\.00 s long, shorter than a segment"),
+    ],
+)
+def test_file_without_a_length_is_refused_by_name(tmp_path, content, reason):
+    path = tmp_path / "a.mid"
+    write_midi(path, [end()]) if content is None else path.write_bytes(content)
+    with pytest.raises(CorpusError, match=f"^{path}: {reason}"):
+        midi_seconds(path)
+
+
+def test_mutated_midi_files_are_read_or_refused(tmp_path):
+    path = tmp_path / "a.mid"
+    key = mido.MetaMessage("key_signature", key="F#m")
+    write_midi(path, [key, tempo(500_000), *note(2), end()], [*note(4), end()])
+    content, rng = path.read_bytes(), random.Random(0)
+    refused = 0
+    for _ in range(1000):
+        mutated = bytearray(content)
+        for _ in range(rng.randint(1, 3)):
+            mutated[rng.randrange(len(mutated))] = rng.randrange(256)
+        path.write_bytes(mutated)
+        try:
+            assert midi_seconds(path) >= 0.5
+        except CorpusError:
+            refused += 1
+    assert 0 < refused < 1000
+
+
+# Folds -------------------------------------------------------------------------------------------
+
+GAMES = [game for fold in DEFAULT_FOLDS for game in fold]
+DURATIONS = {f"S_NES_{game}_{i}": 30.0 + i for game in [*GAMES, "New Game"] for i in range(3)}
+
+
+@pytest.mark.parametrize(
+    ("song_id", "game"),
+    [("Zelda_N64_The Legend_Title", "The Legend"), ("a_b", "a"), ("a_b_c_d", "c"), ("x", "x")],
+)
+def test_game_is_the_second_to_last_field(song_id, game):
+    assert game_of(song_id) == game
+
+
+@pytest.mark.parametrize("options", [{}, {"n_folds": 2}, {"n_folds": 5}, {"split_seed": 3}])
+def test_every_piece_is_in_one_split_with_its_game_and_tested_once(options):
+    tested = []
+    for fold in range(options.get("n_folds", 3)):
+        split_of = split_pieces(DURATIONS, VgmidiOptions(fold=fold, **options))
+        assert split_of.keys() == DURATIONS.keys()
+        assert set(split_of.values()) == {"train", "validation", "test"}
+        for game in {game_of(song_id) for song_id in DURATIONS}:
+            assert len({split_of[s] for s in DURATIONS if game_of(s) == game}) == 1
+        tested += [song_id for song_id, split in split_of.items() if split == "test"]
+    assert sorted(tested) == sorted(DURATIONS)
+
+
+@pytest.mark.parametrize("fold", [0, 1, 2])
+def test_default_folds_are_those_of_the_list(fold):
+    known = {song_id: s for song_id, s in DURATIONS.items() if game_of(song_id) != "New Game"}
+    split_of = split_pieces(known, VgmidiOptions(fold=fold))
+    tested = {game_of(song_id) for song_id, split in split_of.items() if split == "test"}
+    assert tested == set(DEFAULT_FOLDS[fold])
+
+
+def test_other_numbers_of_folds_follow_the_seed():
+    draws = [
+        split_pieces(DURATIONS, VgmidiOptions(n_folds=4, split_seed=seed)) for seed in (1, 1, 2)
+    ]
+    assert draws[0] == draws[1] != draws[2]
+
+
+@pytest.mark.parametrize("options", [{"fold": 3}, {"fold": -1}, {"fold": 5, "n_folds": 5}])
+def test_fold_that_does_not_exist_is_refused(options):
+    with pytest.raises(CorpusError, match=f"fold {options['fold']} is outside 0\\.\\."):
+        split_pieces(DURATIONS, VgmidiOptions(**options))
+
+
+# Fluidsynth and soundfonts -----------------------------------------------------------------------
+
+needs_fluidsynth = pytest.mark.skipif(
+    shutil.which("fluidsynth") is None or not any(map(os.path.isfile, midi.SOUNDFONTS)),
+    reason="fluidsynth or a soundfont is not installed",
+)
+
+
+@pytest.fixture
+def fake_fluidsynth(tmp_path, monkeypatch):
+    """A program of that name that writes nothing."""
+    program = tmp_path / "bin" / "fluidsynth"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\nexit 0\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(program.parent))
+
+
+def test_missing_fluidsynth_is_an_error_that_says_what_to_install(monkeypatch):
+    monkeypatch.setenv("PATH", "/none")
+    with pytest.raises(CorpusError, match=r"fluidsynth is missing.* apt-get install fluidsynth"):
+        vgmidi_corpus(DUMMY, VgmidiOptions())
+
+
+@pytest.mark.usefixtures("fake_fluidsynth")
+def test_missing_soundfont_is_an_error_that_says_what_to_install(monkeypatch):
+    monkeypatch.delenv(midi.SOUNDFONT_VARIABLE, raising=False)
+    monkeypatch.setattr(midi, "SOUNDFONTS", ("/none.sf2",))
+    with pytest.raises(CorpusError, match=r"no soundfont: set DAMFF_SOUNDFONT .* apt-get install"):
+        find_soundfont()
+
+
+@pytest.mark.usefixtures("fake_fluidsynth")
+def test_chosen_soundfont_comes_before_the_usual_places(tmp_path, monkeypatch):
+    for name in ("chosen.sf2", "usual.sf2"):
+        (tmp_path / name).touch()
+    monkeypatch.setattr(midi, "SOUNDFONTS", ("/none.sf2", str(tmp_path / "usual.sf2")))
+    monkeypatch.delenv(midi.SOUNDFONT_VARIABLE, raising=False)
+    assert find_soundfont() == str(tmp_path / "usual.sf2")
+    monkeypatch.setenv(midi.SOUNDFONT_VARIABLE, str(tmp_path / "chosen.sf2"))
+    assert find_soundfont() == str(tmp_path / "chosen.sf2")
+    monkeypatch.setenv(midi.SOUNDFONT_VARIABLE, "/nowhere.sf2")
+    with pytest.raises(CorpusError, match=r"DAMFF_SOUNDFONT: no such file: /nowhere\.sf2"):
+        find_soundfont()
+
+
+@pytest.mark.usefixtures("fake_fluidsynth")
+def test_fluidsynth_that_writes_nothing_is_an_error(tmp_path):
+    path = write_midi(tmp_path / "a.mid", note(4))
+    with pytest.raises(AudioError, match=f"^{path}: fluidsynth failed"):
+        list(MidiFile(str(path), "a.sf2", 2.0).blocks(16_000))
+
+
+@needs_fluidsynth
+@pytest.mark.parametrize("sample_rate", [44_100, 16_000])
+def test_rendered_piece_sounds_and_ends_with_its_midi_file(tmp_path, sample_rate):
+    path = write_midi(tmp_path / "a.mid", [*note(4), end()])
+    source = MidiFile(str(path), find_soundfont(), midi_seconds(path))
+    samples = np.concatenate(list(source.blocks(sample_rate)))
+    assert samples.shape == (2 * sample_rate,) and samples.dtype == np.float32
+    for half in np.split(samples, 2):
+        assert np.abs(half).max() > 0.003
+
+
+@needs_fluidsynth
+def test_unreadable_soundfont_is_an_error_not_another_sound(tmp_path):
+    path = write_midi(tmp_path / "a.mid", [*note(4), end()])
+    soundfont = tmp_path / "bad.sf2"
+    soundfont.write_text("no sound")
+    with pytest.raises(AudioError, match=r"fluidsynth failed .*not a SoundFont"):
+        list(MidiFile(str(path), str(soundfont), 2.0).blocks(16_000))
+
+
+@needs_fluidsynth
+def test_pieces_without_midi_files_are_left_out(tmp_path):
+    folder = shutil.copytree(DUMMY, tmp_path / "vgmidi")
+    (folder / "labelled" / "midi" / "A_NES_Tetris_One.mid").unlink()
+    corpus = vgmidi_corpus(folder, VgmidiOptions(fold=1))
+    assert corpus.left_out == {
+        "labels without audio": ["A_NES_Tetris_One"],
+        "annotations of another length than their piece": ["vgmidi_raw_1.json:piece0_2"],
+    }
+    assert {s.song_id for songs in corpus.songs.values() for s in songs} == {
+        "A_NES_Chrono Trigger_Two",
+        "A_NES_The Sims_Three",
+    }
+    with pytest.raises(CorpusError, match="no audio: A_NES_Tetris_One"):
+        vgmidi_corpus(folder, VgmidiOptions(require_all=True))
