@@ -16,6 +16,7 @@ from typing import Any
 import jax
 import orbax.checkpoint as ocp
 
+from damff_jax.features import FeatureConfig, check_same
 from damff_jax.train_state import TrainState, eval_variables
 
 
@@ -57,7 +58,7 @@ class Checkpoints:
         """The latest state, placed as `state` is; None if nothing has been saved yet.
 
         Raises:
-          CheckpointError: it was made with another model or other features.
+          CheckpointError, FeatureMismatchError: it was made with another model or other features.
         """
         step = self._latest.latest_step()
         if step is None:
@@ -109,20 +110,19 @@ def check_compatible(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> No
     """Compares the meta data of a checkpoint with that of the present run.
 
     Raises:
-      CheckpointError: model or features differ; it shows in what.
+      CheckpointError: the models differ; it shows in what.
+      FeatureMismatchError: the features differ; it shows both.
     """
-    for part, old, new in (
-        ("model", stored["config"]["model"], wanted["config"]["model"]),
-        ("features", stored["features"], wanted["features"]),
-    ):
-        old, new = (json.loads(json.dumps(values)) for values in (old, new))
-        different = [
-            f"{key}: {old.get(key)} there, {new.get(key)} here"
-            for key in sorted(old.keys() | new.keys())
-            if old.get(key) != new.get(key)
-        ]
-        if different:
-            raise CheckpointError(f"the checkpoint has another {part} ({'; '.join(different)})")
+    old, new = (json.loads(json.dumps(meta["config"]["model"])) for meta in (stored, wanted))
+    different = [
+        f"{key}: {old.get(key)} there, {new.get(key)} here"
+        for key in sorted(old.keys() | new.keys())
+        if old.get(key) != new.get(key)
+    ]
+    if different:
+        raise CheckpointError(f"the checkpoint has another model ({'; '.join(different)})")
+    features = (FeatureConfig.from_json(meta["features"]) for meta in (stored, wanted))
+    check_same(*features, "the checkpoint")
 
 
 def _folder(workdir: str | os.PathLike, name: str) -> Path:

@@ -21,6 +21,7 @@ def plot_curve(path: str | os.PathLike, title: str, times_T: np.ndarray, curve_T
     for v, name in enumerate(DIMENSIONS):
         axes.plot(times_T, curve_TxV[:, v], color=_COLOURS[name], label=name)
     _finish(axes, title)
+    axes.legend(fontsize="small", loc="lower left", ncols=2)
     axes.set_xlabel("time (s)")
     _save(figure, path)
 
@@ -31,7 +32,7 @@ def plot_comparison(
     curves: Mapping[str, Curve],
     times: Mapping[str, np.ndarray],
     *,
-    n_songs: int = 6,
+    n_songs: int = 4,
 ) -> None:
     """True against predicted curves of some songs, evenly picked."""
     chosen = [
@@ -49,8 +50,9 @@ def plot_comparison(
                 times[song_id], curve.prediction_TxV[:, v], color=_COLOURS[name], label="predicted"
             )
             _finish(axes, f"{song_id}: {name}")
-    for axes in grid[-1]:
-        axes.set_xlabel("time (s)")
+    for first, last in zip(grid[0], grid[-1], strict=True):
+        first.legend(fontsize="small", loc="lower left", ncols=2)
+        last.set_xlabel("time (s)")
     _save(figure, path)
 
 
@@ -124,7 +126,6 @@ def _finish(axes, title: str) -> None:
     axes.set_title(title, fontsize="medium", parse_math=False)
     axes.set_ylim(-1, 1)
     axes.grid(alpha=0.3)
-    axes.legend(fontsize="small", loc="upper right")
 
 
 def _save(figure: Figure, path: str | os.PathLike) -> None:

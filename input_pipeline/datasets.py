@@ -12,7 +12,7 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
-from damff_jax.features import FeatureConfig
+from damff_jax.features import FeatureConfig, check_same
 from input_pipeline.base import Options, SongBuilder
 from input_pipeline.corpus import CorpusError
 
@@ -53,9 +53,17 @@ def make_options(name: str, values: dict[str, Any]) -> Options:
 def open_builder(
     name: str, *, data_dir: str | os.PathLike, features: FeatureConfig, options: Options
 ) -> SongBuilder:
-    """The builder of one version of a data set, built or not."""
+    """The builder of one version of a data set, built or not.
+
+    Raises:
+      FeatureMismatchError: the shards say that they hold other features than their folder's name.
+    """
     cls = builder_class(name)
-    return cls(data_dir=os.fspath(data_dir), config=cls.config(features, options))
+    builder = cls(data_dir=os.fspath(data_dir), config=cls.config(features, options))
+    if is_built(builder):
+        stored = FeatureConfig.from_json(builder.info.metadata["features"])
+        check_same(stored, features, builder.data_dir)
+    return builder
 
 
 def is_built(builder: SongBuilder) -> bool:

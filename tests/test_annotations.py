@@ -177,8 +177,9 @@ def test_bad_file_is_refused_with_line_column_and_reason(tmp_path, content, mess
     assert refusal(tmp_path, content) == message
 
 
-def test_missing_header_is_noticed_where_column_names_are_not_read(tmp_path):
-    message = refusal(tmp_path, "2.0,0.1,0.2\n3,0.1,0.2\n", start_time=0.0)
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_missing_header_is_noticed_where_column_names_are_not_read(tmp_path, mark):
+    message = refusal(tmp_path, f"{mark}2.0,0.1,0.2\n3,0.1,0.2\n", start_time=0.0)
     assert message == "1:1: '2.0' is a song; the header is missing"
 
 

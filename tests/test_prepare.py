@@ -173,6 +173,17 @@ def test_report_counts_what_was_handled(prepare, manual_dir):
     )
 
 
+def test_song_that_ends_before_its_labels_begin_is_left_out(prepare, manual_dir):
+    splits = "song 0,train\nsong 1,train\nsong 2,validation\nsong 3,test\n"
+    (manual_dir / "splits.csv").write_text(splits)
+    soundfile.write(manual_dir / "songs" / "song 1.ogg", np.zeros(4_000), 16_000)
+    status, out, _ = prepare("--split_file=splits.csv")
+    assert status == 0
+    assert "  left out: 1 × no labelled segment within the audio: song 1" in out.splitlines()
+    assert "note:" not in out
+    assert examples_of(out)[0].keys() == {"song 0", "song 2", "song 3"}
+
+
 def test_decoders_remarks_are_in_the_report(prepare, manual_dir):
     (manual_dir / "songs" / "song 0.ogg").unlink()
     path = manual_dir / "songs" / "song 0.wav"

@@ -31,6 +31,13 @@ def case():
         lambda a: (a * rng.uniform(0.8, 1.2, a.shape) + rng.uniform(0, 0.2, a.shape)).astype("f4"),
         variables,
     )
+    # A negative scale turns the order of what is pooled.
+    variables["params"] = jax.tree.map_with_path(
+        lambda path, a: (
+            a * rng.choice([-1, 1], a.shape).astype("f4") if path[-1].key == "scale" else a
+        ),
+        variables["params"],
+    )
     variables["input_stats"] = {
         "mean": rng.normal(-30, 2, MELS).astype(np.float32),
         "std": rng.uniform(9, 15, MELS).astype(np.float32),

@@ -3,7 +3,6 @@
 Letters: N segments (batch × time), H frames, W Mel bins, C channels in, D channels out.
 """
 
-from collections.abc import Sequence
 from functools import partial
 
 import jax
@@ -13,18 +12,17 @@ Size = tuple[int, int]
 
 
 @jax.custom_vjp
-def conv2d_same(x_NxHxWxC: jax.Array, kernels: Sequence[jax.Array]) -> list[jax.Array]:
+def conv2d_same(x_NxHxWxC: jax.Array, kernels: list[jax.Array]) -> list[jax.Array]:
     """Convolves one input with several kernels (h, w, C, D), each 'same'-padded with stride 1.
 
     The kernels of a stage's branches come in one call, because on the CPU their gradients share
-    work: XLA's own weight gradient takes a third of a training step there.
+    work. There XLA's own weight gradients took more than half of a training step.
     """
-    return [
-        jax.lax.conv_general_dilated(
-            x_NxHxWxC, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
-        )
-        for kernel in kernels
-    ]
+    if x_NxHxWxC.shape[-1] > 1:
+        return _xla_convolutions(x_NxHxWxC, kernels)
+    return jax.lax.platform_dependent(
+        x_NxHxWxC, kernels, cpu=_single_channel_convolutions, default=_xla_convolutions
+    )
 
 
 def _conv2d_same_forward(x_NxHxWxC, kernels):
@@ -33,11 +31,10 @@ def _conv2d_same_forward(x_NxHxWxC, kernels):
 
 def _conv2d_same_backward(residuals, ys):
     x_NxHxWxC, kernels = residuals
-    # `.fun` is the function itself, whose derivatives are XLA's.
-    _, pull_x = jax.vjp(lambda x: conv2d_same.fun(x, kernels), x_NxHxWxC)
+    _, pull_x = jax.vjp(lambda x: _xla_convolutions(x, kernels), x_NxHxWxC)
 
     def xla_kernel_grads(x, ys):
-        return jax.vjp(lambda kernels: conv2d_same.fun(x, kernels), kernels)[1](ys)[0]
+        return jax.vjp(lambda kernels: _xla_convolutions(x, kernels), kernels)[1](ys)[0]
 
     kernel_grads = jax.lax.platform_dependent(
         x_NxHxWxC,
@@ -49,6 +46,31 @@ def _conv2d_same_backward(residuals, ys):
 
 
 conv2d_same.defvjp(_conv2d_same_forward, _conv2d_same_backward)
+
+
+def _xla_convolutions(x_NxHxWxC: jax.Array, kernels: list[jax.Array]) -> list[jax.Array]:
+    return [
+        jax.lax.conv_general_dilated(
+            x_NxHxWxC, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+        for kernel in kernels
+    ]
+
+
+def _single_channel_convolutions(x_NxHxWx1: jax.Array, kernels: list[jax.Array]) -> list[jax.Array]:
+    """Sums of shifted images: with one channel there is no matrix product, only overhead of one."""
+    _, h, w, _ = x_NxHxWx1.shape
+    ys = []
+    for kernel in kernels:
+        kh, kw = kernel.shape[:2]
+        pads = ((0, 0), ((kh - 1) // 2, kh // 2), ((kw - 1) // 2, kw // 2), (0, 0))
+        padded = jnp.pad(x_NxHxWx1, pads)
+        ys.append(
+            sum(
+                padded[:, i : i + h, j : j + w] * kernel[i, j] for i in range(kh) for j in range(kw)
+            )
+        )
+    return ys
 
 
 def _kernel_grads(x_NxHxWxC: jax.Array, ys: list[jax.Array], sizes: list[Size]) -> list[jax.Array]:
