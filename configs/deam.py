@@ -18,5 +18,4 @@ def get_config() -> ml_collections.ConfigDict:
     data.options.protocol = "release"  # release: 1,744 clips; mediaeval2015: 431 of them.
     data.options.validation_fraction = 0.1
     data.options.split_seed = 0
-    data.options.require_all = False
     return config

@@ -19,5 +19,4 @@ def get_config() -> ml_collections.ConfigDict:
     data.options.validation_fraction = 0.15
     data.options.test_fraction = 0.15
     data.options.split_seed = 0
-    data.options.require_all = False
     return config

@@ -31,5 +31,4 @@ def get_config() -> ml_collections.ConfigDict:
     data.options.n_folds = 0  # 0: the three given folds.
     data.options.validation_fraction = 0.15
     data.options.split_seed = 0
-    data.options.require_all = False
     return config

@@ -6,6 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Iterator
+from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,7 +16,7 @@ import tensorflow_datasets as tfds
 from tqdm import tqdm
 
 from damff_jax.features import FeatureConfig
-from input_pipeline.corpus import Corpus, CorpusError, Song
+from input_pipeline.corpus import Corpus, CorpusError, Song, refuse_missing_audio
 from input_pipeline.extraction import extract_all
 
 
@@ -57,8 +58,10 @@ class SongBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     RELEASE_NOTES: ClassVar[dict[str, str]] = {"1.0.0": "First."}
     OPTIONS: ClassVar[type[Options]] = Options
 
-    # How many processes compute features; set by the command line.
-    workers: int = 1
+    # Set by whoever builds: worker processes (None: none), whether missing audio is an error, and
+    # whether progress is shown.
+    executor: Executor | None = None
+    require_all: bool = False
     progress: bool = False
 
     @classmethod
@@ -126,6 +129,8 @@ class SongBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         self._moments: dict[str, MelMoments] = {}
         manual_dir = Path(dl_manager.manual_dir) if self.MANUAL_DOWNLOAD_INSTRUCTIONS else None
         corpus = self.corpus(manual_dir)
+        if self.require_all:
+            refuse_missing_audio(corpus.left_out)
         self._report["left_out"] |= corpus.left_out
         self._report["notes"] |= corpus.notes
         return {split: self._generate_examples(split, s) for split, s in corpus.songs.items()}
@@ -135,7 +140,7 @@ class SongBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     ) -> Iterator[tuple[str, dict[str, Any]]]:
         moments = self._moments[split] = MelMoments(self.features.n_mels)
         counts = {"n_songs": 0, "n_segments": 0, "n_labels": 0}
-        extracted = extract_all(songs, self.features, workers=self.workers)
+        extracted = extract_all(songs, self.features, self.executor)
         started = time.monotonic()
         bar = tqdm(extracted, split, len(songs), unit="song", disable=not self.progress)
         for song, features in bar:

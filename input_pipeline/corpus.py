@@ -17,6 +17,7 @@ from damff_jax import audio
 from input_pipeline.annotations import Alignment, Labels, natural_key
 
 SPLITS = ("train", "validation", "test")
+WITHOUT_AUDIO = "labels without audio"
 
 
 class CorpusError(ValueError):
@@ -84,20 +85,14 @@ def assemble(
     alignment: Alignment,
     sources: Mapping[str, Source],
     split_of: Mapping[str, str],
-    *,
-    require_all: bool = False,
 ) -> Corpus:
     """Joins labels, sources and splits by song id, and keeps account of what does not join.
 
     Raises:
-      CorpusError: no song is left, or `require_all` and one of `split_of` has no audio.
+      CorpusError: no song is left.
     """
     wanted = [song_id for song_id in alignment.labels if song_id in split_of]
     without_audio = [song_id for song_id in wanted if song_id not in sources]
-    if without_audio and require_all:
-        raise CorpusError(
-            f"{len(without_audio)} labelled songs have no audio: {shorten(without_audio)}"
-        )
     songs = collections.defaultdict(list)
     for song_id in wanted:
         if song_id in sources:
@@ -108,7 +103,7 @@ def assemble(
         raise CorpusError("no song has both labels and audio")
     built = {song.song_id for split in songs.values() for song in split}
     left_out = {
-        "labels without audio": without_audio,
+        WITHOUT_AUDIO: without_audio,
         "audio without labels": [s for s in sources if s not in alignment.labels],
         "labels outside the chosen splits": [s for s in alignment.labels if s not in split_of],
         "valence labels only": alignment.valence_only,
@@ -124,6 +119,16 @@ def assemble(
         left_out={k: sorted(v, key=natural_key) for k, v in left_out.items() if v},
         notes={k: kept for k, v in notes.items() if (kept := [s for s in v if s in built])},
     )
+
+
+def refuse_missing_audio(left_out: Mapping[str, Sequence[str]]) -> None:
+    """Makes songs that were left out for want of audio an error.
+
+    Raises:
+      CorpusError: there are some.
+    """
+    if missing := left_out.get(WITHOUT_AUDIO):
+        raise CorpusError(f"{len(missing)} labelled songs have no audio: {shorten(missing)}")
 
 
 def split_by_song(

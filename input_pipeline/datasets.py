@@ -14,7 +14,8 @@ import tensorflow_datasets as tfds
 
 from damff_jax.features import FeatureConfig, check_same
 from input_pipeline.base import Options, SongBuilder
-from input_pipeline.corpus import CorpusError
+from input_pipeline.corpus import CorpusError, refuse_missing_audio
+from input_pipeline.extraction import pool
 
 NAMES = ("synthetic", "deam", "mer1101", "vgmidi", "folder")
 # Files whose every byte decides about labels and splits; of audio the size is enough.
@@ -76,9 +77,16 @@ def prepare(
     *,
     manual_dir: str | os.PathLike | None = None,
     workers: int = 1,
+    require_all: bool = False,
     progress: bool = False,
 ) -> bool:
     """Builds a data set unless it is there, made from the same files; says whether it built.
+
+    Args:
+      manual_dir: where the user's files are, for data sets that need them.
+      workers: processes that compute features; 1 computes them in this one.
+      require_all: a labelled song without audio is an error.
+      progress: whether to show progress bars.
 
     Raises:
       AudioError, CorpusError, LabelError: nothing is left behind.
@@ -91,9 +99,25 @@ def prepare(
             raise CorpusError(f"{builder.name}: {what}. {cls.MANUAL_DOWNLOAD_INSTRUCTIONS}")
         fingerprint = fingerprint_of(Path(manual_dir))
     if is_built(builder) and builder.info.metadata.get("fingerprint") == fingerprint:
+        if require_all:
+            refuse_missing_audio(builder.info.metadata["report"]["left_out"])
         return False
-    builder.workers, builder.progress = workers, progress
+    builder.require_all, builder.progress = require_all, progress
     builder.info.metadata["fingerprint"] = fingerprint
+    try:
+        with pool(workers) if workers > 1 else contextlib.nullcontext() as builder.executor:
+            _build(builder, manual_dir)
+    except BaseException:
+        # TFDS removes the data set that it had begun, but not the folders around it.
+        version = Path(builder.data_dir)
+        for folder in (version.parent, version.parents[1]):
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+        raise
+    return True
+
+
+def _build(builder: SongBuilder, manual_dir: str | os.PathLike | None) -> None:
     tfds.disable_progress_bar()
     # Nothing is downloaded, but TFDS insists on a place for it, and announces a download.
     with tempfile.TemporaryDirectory() as empty, contextlib.redirect_stdout(io.StringIO()):
@@ -104,7 +128,6 @@ def prepare(
                 download_mode=tfds.GenerateMode.REUSE_CACHE_IF_EXISTS,
             ),
         )
-    return True
 
 
 def fingerprint_of(directory: Path) -> str:

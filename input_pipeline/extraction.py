@@ -20,6 +20,8 @@ from damff_jax.audio import AudioWarning
 from damff_jax.features import FeatureConfig, log_mel_blocks, segments
 from input_pipeline.corpus import CorpusError, Song
 
+# Songs that are worked on ahead of the consumer: their features wait in memory.
+_AHEAD = 2 * (os.cpu_count() or 1)
 # Numerical libraries would otherwise start a thread per core in every worker.
 _SINGLE_THREADED = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -64,7 +66,9 @@ def extract(song: Song, config: FeatureConfig) -> Extracted:
 
 
 def extract_all(
-    songs: Iterable[Song], config: FeatureConfig, *, workers: int = 1
+    songs: Iterable[Song],
+    config: FeatureConfig,
+    executor: concurrent.futures.Executor | None = None,
 ) -> Iterator[tuple[Song, Extracted]]:
     """Extracts songs in their order; with more than one worker, ahead of the consumer.
 
@@ -74,25 +78,23 @@ def extract_all(
       AudioError: a source cannot be read.
       CorpusError: a worker process died.
     """
-    if workers <= 1:
+    if executor is None:
         for song in songs:
             yield song, extract(song, config)
         return
-    with pool(workers) as executor:
-        pending: collections.deque = collections.deque()
-        try:
-            for song in songs:
-                pending.append((song, executor.submit(extract, song, config)))
-                # Finished songs wait for their turn in memory, so only a few may run ahead.
-                if len(pending) > 2 * workers:
-                    song, future = pending.popleft()
-                    yield song, future.result()
-            while pending:
+    pending: collections.deque = collections.deque()
+    try:
+        for song in songs:
+            pending.append((song, executor.submit(extract, song, config)))
+            if len(pending) > _AHEAD:
                 song, future = pending.popleft()
                 yield song, future.result()
-        finally:
-            for _, future in pending:
-                future.cancel()
+        while pending:
+            song, future = pending.popleft()
+            yield song, future.result()
+    finally:
+        for _, future in pending:
+            future.cancel()
 
 
 @contextlib.contextmanager

@@ -28,6 +28,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--manual_dir", help="where the files of the data set are")
     parser.add_argument("--data_dir", default="data", help="where shards go (default: data)")
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes")
+    parser.add_argument(
+        "--require_all", action="store_true", help="make a labelled song without audio an error"
+    )
     parser.add_argument("--help", action="store_true", help="show this and exit")
     if argv is None:
         argv = sys.argv[1:]
@@ -65,6 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             builder,
             manual_dir=arguments.manual_dir,
             workers=arguments.workers,
+            require_all=arguments.require_all,
             progress=sys.stderr.isatty(),
         )
     except (AudioError, CorpusError, LabelError, OSError) as error:

@@ -1,5 +1,6 @@
 """Features of songs by worker processes: the same numbers, cheap workers, errors at their song."""
 
+import contextlib
 import dataclasses
 import os
 import sys
@@ -105,19 +106,23 @@ def broken(songs):
 
 
 def test_workers_give_the_songs_in_order_with_the_same_bytes(songs):
-    alone = list(extract_all(songs, CONFIG, workers=1))
-    together = list(extract_all(iter(songs), CONFIG, workers=2))
+    alone = list(extract_all(songs, CONFIG))
+    with extraction.pool(2) as executor:
+        together = list(extract_all(iter(songs), CONFIG, executor))
     assert [song for song, _ in together] == songs
     for (_, a), (_, b) in zip(alone, together, strict=True):
         assert a.log_mel_TxFxM.tobytes() == b.log_mel_TxFxM.tobytes()
         assert (a.n_missing, a.warnings) == (b.n_missing, b.warnings)
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_error_is_raised_at_its_song(songs, workers):
+@pytest.mark.parametrize("pooled", [False, True])
+def test_error_is_raised_at_its_song(songs, pooled):
     done = []
-    with pytest.raises(AudioError, match=r"^/none\.wav: No such file"):
-        for song, _ in extract_all(broken(songs), CONFIG, workers=workers):
+    with (
+        pytest.raises(AudioError, match=r"^/none\.wav: No such file"),
+        extraction.pool(2) if pooled else contextlib.nullcontext() as executor,
+    ):
+        for song, _ in extract_all(broken(songs), CONFIG, executor):
             done.append(song.song_id)
     assert done == ["0", "1", "2", "3", "4"]
 
@@ -130,8 +135,11 @@ class Deadly:
 
 def test_death_of_a_worker_is_an_error(songs):
     doomed = [songs[0], song_of(Deadly()), *songs[2:]]
-    with pytest.raises(CorpusError, match="a worker process died"):
-        list(extract_all(doomed, CONFIG, workers=2))
+    with (
+        pytest.raises(CorpusError, match="a worker process died"),
+        extraction.pool(2) as executor,
+    ):
+        list(extract_all(doomed, CONFIG, executor))
 
 
 def modules_and_threads(*_):

@@ -45,6 +45,17 @@ def test_moments_leave_padding_out():
     np.testing.assert_allclose(updated["var"], 0.9 * stats["var"] + 0.1 * var, rtol=1e-5)
 
 
+def test_a_small_variance_beside_a_large_mean():
+    """E[x²] − E[x]² would have no correct digit here."""
+    rng = np.random.default_rng(5)
+    x = (1000 + rng.normal(0, 0.1, (64, 3, 4))).astype(np.float32)
+    variables = variables_for(4, rng)
+    _, updates = BatchNorm(momentum=0.0, axis_name=None).apply(
+        variables, x, np.ones(64, bool), train=True, mutable=["batch_stats"]
+    )
+    np.testing.assert_allclose(updates["batch_stats"]["var"], x.var((0, 1), dtype="f8"), rtol=1e-3)
+
+
 def test_evaluation_uses_the_running_statistics():
     rng = np.random.default_rng(1)
     x = rng.normal(2, 3, SHAPE).astype(np.float32)

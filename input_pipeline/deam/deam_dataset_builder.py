@@ -29,13 +29,11 @@ class DeamOptions(Options):
         2015 development set; both test on the 58 full songs.
       validation_fraction: share of the protocol's clips, by song, kept for validation.
       split_seed: decides which clips those are.
-      require_all: a labelled song without audio is an error.
     """
 
     protocol: str = "release"
     validation_fraction: float = 0.1
     split_seed: int = 0
-    require_all: bool = False
 
 
 class Builder(SongBuilder):
@@ -66,7 +64,7 @@ def deam_corpus(manual_dir: Path, options: DeamOptions) -> Corpus:
     sources = {song_id: AudioFile(path) for song_id, path in find_audio(audio_dir).items()}
     # Splits come from the labels, so that they do not depend on which audio is at hand.
     split_of = split_songs(list(alignment.labels), options)
-    return assemble(alignment, sources, split_of, require_all=options.require_all)
+    return assemble(alignment, sources, split_of)
 
 
 def split_songs(song_ids: list[str], options: DeamOptions) -> dict[str, str]:

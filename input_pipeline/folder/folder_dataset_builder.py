@@ -32,7 +32,6 @@ class FolderOptions(Options):
         are left out. Empty: splits are drawn from the seed.
       validation_fraction, test_fraction: shares of the songs, if drawn.
       split_seed: decides the draw.
-      require_all: a labelled song without audio is an error.
     """
 
     low: float = -1.0
@@ -42,7 +41,6 @@ class FolderOptions(Options):
     validation_fraction: float = 0.15
     test_fraction: float = 0.15
     split_seed: int = 0
-    require_all: bool = False
 
 
 class Builder(SongBuilder):
@@ -80,7 +78,7 @@ def folder_corpus(manual_dir: Path, options: FolderOptions) -> Corpus:
         fractions = {"validation": options.validation_fraction, "test": options.test_fraction}
         split_of = split_by_song(usable, fractions, seed=options.split_seed)
         split_of |= dict.fromkeys(alignment.labels.keys() - split_of.keys(), "train")
-    return assemble(alignment, sources, split_of, require_all=options.require_all)
+    return assemble(alignment, sources, split_of)
 
 
 def read_splits(path: Path, song_ids: Iterable[str]) -> dict[str, str]:

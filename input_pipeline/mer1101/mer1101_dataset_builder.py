@@ -16,14 +16,12 @@ class Mer1101Options(Options):
       split_file: a CSV file `song_id,split`, relative to manual_dir; empty: drawn from the seed.
       validation_fraction, test_fraction: shares of the songs, if drawn.
       split_seed: decides the draw.
-      require_all: a labelled song without audio is an error.
     """
 
     split_file: str = ""
     validation_fraction: float = 0.1
     test_fraction: float = 0.2
     split_seed: int = 0
-    require_all: bool = False
 
 
 class Builder(SongBuilder):

@@ -1,11 +1,13 @@
 """Writing composed songs to a folder in DEAM's layout, by worker processes."""
 
 import csv
+import functools
 import hashlib
 import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,6 @@ import soundfile
 from tqdm import tqdm
 
 from input_pipeline.corpus import CorpusError
-from input_pipeline.extraction import pool
 from input_pipeline.synthetic.composer import SEGMENT_S, compose_song
 
 # Changes whenever the composer would write other songs from the same seed.
@@ -27,7 +28,7 @@ def write_songs(
     seed: int,
     duration_s: float,
     sample_rate: int,
-    workers: int = 1,
+    executor: Executor | None = None,
     progress: bool = False,
 ) -> Path:
     """Composes songs and writes them to a folder below `parent`, unless they are there.
@@ -48,12 +49,12 @@ def write_songs(
     try:
         (aside / "MEMD_audio").mkdir(parents=True)
         labels.mkdir(parents=True)
-        with pool(workers) as executor:
-            futures = [
-                executor.submit(_compose, str(aside), i, seed, duration_s, sample_rate) for i in ids
-            ]
-            bar = tqdm(futures, "composing", unit="song", disable=not progress)
-            curves = {i: future.result() for i, future in zip(ids, bar, strict=True)}
+        compose = functools.partial(
+            _compose, str(aside), seed=seed, duration_s=duration_s, sample_rate=sample_rate
+        )
+        composed = executor.map(compose, ids) if executor else map(compose, ids)
+        bar = tqdm(composed, "composing", len(ids), unit="song", disable=not progress)
+        curves = dict(zip(ids, bar, strict=True))
         for v, name in enumerate(("valence", "arousal")):
             write_curves(labels / f"{name}.csv", {i: curves[i][v] for i in ids})
         os.replace(aside, folder)
@@ -77,7 +78,7 @@ def write_curves(path: Path, curves: Mapping[int, Sequence[float]]) -> None:
 
 
 def _compose(
-    folder: str, song_id: int, seed: int, duration_s: float, sample_rate: int
+    folder: str, song_id: int, *, seed: int, duration_s: float, sample_rate: int
 ) -> tuple[np.ndarray, np.ndarray]:
     # Hashed, so that neighbouring seeds of the data set share no song.
     song_seed = int(np.random.SeedSequence([seed, song_id]).generate_state(1, np.uint64)[0])

@@ -47,7 +47,7 @@ class Builder(SongBuilder):
             seed=options.seed,
             duration_s=options.duration_s,
             sample_rate=options.sample_rate,
-            workers=self.workers,
+            executor=self.executor,
             progress=self.progress,
         )
         return deam_corpus(folder, DeamOptions(validation_fraction=options.validation_fraction))

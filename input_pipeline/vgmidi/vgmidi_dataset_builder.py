@@ -66,14 +66,12 @@ class VgmidiOptions(Options):
       n_folds: 0 for the three default folds; any other number of folds is dealt from the seed.
       validation_fraction: share of the other games' pieces, by game, kept for validation.
       split_seed: decides the validation games, and the folds if they are not the default.
-      require_all: a rated piece without a MIDI file is an error.
     """
 
     fold: int = 0
     n_folds: int = 0
     validation_fraction: float = 0.15
     split_seed: int = 0
-    require_all: bool = False
 
 
 class Builder(SongBuilder):
@@ -116,7 +114,7 @@ def vgmidi_corpus(manual_dir: Path, options: VgmidiOptions) -> Corpus:
     split_of = split_pieces(durations, options)
     split_of |= dict.fromkeys(pieces.keys() - split_of.keys(), "train")
     alignment = Alignment(labels, [], [], [], [], [])
-    corpus = assemble(alignment, sources, split_of, require_all=options.require_all)
+    corpus = assemble(alignment, sources, split_of)
     corpus.left_out |= left_out
     return corpus
 
