@@ -32,9 +32,12 @@ from damff_jax.models import create_model
 from damff_jax.optim import OptimConfig, learning_rate_schedule, make_optimizer
 from input_pipeline import datasets, pipeline
 from input_pipeline.base import SongBuilder, hide_accelerators_from_tensorflow
-from input_pipeline.corpus import CorpusError
 
 ROOT = Path(__file__).resolve().parent
+
+
+class AlreadyReportedError(ValueError):
+    """A failure whose reason another process has printed."""
 
 
 def run(config: ConfigDict, workdir: Path, *, mode: str = "train") -> dict[str, Any]:
@@ -279,7 +282,7 @@ def open_dataset(data: ConfigDict, features: FeatureConfig) -> SongBuilder:
         path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
         print(f"preparing {data.dataset}", flush=True)
         if subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, check=False).returncode:
-            raise CorpusError(f"the data set {data.dataset} could not be prepared")
+            raise AlreadyReportedError(f"the data set {data.dataset} could not be prepared")
     built = builder()
     print(f"{built.name} from {built.data_dir}")
     return built
@@ -324,6 +327,8 @@ def main(argv: list[str]) -> int:
     started = time.monotonic()
     try:
         run(flags.FLAGS.config, workdir, mode=flags.FLAGS.mode)
+    except AlreadyReportedError:
+        return 1
     except (ValueError, OSError) as error:
         print(f"train.py: error: {error}", file=sys.stderr)
         return 1
