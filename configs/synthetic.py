@@ -1,6 +1,8 @@
 """The main job: DAMFF on songs composed from a seed, the data set that needs no download.
 
 Command: python train.py
+Hardware, wall time: 2 CPU cores, 2 to 3 minutes with preparing the data.
+Score: pooled CCC .89 valence, .94 arousal on the 24 test songs, which are synthetic.
 Features at half the paper's resolution in time and in frequency, so that two CPU cores do.
 """
 
