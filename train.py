@@ -8,6 +8,7 @@ import contextlib
 import dataclasses
 import functools
 import json
+import math
 import os
 import subprocess
 import sys
@@ -22,7 +23,16 @@ from absl import app, flags, logging
 from flax import linen as nn
 from ml_collections import ConfigDict, config_flags
 
-from damff_jax import checkpoint, evaluation, metrics, parallel, report, steps, train_state
+from damff_jax import (
+    checkpoint,
+    evaluation,
+    losses,
+    metrics,
+    parallel,
+    report,
+    steps,
+    train_state,
+)
 from damff_jax.checkpoint import CheckpointError, Checkpoints
 from damff_jax.features import FeatureConfig
 from damff_jax.files import write_aside
@@ -32,6 +42,7 @@ from damff_jax.models import create_model
 from damff_jax.optim import OptimConfig, learning_rate_schedule, make_optimizer
 from input_pipeline import datasets, pipeline
 from input_pipeline.base import SongBuilder, hide_accelerators_from_tensorflow
+from input_pipeline.corpus import SPLITS
 
 ROOT = Path(__file__).resolve().parent
 
@@ -50,6 +61,9 @@ def run(config: ConfigDict, workdir: Path, *, mode: str = "train") -> dict[str, 
     features, optim = check_config(config)
     model = create_model(config.model, dtype=config.dtype, axis_name=steps.AXIS_NAME)
 
+    if mode == "evaluate" and not workdir.is_dir():
+        raise CheckpointError(f"{workdir}: no such directory, so no checkpoint in it")
+
     # -------------------------------------------------------------------------------- data
     banner("data")
     builder = open_dataset(config.data, features)
@@ -61,13 +75,11 @@ def run(config: ConfigDict, workdir: Path, *, mode: str = "train") -> dict[str, 
 
     # -------------------------------------------------------------------------------- evaluation
     banner("evaluation")
-    if not workdir.is_dir():
-        raise CheckpointError(f"{workdir}: no such directory")
     variables, meta = checkpoint.load_variables(workdir)
-    checkpoint.check_compatible(meta, checkpoint_meta(config, features))
+    checkpoint.check_compatible(meta, checkpoint_meta(config, builder))
     print(f"checkpoint of step {meta['step']} from {workdir}")
     if config.data.dataset == "synthetic":
-        print("These songs are synthetic: the scores say that training works, no more.")
+        print("These songs are synthetic: the scores say that the program works, no more.")
     apply = functools.partial(make_eval_step(model), parallel.replicate(variables))
     summaries = {}
     for split in config.data.eval_splits:
@@ -77,14 +89,17 @@ def run(config: ConfigDict, workdir: Path, *, mode: str = "train") -> dict[str, 
         songs = pipeline.load_songs(builder, split)
         curves = evaluate(config, apply, songs)
         summaries[split] = metrics.summarize(curves)
-        print(evaluation.format_summary(split, summaries[split]))
+        title = f"{config.data.dataset}, {split} songs"
+        print(evaluation.format_summary(title, summaries[split]))
         times = {song.song_id: song.times_T for song in songs}
         evaluation.write_predictions(workdir / f"predictions_{split}.csv", curves, times)
-        title = f"{config.data.dataset}, {split} songs"
         report.plot_comparison(workdir / f"curves_{split}.png", title, curves, times)
+    if not summaries:
+        raise ValueError(f"none of data.eval_splits {tuple(config.data.eval_splits)} has songs")
     with write_aside(workdir / "evaluation.json") as file:
-        json.dump(summaries, file, indent=2)
-    report.plot_learning(workdir / "learning.png", str(workdir), read_metrics(workdir))
+        json.dump(summaries, file, indent=2, allow_nan=False)
+    events = read_metrics(workdir)
+    report.plot_learning(workdir / "learning.png", f"{config.data.dataset}: {workdir}", events)
     print(f"wrote evaluation.json, predictions_<split>.csv and plots to {workdir}")
     return summaries
 
@@ -113,7 +128,7 @@ def train(
     print(f"on {jax.local_device_count()} × {device}, JAX {jax.__version__}")
 
     workdir.mkdir(parents=True, exist_ok=True)
-    meta = checkpoint_meta(config, builder.features)
+    meta = checkpoint_meta(config, builder)
     with Checkpoints(workdir) as checkpoints:
         # ---------------------------------------------------------------------------- restore
         restored = checkpoints.restore_latest(state, meta)
@@ -192,6 +207,9 @@ class TrainLog:
         step, step_metrics = self._pending
         self._pending = None
         values = {f"train/{name}": float(x) for name, x in step_metrics.items()}
+        if not all(map(math.isfinite, values.values())):
+            bad = ", ".join(name for name, x in values.items() if not math.isfinite(x))
+            raise ValueError(f"step {step}: {bad} not finite; the last checkpoint is whole")
         values["train/learning_rate"] = float(self._schedule(step - 1))
         n_clips = (step - self._first_step) * self._config.batch_size
         clips_per_second = n_clips / self._clock.seconds()
@@ -214,7 +232,8 @@ class TrainLog:
     def validation(self, step: int, summary: Mapping[str, Any]) -> None:
         """Writes a validation's scores."""
         self._writer.write(step, metrics.flatten(summary, "validation/"))
-        print(evaluation.format_summary(f"step {step}, validation", summary), flush=True)
+        title = f"step {step}, {self._config.data.dataset}, validation songs"
+        print(evaluation.format_summary(title, summary), flush=True)
 
 
 class Stopwatch:
@@ -254,8 +273,18 @@ def check_config(config: ConfigDict) -> tuple[FeatureConfig, OptimConfig]:
     ):
         if size < 1 or size % n_devices:
             raise ValueError(f"{name} {size} is no positive multiple of the {n_devices} devices")
+    for name, value in (("seed", config.seed), ("data.workers", config.data.workers)):
+        if value < 0:
+            raise ValueError(f"{name} must not be negative")
+    if unknown := set(config.data.eval_splits) - set(SPLITS):
+        raise ValueError(f"data.eval_splits: {unknown.pop()!r}; there are {', '.join(SPLITS)}")
     Windowing(config.data.crop_segments, config.data.overlap)
-    return FeatureConfig(**config.features), OptimConfig(**config.optim)
+    losses.check_weights(config.loss.to_dict())
+    features = FeatureConfig(**config.features)
+    # Three times the model halves both, the join along time makes up for one halving.
+    if features.frames_per_segment < 8 or features.n_mels < 8:
+        raise ValueError("features: a segment needs 8 frames and 8 Mel bins or more")
+    return features, OptimConfig(**config.optim)
 
 
 def open_dataset(data: ConfigDict, features: FeatureConfig) -> SongBuilder:
@@ -268,22 +297,25 @@ def open_dataset(data: ConfigDict, features: FeatureConfig) -> SongBuilder:
         features=features,
         options=datasets.make_options(data.dataset, options),
     )
-    if not datasets.is_built(builder()):
+    if data.manual_dir and not Path(data.manual_dir).is_dir():
+        raise ValueError(f"data.manual_dir: {data.manual_dir} is no directory")
+    built = builder()
+    fresh = datasets.is_built(built)
+    if fresh and data.manual_dir and built.MANUAL_DOWNLOAD_INSTRUCTIONS:
+        fresh = not datasets.is_outdated(built, data.manual_dir)
+    if not fresh:
         command = [sys.executable, "-m", "input_pipeline.prepare", f"--dataset={data.dataset}"]
         command += [f"--data_dir={data.data_dir}"]
         command += [f"--manual_dir={data.manual_dir}"] if data.manual_dir else []
         command += [f"--workers={data.workers}"] if data.workers else []
         knobs = {f"features.{name}": x for name, x in dataclasses.asdict(features).items()}
         for name, x in (knobs | options).items():
-            # A switch has a flag of its own to turn it off.
-            command.append(
-                f"--{name}={x}" if not isinstance(x, bool) else f"--{'' if x else 'no-'}{name}"
-            )
+            command.append(f"--{name}={x}")
         path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
         print(f"preparing {data.dataset}", flush=True)
         if subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, check=False).returncode:
             raise AlreadyReportedError(f"the data set {data.dataset} could not be prepared")
-    built = builder()
+        built = builder()
     print(f"{built.name} from {built.data_dir}")
     return built
 
@@ -301,9 +333,21 @@ def make_eval_step(model: nn.Module):
     return parallel.eval_step(functools.partial(steps.eval_step, model=model))
 
 
-def checkpoint_meta(config: ConfigDict, features: FeatureConfig) -> dict[str, Any]:
-    """What a checkpoint says of itself."""
-    return {"config": json.loads(config.to_json()), "features": features.to_json()}
+def checkpoint_meta(config: ConfigDict, builder: SongBuilder) -> dict[str, Any]:
+    """What a checkpoint says of itself; a run that goes on must have the same identity."""
+    identity = {
+        **{name: config[name] for name in ("seed", "batch_size", "dtype")},
+        "crop_segments": config.data.crop_segments,
+        "dataset": f"{builder.name}/{builder.builder_config.name}",
+        "files": builder.info.metadata.get("fingerprint"),
+        "loss": config.loss.to_dict(),
+        "optim": config.optim.to_dict(),
+    }
+    return {
+        "config": json.loads(config.to_json()),
+        "features": builder.features.to_json(),
+        "identity": identity,
+    }
 
 
 def banner(title: str) -> None:
@@ -347,7 +391,11 @@ def parse_flags(argv: list[str]) -> list[str]:
         _ = flags.FLAGS.config.batch_size
         return rest
     except Exception as error:  # A config file is a program: it can raise anything.
-        message = f"no config key {error.args[0]}" if isinstance(error, KeyError) else str(error)
+        message = str(error)
+        if isinstance(error, KeyError):
+            message = f"the config has no such key: {error.args[0]}"
+        elif "failed loading config file" in message.lower():
+            message = f"the config file cannot be loaded: {message.splitlines()[-1].strip()}"
         print(f"train.py: error: {' '.join(message.split())}", file=sys.stderr)
         sys.exit(2)
 

@@ -1,6 +1,7 @@
 """DAMFF on your own songs: a folder of audio, valence.csv and arousal.csv.
 
 Command: python train.py --config=configs/folder.py --config.data.manual_dir=DIR
+Hardware, wall time, score: those of your songs.
 """
 
 import ml_collections

@@ -25,6 +25,12 @@ def get_config() -> ml_collections.ConfigDict:
     config.features.n_mels = 64
 
     config.optim.learning_rate = 3e-3
-    config.data.dataset = "synthetic"
-    config.data.crop_segments = 60
+    data = config.data
+    data.dataset = "synthetic"
+    data.options.n_clips = 112  # Songs for training and validation,
+    data.options.n_test = 24  # and for the test.
+    data.options.duration_s = 45.0
+    data.options.sample_rate = 44_100
+    data.options.seed = 0  # Decides all songs.
+    data.options.validation_fraction = 0.125
     return config

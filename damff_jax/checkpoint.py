@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 
 from damff_jax.features import FeatureConfig, check_same
@@ -47,8 +48,9 @@ class Checkpoints:
         self._save(self._latest, state, {**meta, "score": None})
 
     def save_if_best(self, state: TrainState, meta: Mapping[str, Any], score: float) -> bool:
-        """Saves the state if no earlier one scored higher; says whether it did."""
-        if self._best_score is not None and score <= self._best_score:
+        """Saves the state if no earlier one scored as high; says whether it did."""
+        beaten = self._best_score is not None and score <= self._best_score
+        if beaten or not np.isfinite(score):
             return False
         self._best_score = score
         self._save(self._best, state, {**meta, "score": score})
@@ -58,12 +60,12 @@ class Checkpoints:
         """The latest state, placed as `state` is; None if nothing has been saved yet.
 
         Raises:
-          CheckpointError, FeatureMismatchError: it was made with another model or other features.
+          CheckpointError, FeatureMismatchError: it is of another run, see `check_same_run`.
         """
         step = self._latest.latest_step()
         if step is None:
             return None
-        check_compatible(_read_meta(self._latest, step), meta)
+        check_same_run(_read_meta(self._latest, step), meta)
         target = jax.tree.map(ocp.utils.to_shape_dtype_struct, state)
         args = ocp.args.Composite(state=ocp.args.StandardRestore(target))
         return self._latest.restore(step, args=args)["state"]
@@ -85,8 +87,8 @@ def load_variables(workdir: str | os.PathLike) -> tuple[dict[str, Any], dict[str
     """The model's variables of a run's best checkpoint, or of its latest without a best one.
 
     Returns:
-      The variables for evaluation, and the checkpoint's meta data: `config`, `features`, `step`,
-      `score`.
+      The variables for evaluation, and the checkpoint's meta data: `config`, `features`,
+      `identity` (what makes the run what it is), `step`, `score`.
 
     Raises:
       CheckpointError: there is no checkpoint.
@@ -110,19 +112,39 @@ def check_compatible(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> No
     """Compares the meta data of a checkpoint with that of the present run.
 
     Raises:
-      CheckpointError: the models differ; it shows in what.
+      CheckpointError: the models differ, or the data set is another version of the same, in which
+        training songs may be test songs here; it shows in what.
       FeatureMismatchError: the features differ; it shows both.
     """
-    old, new = (json.loads(json.dumps(meta["config"]["model"])) for meta in (stored, wanted))
+    _refuse_differences("model", *(meta["config"]["model"] for meta in (stored, wanted)))
+    features = (FeatureConfig.from_json(meta["features"]) for meta in (stored, wanted))
+    check_same(*features, "the checkpoint")
+    data = [{"dataset": meta["identity"]["dataset"]} for meta in (stored, wanted)]
+    if len({x["dataset"].split("/")[0] for x in data}) == 1:
+        _refuse_differences("version of the data set", *data)
+
+
+def check_same_run(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    """Like `check_compatible`, and compares all that makes a training run what it is.
+
+    Raises:
+      CheckpointError, FeatureMismatchError: going on would make a run that no config describes.
+    """
+    check_compatible(stored, wanted)
+    _refuse_differences("run", stored["identity"], wanted["identity"])
+
+
+def _refuse_differences(what: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+    old, new = (json.loads(json.dumps(values)) for values in (old, new))
     different = [
         f"{key}: {old.get(key)} there, {new.get(key)} here"
         for key in sorted(old.keys() | new.keys())
         if old.get(key) != new.get(key)
     ]
     if different:
-        raise CheckpointError(f"the checkpoint has another model ({'; '.join(different)})")
-    features = (FeatureConfig.from_json(meta["features"]) for meta in (stored, wanted))
-    check_same(*features, "the checkpoint")
+        raise CheckpointError(
+            f"the checkpoint is of another {what} ({'; '.join(different)}); take another --workdir"
+        )
 
 
 def _folder(workdir: str | os.PathLike, name: str) -> Path:

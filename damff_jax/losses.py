@@ -35,10 +35,9 @@ def mixture(
       axis_name: the device axis to sum over.
 
     Raises:
-      ValueError: an unknown term, a negative weight, or no positive one.
+      ValueError: the weights make no sense, see `check_weights`.
     """
-    if set(weights) - set(TERMS) or min(weights.values()) < 0 or max(weights.values()) <= 0:
-        raise ValueError(f"loss weights {dict(weights)}: positive ones of {', '.join(TERMS)}")
+    check_weights(weights)
     args = prediction_BxTxV, truth_BxTxV, mask_BxTxV
     loss = jnp.zeros(())
     for term, weight in weights.items():
@@ -52,6 +51,18 @@ def mixture(
             value = 1 - jnp.mean(ccc_per_crop(*args, axis_name=axis_name))
         loss = loss + weight * value
     return loss
+
+
+def check_weights(weights: Mapping[str, float]) -> None:
+    """Checks the weights of a mixture.
+
+    Raises:
+      ValueError: an unknown term, a weight that is negative or not finite, or no positive one.
+    """
+    values = list(weights.values())
+    known = set(weights) <= set(TERMS)
+    if not known or not all(0 <= x < float("inf") for x in values) or not any(values):
+        raise ValueError(f"loss weights {dict(weights)}: positive ones of {', '.join(TERMS)}")
 
 
 def mean_squared_error(
@@ -112,7 +123,8 @@ def _ccc(x, y, mask, *, axes, axis_name):
     )
     var_x, var_y, cov = (a / n for a in sums)
     denominator = var_x + var_y + (mean_x - mean_y) ** 2
-    defined = denominator > _TINY
+    # Said so that a NaN counts as defined, and is seen in the loss.
+    defined = ~(denominator <= _TINY)
     # The division itself must be finite where it is not used, or its gradient would be NaN.
     return jnp.where(defined, 2 * cov / jnp.where(defined, denominator, 1.0), 0.0).squeeze(axes)
 

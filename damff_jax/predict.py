@@ -51,7 +51,10 @@ class Predictor:
         variables, meta = checkpoint.load_variables(workdir)
         config = meta["config"]
         self.features = FeatureConfig.from_json(meta["features"])
-        self.trained_on: str = config["data"]["dataset"]
+        dataset = config["data"]["dataset"]
+        self.origin = f"trained on {dataset}"
+        if dataset == "synthetic":
+            self.origin = "trained on synthetic songs only: of real music it knows nothing"
         self._windowing = Windowing(config["data"]["crop_segments"], config["data"]["overlap"])
         self._batch_size = batch_size
         model = create_model(config["model"], dtype=config["dtype"], axis_name=None)
@@ -60,10 +63,24 @@ class Predictor:
 
     def from_log_mel(self, log_mel_TxFxM: np.ndarray) -> np.ndarray:
         """The curve (T, 2) of log-Mel segments in dB, as `damff_jax.features` computes them."""
+        shape = (self.features.frames_per_segment, self.features.n_mels)
+        if log_mel_TxFxM.ndim != 3 or log_mel_TxFxM.shape[1:] != shape or not len(log_mel_TxFxM):
+            raise ValueError(f"log-Mel of shape (T, {shape[0]}, {shape[1]}) wanted, T > 0")
         return self._one([log_mel_TxFxM])
 
     def from_waveform(self, samples: np.ndarray, sample_rate: int) -> np.ndarray:
-        """The curve (T, 2) of mono samples (n_samples,) in [-1, 1]."""
+        """The curve (T, 2) of mono samples (n_samples,), floating point in [-1, 1].
+
+        Raises:
+          AudioError: they are not, or are shorter than one segment.
+        """
+        samples = np.asarray(samples)
+        if samples.ndim != 1 or not np.issubdtype(samples.dtype, np.floating):
+            raise audio.AudioError("samples must be floating point of shape (n_samples,)")
+        if not np.all(np.isfinite(samples)):
+            raise audio.AudioError("a sample is not finite")
+        if len(samples) < SEGMENT_SECONDS * sample_rate:
+            raise audio.AudioError(f"samples are shorter than one segment of {SEGMENT_SECONDS} s")
         if sample_rate != self.features.sample_rate:
             samples = soxr.resample(samples, sample_rate, self.features.sample_rate)
         return self.from_log_mel(segments(log_mel(samples, self.features), self.features))
@@ -139,21 +156,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.makedirs(arguments.output_dir, exist_ok=True)
     except (checkpoint.CheckpointError, FeatureMismatchError, OSError) as error:
         parser.error(str(error))
-    print(f"predict: {arguments.checkpoint} was trained on {predictor.trained_on}", file=sys.stderr)
+    print(f"predict: {arguments.checkpoint}: {predictor.origin}", file=sys.stderr)
     n_failed = 0
     curves = predictor.from_files(paths, strict=arguments.strict)
     for path, name, curve_TxV in zip(paths, output_names(paths), curves, strict=True):
         if isinstance(curve_TxV, Exception):
-            print(f"predict: error: {curve_TxV}", file=sys.stderr)
+            print(f"predict: error: {_shown(str(curve_TxV))}", file=sys.stderr)
             n_failed += 1
             continue
         try:
-            _write(Path(arguments.output_dir) / name, path, curve_TxV, arguments)
+            _write(Path(arguments.output_dir) / name, path, curve_TxV, predictor.origin, arguments)
         except OSError as error:
             print(f"predict: error: {path}: {error}", file=sys.stderr)
             n_failed += 1
             continue
-        print(f"{path} -> {name}.csv: {len(curve_TxV)} rows")
+        print(f"{_shown(path)} -> {_shown(name)}.csv: {len(curve_TxV)} rows")
     if n_failed:
         print(f"predict: {n_failed} of {len(paths)} files failed", file=sys.stderr)
     return 1 if n_failed else 0
@@ -174,7 +191,7 @@ def find_inputs(inputs: Sequence[str]) -> list[str]:
                 if os.path.splitext(name)[1].lower() in audio.EXTENSIONS
                 and not name.startswith(".")
             ]
-    return list(dict.fromkeys(paths))
+    return list({os.path.realpath(path): path for path in reversed(paths)}.values())[::-1]
 
 
 def output_names(paths: Sequence[str]) -> list[str]:
@@ -195,7 +212,15 @@ def output_names(paths: Sequence[str]) -> list[str]:
     return names
 
 
-def _write(stem: Path, source: str, curve_TxV: np.ndarray, arguments: argparse.Namespace) -> None:
+def _shown(name: str) -> str:
+    """A file's name as text that can be printed, also where it is not in UTF-8."""
+    return os.fsencode(name).decode(errors="backslashreplace")
+
+
+def _write(
+    stem: Path, path: str, curve_TxV: np.ndarray, origin: str, arguments: argparse.Namespace
+) -> None:
+    source = _shown(os.path.basename(path))
     times_T = SEGMENT_SECONDS * np.arange(len(curve_TxV))
     with write_aside(f"{stem}.csv") as file:
         file.write("time_s,valence,arousal\n")
@@ -205,7 +230,8 @@ def _write(stem: Path, source: str, curve_TxV: np.ndarray, arguments: argparse.N
         with write_aside(f"{stem}.json") as file:
             json.dump(
                 {
-                    "source": os.path.basename(source),
+                    "source": source,
+                    "model": origin,
                     "names": ["valence", "arousal"],
                     "scale": [-1, 1],
                     "hop_s": SEGMENT_SECONDS,
@@ -220,9 +246,9 @@ def _write(stem: Path, source: str, curve_TxV: np.ndarray, arguments: argparse.N
         from damff_jax import report
 
         if arguments.plot:
-            report.plot_curve(f"{stem}.png", os.path.basename(source), times_T, curve_TxV)
+            report.plot_curve(f"{stem}.png", f"{source} ({origin})", times_T, curve_TxV)
         if arguments.html:
-            report.write_html(f"{stem}.html", os.path.basename(source), times_T, curve_TxV)
+            report.write_html(f"{stem}.html", f"{source} ({origin})", times_T, curve_TxV)
 
 
 def _show_warning(message, category, filename, lineno, file=None, line=None) -> None:

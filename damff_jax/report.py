@@ -40,7 +40,7 @@ def plot_comparison(
     ]
     figure = Figure(figsize=(10, 2.1 * len(chosen)), layout="constrained")
     grid = figure.subplots(len(chosen), 2, squeeze=False, sharey=True)
-    figure.suptitle(title)
+    figure.suptitle(title, parse_math=False)
     for row, song_id in zip(grid, chosen, strict=True):
         curve = curves[song_id]
         truth_TxV = np.where(curve.mask_TxV, curve.truth_TxV, np.nan)
@@ -60,7 +60,7 @@ def plot_learning(path: str | os.PathLike, title: str, events: Sequence[Mapping[
     """Loss and CCC over the steps, from the events of `metrics.jsonl`."""
     figure = Figure(figsize=(10, 3.6), layout="constrained")
     loss_axes, ccc_axes = figure.subplots(1, 2)
-    figure.suptitle(title)
+    figure.suptitle(title, parse_math=False)
 
     def plot(axes, name: str, **style) -> None:
         points = [(event["step"], event[name]) for event in events if name in event]

@@ -6,6 +6,7 @@ import hashlib
 import importlib
 import io
 import os
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -46,9 +47,11 @@ def make_options(name: str, values: dict[str, Any]) -> Options:
             known = ", ".join(fields) or "none"
             raise CorpusError(f"data set {name} has no option {key!r}; there are {known}")
         wanted = fields[key].type
-        if not isinstance(value, (int, float) if wanted is float else wanted):
+        fits = isinstance(value, (int, float) if wanted is float else wanted)
+        if not fits or (isinstance(value, bool) and wanted is not bool):
             raise CorpusError(f"option {key} of data set {name}: {value!r} is no {wanted.__name__}")
-    return options_class(**values)
+    # Converted, because 1 and 1.0 would name two versions of the data set.
+    return options_class(**{key: fields[key].type(value) for key, value in values.items()})
 
 
 def open_builder(
@@ -70,6 +73,11 @@ def open_builder(
 def is_built(builder: SongBuilder) -> bool:
     """Whether the shards and the account of them are there."""
     return bool(builder.info.splits) and "report" in (builder.info.metadata or {})
+
+
+def is_outdated(builder: SongBuilder, manual_dir: str | os.PathLike) -> bool:
+    """Whether a built data set was made from other files than those of `manual_dir`."""
+    return builder.info.metadata.get("fingerprint") != fingerprint_of(Path(manual_dir))
 
 
 def prepare(
@@ -104,12 +112,20 @@ def prepare(
         return False
     builder.require_all, builder.progress = require_all, progress
     builder.info.metadata["fingerprint"] = fingerprint
+    version = Path(builder.data_dir)
+    kept = version.with_name(f".{version.name}.old")
     try:
+        # An outdated data set is kept until the new one is there.
+        if version.is_dir():
+            shutil.rmtree(kept, ignore_errors=True)
+            version.rename(kept)
         with pool(workers) if workers > 1 else contextlib.nullcontext() as builder.executor:
             _build(builder, manual_dir)
+        shutil.rmtree(kept, ignore_errors=True)
     except BaseException:
+        if kept.is_dir():
+            kept.rename(version)
         # TFDS removes the data set that it had begun, but not the folders around it.
-        version = Path(builder.data_dir)
         for folder in (version.parent, version.parents[1]):
             with contextlib.suppress(OSError):
                 folder.rmdir()

@@ -93,16 +93,23 @@ def load_songs(builder: SongBuilder, split: str) -> Songs:
     spans: dict[str, tuple[int, int]] = {}
     position = 0
     read_config = tfds.ReadConfig(assert_cardinality=True, interleave_cycle_length=1)
-    for example in tfds.as_numpy(builder.as_dataset(split=split, read_config=read_config)):
-        song_id, length = example["song_id"].decode(), len(example["times"])
-        if song_id in spans or position + length > n:
-            break
-        rows = slice(position, position + length)
-        log_mel_SxFxM[rows] = example["log_mel"]
-        labels_SxV[rows], mask_SxV[rows] = example["labels"], example["mask"]
-        times_S[rows] = example["times"]
-        spans[song_id] = (position, length)
-        position += length
+    try:
+        for example in tfds.as_numpy(builder.as_dataset(split=split, read_config=read_config)):
+            song_id, length = example["song_id"].decode(), len(example["times"])
+            if song_id in spans or position + length > n:
+                break
+            rows = slice(position, position + length)
+            log_mel_SxFxM[rows] = example["log_mel"]
+            labels_SxV[rows], mask_SxV[rows] = example["labels"], example["mask"]
+            times_S[rows] = example["times"]
+            spans[song_id] = (position, length)
+            position += length
+    except (tf.errors.OpError, UnicodeDecodeError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise CorpusError(
+            f"{builder.data_dir}: split {split} cannot be read ({reason}); delete the folder and "
+            "prepare again"
+        ) from error
     if position != n or len(spans) != counts["n_songs"]:
         raise CorpusError(
             f"{builder.data_dir}: split {split} holds {len(spans)} songs with {position} segments, "

@@ -97,11 +97,8 @@ def describe(report: dict[str, Any]) -> str:
 def _add_fields(parser: argparse.ArgumentParser, cls: type, title: str, prefix: str) -> None:
     group = parser.add_argument_group(title)
     for field in dataclasses.fields(cls):
-        kind: dict[str, Any] = {"type": field.type}
-        if field.type is bool:
-            kind = {"action": argparse.BooleanOptionalAction}
-        help_text = f"(default: {field.default})"
-        group.add_argument(f"--{prefix}{field.name}", default=None, help=help_text, **kind)
+        name, help_text = f"--{prefix}{field.name}", f"(default: {field.default})"
+        group.add_argument(name, type=field.type, default=None, help=help_text)
 
 
 def _given(values: dict[str, Any], cls: type, prefix: str) -> dict[str, Any]:

@@ -1,4 +1,5 @@
 import functools
+import re
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +15,7 @@ MODEL = {"name": "damff", "channels": (2, 2, 2), "sequence": "none", "branches":
 META = {
     "config": {"model": {**MODEL, "channels": [2, 2, 2]}},
     "features": FeatureConfig(n_mels=8).to_json(),
+    "identity": {"dataset": "deam/release", "seed": 0},
 }
 
 
@@ -114,3 +116,29 @@ def test_other_features_are_refused_and_both_are_shown(tmp_path):
     shown = r"(?s)n_mels=8.*n_mels=9"
     with Checkpoints(tmp_path) as checkpoints, pytest.raises(FeatureMismatchError, match=shown):
         checkpoints.restore_latest(state_at(0), other)
+
+
+@pytest.mark.parametrize(
+    ("identity", "shown"),
+    [
+        ({"dataset": "deam/release", "seed": 1}, "another run (seed: 0 there, 1 here)"),
+        ({"dataset": "deam/mediaeval2015", "seed": 0}, "deam/release there"),
+    ],
+)
+def test_another_run_is_not_gone_on_with(tmp_path, identity, shown):
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(state_at(1), META)
+    other = {**META, "identity": identity}
+    with (
+        Checkpoints(tmp_path) as checkpoints,
+        pytest.raises(CheckpointError, match=re.escape(shown)),
+    ):
+        checkpoints.restore_latest(state_at(0), other)
+
+
+def test_a_score_that_is_not_finite_is_never_the_best(tmp_path):
+    with Checkpoints(tmp_path) as checkpoints:
+        assert not checkpoints.save_if_best(state_at(1), META, float("nan"))
+        assert checkpoints.save_if_best(state_at(2), META, 0.7)
+        assert not checkpoints.save_if_best(state_at(3), META, float("nan"))
+        assert not checkpoints.save_if_best(state_at(4), META, 0.1)

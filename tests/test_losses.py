@@ -94,6 +94,13 @@ def test_the_loss_over_devices_is_that_of_the_global_batch(term):
     np.testing.assert_allclose(grads.reshape(prediction.shape) / 4, want_grad, atol=1e-7)
 
 
+@pytest.mark.parametrize("term", losses.TERMS)
+def test_a_prediction_that_is_not_finite_is_seen_in_the_loss(term):
+    prediction, truth, mask = batch(7)
+    prediction[np.nonzero(mask[..., 0])[0][0], np.nonzero(mask[..., 0])[1][0], 0] = np.nan
+    assert np.isnan(losses.mixture(prediction, truth, mask, {term: 1.0}))
+
+
 def test_a_mixture_is_the_weighted_sum():
     args = batch(6)
     weights = {"mse": 0.5, "ccc_pooled": 2.0, "ccc_per_crop": 0.0}

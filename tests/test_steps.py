@@ -105,16 +105,13 @@ def test_gradients_do_not_depend_on_the_number_of_devices():
         np.testing.assert_allclose(one, four, rtol=1e-4, atol=1e-6)
 
 
-def test_a_left_out_pmean_is_caught():
-    _, state, _ = setup()
-
-    def broken(state, batch):
-        local = jnp.mean(batch["labels"])
-        return state.replace(params=jax.tree.map(lambda p: p + local, state.params)), {}
-
-    mapped = parallel.train_step(broken)
+def test_a_left_out_pmean_is_caught(monkeypatch):
+    _, state, step = setup()
+    monkeypatch.setattr(jax.lax, "pmean", lambda x, axis_name: x)
+    # A new function, because what was traced with the pmean is kept.
+    mapped = parallel.train_step(lambda state, batch: step(state, batch))
     state, _ = mapped(parallel.replicate(fresh(state)), next(batches(4)))
-    with pytest.raises(AssertionError, match=r"params.*the devices hold different values"):
+    with pytest.raises(AssertionError, match="the devices hold different values"):
         parallel.assert_replicated(state)
 
 

@@ -2,17 +2,21 @@
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 
 import train
 from configs import synthetic
-from damff_jax import metrics, predict
+from damff_jax import checkpoint, metrics, predict
 from damff_jax.audio import AudioError
+from damff_jax.features import FeatureConfig
 from damff_jax.metrics import Curve
 
 ROOT = Path(__file__).parents[1]
@@ -34,7 +38,7 @@ def tiny_config(data_dir, **changes):
     config.optim.ema_decay = 0.9
     config.data.update(data_dir=str(data_dir), crop_segments=8, overlap=2, workers=1)
     with config.data.options.unlocked():
-        config.data.options.update(n_clips=4, n_test=2, duration_s=6.0, sample_rate=16_000)
+        config.data.options.update(seed=0, n_clips=4, n_test=2, duration_s=6.0, sample_rate=16_000)
     config.update_from_flattened_dict(changes)
     return config
 
@@ -126,6 +130,18 @@ def test_a_run_that_goes_on_equals_one_without_a_break(
         assert [p.name for p in ours] == [p.name for p in theirs]
     predictions = (path / "predictions_test.csv" for path in (workdir, tmp_path))
     assert next(predictions).read_bytes() == next(predictions).read_bytes()
+    ours, theirs = (everything_in_the_latest_checkpoint(path) for path in (workdir, tmp_path))
+    assert len(ours) > 100
+    for a, b in zip(ours, theirs, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def everything_in_the_latest_checkpoint(workdir):
+    """Parameters, moments of the optimiser, statistics, moving average, step."""
+    with checkpoint._manager(workdir, "latest", create=False) as manager:
+        step = manager.latest_step()
+        args = ocp.args.Composite(state=checkpoint._as_numpy(manager, step))
+        return jax.tree.leaves(manager.restore(step, args=args)["state"])
 
 
 def test_evaluating_again_gives_the_same(finished, data_dir):
@@ -233,11 +249,70 @@ def test_output_names_are_distinct():
         ({"features.n_mels": 0}, "n_mels"),
         ({"loss.ccc_pooled": 0.0}, "loss weights"),
         ({"data.overlap": 8}, "overlap 8"),
+        ({"data.eval_splits": ("tset",)}, "data.eval_splits: 'tset'"),
+        ({"data.manual_dir": "/nowhere"}, "data.manual_dir: /nowhere is no directory"),
+        ({"seed": -1}, "seed must not be negative"),
+        ({"model.reduction": 0}, "model.reduction: 0"),
+        ({"model.channels": (8, 16)}, "model.channels"),
+        ({"features.n_mels": 4}, "8 Mel bins"),
     ],
 )
 def test_senseless_configs_are_refused(data_dir, tmp_path, changes, message):
     with pytest.raises(ValueError, match=message):
         train.run(tiny_config(data_dir, **changes), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_that_diverges_stops_and_names_the_step(data_dir, tmp_path):
+    changes = {"optim.learning_rate": 1e30, "optim.clip_norm": 0.0, "model.dropout_rate": 0.0}
+    with pytest.raises(ValueError, match=r"step \d: .*not finite"):
+        train.run(tiny_config(data_dir, **changes), tmp_path)
+    assert "NaN" not in (tmp_path / "metrics.jsonl").read_text()
+
+
+def folder_config(data_dir, manual_dir, **changes):
+    config = tiny_config(data_dir, **changes)
+    config.num_train_steps = 1
+    config.data.dataset = "folder"
+    config.data.manual_dir = str(manual_dir)
+    with config.data.unlocked():
+        config.data.options = {"split_seed": 0}
+    return config
+
+
+@pytest.fixture
+def manual_dir(tmp_path):
+    dummy = ROOT / "input_pipeline" / "folder" / "dummy_data"
+    return Path(shutil.copytree(dummy, tmp_path / "mine"))
+
+
+def test_files_that_changed_are_read_again(manual_dir, tmp_path):
+    config = folder_config(tmp_path / "data", manual_dir)
+    before = train.open_dataset(config.data, FeatureConfig(**config.features)).info.metadata
+    valence = manual_dir / "valence.csv"
+    first, *rows = valence.read_text().splitlines()
+    valence.write_text("\n".join([first, *rows[:-1]]) + "\n")
+    after = train.open_dataset(config.data, FeatureConfig(**config.features)).info.metadata
+    assert before["fingerprint"] != after["fingerprint"]
+    assert sum(s["n_songs"] for s in before["report"]["splits"].values()) == 4
+    assert sum(s["n_songs"] for s in after["report"]["splits"].values()) == 3
+
+
+def test_other_splits_in_the_same_workdir_are_refused(manual_dir, tmp_path):
+    workdir = tmp_path / "run"
+    train.run(folder_config(tmp_path / "data", manual_dir), workdir)
+    other = folder_config(tmp_path / "data", manual_dir)
+    with other.data.unlocked():
+        other.data.options = {"split_seed": 1}
+    for mode in ("train", "evaluate"):
+        with pytest.raises(ValueError, match="version of the data set"):
+            train.run(other, workdir, mode=mode)
+
+
+@pytest.mark.parametrize("value", [np.zeros(99), np.zeros((9, 2)), np.zeros(9999, np.int16)])
+def test_samples_that_make_no_sense_are_refused(finished, value):
+    with pytest.raises(AudioError, match="samples"):
+        predict.Predictor(finished[0]).from_waveform(value, 16_000)
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,25 @@ def create_model(config: Mapping[str, Any], *, dtype: str, axis_name: str | None
         if typing.get_origin(hints[field]) is typing.Literal and value not in choices:
             raise ValueError(f"model.{field}: {value!r}; there are {', '.join(choices)}")
     fields = {field: _tuples(value) for field, value in fields.items()}
+    _check_sizes(fields)
     return cls(dtype=DTYPES[dtype], axis_name=axis_name, **fields)
+
+
+def _check_sizes(fields: Mapping[str, Any]) -> None:
+    for field in ("reduction", "squeeze_channels", "hidden_size"):
+        if field in fields and not _is_size(fields[field]):
+            raise ValueError(f"model.{field}: {fields[field]!r} is no positive whole number")
+    for field in ("channels", "kernels_a", "kernels_b"):
+        value = fields.get(field, (1, 1, 1) if field == "channels" else ((1, 1),) * 3)
+        sizes = value if field == "channels" else sum(value, ())
+        if len(value) != 3 or not all(map(_is_size, sizes)):
+            raise ValueError(f"model.{field}: {value!r} does not give three stages their sizes")
+    if not 0 <= fields.get("dropout_rate", 0.0) < 1:
+        raise ValueError(f"model.dropout_rate: {fields['dropout_rate']} is outside [0, 1)")
+
+
+def _is_size(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 
 def _tuples(value: Any) -> Any:

@@ -39,6 +39,8 @@ class Builder(SongBuilder):
         options = self.options
         if not 1 <= options.n_clips <= LAST_CLIP_ID or options.n_test < 0:
             raise CorpusError(f"n_clips must be within 1..{LAST_CLIP_ID}, n_test not negative")
+        if not 0 <= options.validation_fraction < 1:
+            raise CorpusError(f"validation fraction {options.validation_fraction} not in [0, 1)")
         ids = [*range(1, options.n_clips + 1)]
         ids += range(LAST_CLIP_ID + 1, LAST_CLIP_ID + options.n_test + 1)
         folder = write_songs(
