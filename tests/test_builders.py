@@ -1,6 +1,7 @@
 """Every builder on its dummy data, by TFDS's own test case."""
 
 import shutil
+from pathlib import Path
 
 import pytest
 import tensorflow_datasets as tfds
@@ -8,6 +9,7 @@ import tensorflow_datasets as tfds
 from input_pipeline.deam import deam_dataset_builder
 from input_pipeline.folder import folder_dataset_builder
 from input_pipeline.mer1101 import mer1101_dataset_builder
+from input_pipeline.synthetic import synthetic_dataset_builder
 from input_pipeline.vgmidi import vgmidi_dataset_builder
 
 
@@ -30,3 +32,18 @@ class FolderTest(tfds.testing.DatasetBuilderTestCase):
 class VgmidiTest(tfds.testing.DatasetBuilderTestCase):
     DATASET_CLASS = vgmidi_dataset_builder.Builder
     SPLITS = {"train": 1, "validation": 1, "test": 1}  # noqa: RUF012
+
+
+class SyntheticTest(tfds.testing.DatasetBuilderTestCase):
+    """Composes its own data, a few short songs here."""
+
+    DATASET_CLASS = synthetic_dataset_builder.Builder
+    EXAMPLE_DIR = str(Path(synthetic_dataset_builder.__file__).parent)
+    SPLITS = {"train": 2, "validation": 1, "test": 1}  # noqa: RUF012
+
+    def _make_builder(self, config=None):
+        options = synthetic_dataset_builder.SyntheticOptions(
+            n_clips=3, n_test=1, duration_s=2.0, sample_rate=16_000, validation_fraction=0.3
+        )
+        config = self.DATASET_CLASS.config(options=options)
+        return self.DATASET_CLASS(data_dir=self.tmp_dir, config=config)
