@@ -13,7 +13,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -70,8 +70,9 @@ def run(config: ConfigDict, workdir: Path, *, mode: str = "train") -> dict[str, 
     for split, count in builder.info.metadata["report"]["splits"].items():
         print(f"  {split:<10} {count['n_songs']:5d} songs  {count['n_segments']:7d} segments")
 
+    eval_step = parallel.eval_step(functools.partial(steps.eval_step, model=model))
     if mode == "train":
-        train(config, optim, model, builder, workdir)
+        train(config, optim, model, builder, eval_step, workdir)
 
     # -------------------------------------------------------------------------------- evaluation
     banner("evaluation")
@@ -80,7 +81,7 @@ def run(config: ConfigDict, workdir: Path, *, mode: str = "train") -> dict[str, 
     print(f"checkpoint of step {meta['step']} from {workdir}")
     if config.data.dataset == "synthetic":
         print("These songs are synthetic: the scores say that the program works, no more.")
-    apply = functools.partial(make_eval_step(model), parallel.replicate(variables))
+    apply = functools.partial(eval_step, parallel.replicate(variables))
     summaries = {}
     for split in config.data.eval_splits:
         if split not in builder.info.metadata["report"]["splits"]:
@@ -105,7 +106,12 @@ def run(config: ConfigDict, workdir: Path, *, mode: str = "train") -> dict[str, 
 
 
 def train(
-    config: ConfigDict, optim: OptimConfig, model: nn.Module, builder: SongBuilder, workdir: Path
+    config: ConfigDict,
+    optim: OptimConfig,
+    model: nn.Module,
+    builder: SongBuilder,
+    eval_step: Callable,
+    workdir: Path,
 ) -> None:
     """Trains from the workdir's latest checkpoint, or from the start, to the last step."""
     # -------------------------------------------------------------------------------- model
@@ -151,7 +157,6 @@ def train(
                 seed=config.seed,
             )
         )
-        eval_step = make_eval_step(model)
         validation_songs = None
         if "validation" in builder.info.metadata["report"]["splits"]:
             validation_songs = pipeline.load_songs(builder, "validation")
@@ -326,11 +331,6 @@ def evaluate(config: ConfigDict, apply, songs: pipeline.Songs) -> dict[str, metr
     return evaluation.evaluate(
         apply, songs, windowing=windowing, batch_size=config.data.eval_batch_size
     )
-
-
-def make_eval_step(model: nn.Module):
-    """The eval step on all devices."""
-    return parallel.eval_step(functools.partial(steps.eval_step, model=model))
 
 
 def checkpoint_meta(config: ConfigDict, builder: SongBuilder) -> dict[str, Any]:

@@ -19,10 +19,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.eval_every_steps = 60
     config.checkpoint_every_steps = 60
 
-    config.features.sample_rate = 22_050
-    config.features.n_fft = 2048
-    config.features.win_length = 1323
-    config.features.n_mels = 64
+    default.halve_resolution(config)
 
     config.optim.learning_rate = 3e-3
     data = config.data

@@ -19,10 +19,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.eval_every_steps = 50
     config.checkpoint_every_steps = 50
 
-    config.features.sample_rate = 22_050
-    config.features.n_fft = 2048
-    config.features.win_length = 1323
-    config.features.n_mels = 64
+    default.halve_resolution(config)
 
     config.optim.learning_rate = 2e-3
     config.optim.weight_decay = 1e-2

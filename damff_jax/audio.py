@@ -27,6 +27,15 @@ class AudioWarning(UserWarning):
     """An audio file that is used although something about it is off."""
 
 
+def find(directory: str | os.PathLike) -> Iterator[str]:
+    """Paths of the audio files below a directory, sorted, by their extensions; no hidden files."""
+    for root, folders, names in os.walk(directory):
+        folders.sort()
+        for name in sorted(names):
+            if os.path.splitext(name)[1].lower() in EXTENSIONS and not name.startswith("."):
+                yield os.path.join(root, name)
+
+
 def stream(
     path: str | os.PathLike, sample_rate: int, *, strict: bool = False
 ) -> Iterator[np.ndarray]:

@@ -102,7 +102,7 @@ def load_variables(workdir: str | os.PathLike) -> tuple[dict[str, Any], dict[str
             if step is None:
                 continue
             restored = manager.restore(
-                step, args=ocp.args.Composite(state=_as_numpy(manager, step))
+                step, args=ocp.args.Composite(state=_on_this_device(manager, step))
             )
             return eval_variables(restored["state"]), _read_meta(manager, step)
     raise CheckpointError(f"{workdir}: no checkpoint of a training run in it")
@@ -164,7 +164,7 @@ def _read_meta(manager: ocp.CheckpointManager, step: int) -> dict[str, Any]:
     return manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))["meta"]
 
 
-def _as_numpy(manager: ocp.CheckpointManager, step: int) -> ocp.args.StandardRestore:
+def _on_this_device(manager: ocp.CheckpointManager, step: int) -> ocp.args.StandardRestore:
     """Restores on whatever device there is, not on those that saved."""
     device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     tree = manager.item_metadata(step)["state"].tree

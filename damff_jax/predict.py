@@ -178,19 +178,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def find_inputs(inputs: Sequence[str]) -> list[str]:
     """Files as given, and the audio files below folders, sorted."""
-    paths = []
+    paths: list[str] = []
     for path in inputs:
-        if not os.path.isdir(path):
-            paths.append(path)
-            continue
-        for root, folders, names in os.walk(path):
-            folders.sort()
-            paths += [
-                os.path.join(root, name)
-                for name in sorted(names)
-                if os.path.splitext(name)[1].lower() in audio.EXTENSIONS
-                and not name.startswith(".")
-            ]
+        paths += audio.find(path) if os.path.isdir(path) else [path]
     return list({os.path.realpath(path): path for path in reversed(paths)}.values())[::-1]
 
 

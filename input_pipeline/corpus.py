@@ -68,16 +68,11 @@ def find_audio(directory: Path) -> dict[str, str]:
       CorpusError: two files have one stem.
     """
     paths: dict[str, str] = {}
-    for root, folders, names in os.walk(directory):
-        folders.sort()
-        for name in sorted(names):
-            stem, extension = os.path.splitext(name)
-            if extension.lower() not in audio.EXTENSIONS or name.startswith("."):
-                continue
-            path = os.path.join(root, name)
-            if stem in paths:
-                raise CorpusError(f"two audio files for song {stem}: {paths[stem]} and {path}")
-            paths[stem] = path
+    for path in audio.find(directory):
+        stem = os.path.splitext(os.path.basename(path))[0]
+        if stem in paths:
+            raise CorpusError(f"two audio files for song {stem}: {paths[stem]} and {path}")
+        paths[stem] = path
     return paths
 
 

@@ -140,7 +140,7 @@ def everything_in_the_latest_checkpoint(workdir):
     """Parameters, moments of the optimiser, statistics, moving average, step."""
     with checkpoint._manager(workdir, "latest", create=False) as manager:
         step = manager.latest_step()
-        args = ocp.args.Composite(state=checkpoint._as_numpy(manager, step))
+        args = ocp.args.Composite(state=checkpoint._on_this_device(manager, step))
         return jax.tree.leaves(manager.restore(step, args=args)["state"])
 
 
