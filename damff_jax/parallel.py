@@ -40,11 +40,15 @@ def eval_step(step: Callable, *, devices: list[jax.Device] | None = None) -> Cal
     mapped = jax.pmap(step, axis_name=AXIS_NAME, in_axes=(None, 0, 0), devices=devices)
     mapped = _checked(mapped, devices)
 
+    def lay_out(arrays):
+        return (x.reshape(n_devices, -1, *x.shape[1:]) for x in arrays)
+
     def call(variables: Any, *arrays: np.ndarray) -> jax.Array:
-        laid_out = (x.reshape(n_devices, -1, *x.shape[1:]) for x in arrays)
-        out = mapped(variables, *laid_out)
+        out = mapped(variables, *lay_out(arrays))
         return out.reshape(-1, *out.shape[2:])
 
+    # As every mapped function has it, to compile ahead of the first call.
+    call.lower = lambda variables, *arrays: mapped.lower(variables, *lay_out(arrays))
     return call
 
 

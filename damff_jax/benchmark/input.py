@@ -1,0 +1,164 @@
+"""Suite `input`: whether the pipeline keeps up with the training step. Loads TensorFlow.
+
+Case `crops` is batches of random crops out of songs in memory, `train` a short training loop on
+them, as `train.py` runs it but without logging. Case `shards` is reading songs from TFDS shards (in
+the page cache) into memory, which training does once.
+"""
+
+import math
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import numpy as np
+
+from damff_jax.benchmark import made_up, recipe
+from damff_jax.benchmark.recipe import PAPER, Sizes
+from damff_jax.benchmark.results import OURS, case
+from damff_jax.benchmark.roofline import analyse, jax_work
+from damff_jax.benchmark.settings import Settings, Variant, n_cores
+from damff_jax.benchmark.timing import Work, in_turns, median_and_spread
+from damff_jax.features import FeatureConfig
+
+SUITE = "input"
+PAPER_FEATURES = FeatureConfig()
+
+
+def cases(
+    settings: Settings,
+    sizes: Sizes = PAPER,
+    *,
+    n_songs: int = 64,
+    song_segments: int = 90,
+    features: FeatureConfig = PAPER_FEATURES,
+    n_records: int = 8,
+) -> Iterator[dict[str, Any]]:
+    """Cases `crops` and `train` of every variant, and `shards`.
+
+    Args:
+      n_songs, song_segments: what is in memory; the defaults are songs of 45 s.
+      features: of the shards, which hold `n_records` songs of 45 s.
+    """
+    # The only suite with TensorFlow, which takes seconds to load and must not claim accelerators.
+    from input_pipeline.base import hide_accelerators_from_tensorflow
+
+    hide_accelerators_from_tensorflow()
+    songs = _songs(n_songs, song_segments, sizes)
+    for batch_size in settings.batch_sizes:
+        yield _crops(songs, Variant(batch_size), settings, sizes)
+    for variant in settings.variants():
+        yield _train(songs, variant, settings, sizes)
+    yield _shards(settings, features, n_records)
+
+
+def _crops(songs: Any, variant: Variant, settings: Settings, sizes: Sizes) -> dict[str, Any]:
+    batches = _batches(songs, variant, sizes)
+    seconds = in_turns({OURS: Work(lambda: next(batches))}, settings.plan())
+    return case(SUITE, variant.name("crops"), seconds, n_clips=variant.batch_size)
+
+
+def _train(songs: Any, variant: Variant, settings: Settings, sizes: Sizes) -> dict[str, Any]:
+    """A loop's seconds per step.
+
+    `waiting` is the share of the loop's time spent in `next(batches)`. Devices may compute the
+    while, so it is an upper bound of what the pipeline costs. `pipeline_to_step` is the clips per
+    second of the pipeline alone over those of the step alone.
+    """
+    devices = recipe.local_devices(variant.n_devices)
+    state, step, _ = recipe.build(variant, sizes)
+    batches = _batches(songs, variant, sizes)
+    batch = next(batches)
+    compile_s = analyse(step, state, batch)["compile_s"]
+    loop = _Loop(step, state, batches)
+
+    works = {
+        "pipeline": Work(lambda: next(batches)),
+        "step": jax_work(lambda: loop.step(batch), devices[0]),
+    }
+    plan = settings.plan(rounds=3)
+    alone = {name: median_and_spread(x)[0] for name, x in in_turns(works, plan).items()}
+
+    n_steps = max(3, math.ceil(plan.seconds / alone["step"]))
+    rounds = [loop.run(n_steps) for _ in range(plan.rounds)]
+    wall, waited = np.array(rounds).T
+    waiting, pipeline_to_step = np.median(waited / wall), alone["step"] / alone["pipeline"]
+    return case(
+        SUITE,
+        variant.name("train"),
+        {OURS: wall / n_steps},
+        compile_s=compile_s,
+        n_clips=variant.batch_size,
+        n_devices=variant.n_devices,
+        steps_per_round=n_steps,
+        waiting=float(waiting),
+        pipeline_to_step=float(pipeline_to_step),
+        notes=[f"waits {waiting:.1%}, pipeline {pipeline_to_step:.3g} × the step's rate"],
+    )
+
+
+class _Loop:
+    """A training loop that can be gone on with; counts where its time goes."""
+
+    def __init__(self, train_step: Callable, state: Any, batches: Iterator[Any]):
+        self._train_step, self._state, self._batches = train_step, state, batches
+
+    def step(self, batch: Any) -> Any:
+        self._state, metrics = self._train_step(self._state, batch)
+        return metrics
+
+    def run(self, n_steps: int) -> tuple[float, float]:
+        """Seconds of so many steps, and those of them in `next(batches)`."""
+        waited, started = 0.0, time.perf_counter()
+        for _ in range(n_steps):
+            before = time.perf_counter()
+            batch = next(self._batches)
+            waited += time.perf_counter() - before
+            metrics = self.step(batch)
+        jax.block_until_ready(metrics)
+        return time.perf_counter() - started, waited
+
+
+def _shards(settings: Settings, features: FeatureConfig, n_records: int) -> dict[str, Any]:
+    from input_pipeline import datasets, pipeline
+
+    options = {"n_clips": n_records, "n_test": 0, "validation_fraction": 0.0}
+    with tempfile.TemporaryDirectory() as folder:
+        builder = datasets.open_builder(
+            "synthetic",
+            data_dir=folder,
+            features=features,
+            options=datasets.make_options("synthetic", options),
+        )
+        datasets.prepare(builder, workers=n_cores())
+        work = Work(lambda: pipeline.load_songs(builder, "train"))
+        seconds = in_turns({OURS: work}, settings.plan())
+    return case(SUITE, "shards", seconds, n_clips=n_records)
+
+
+def _batches(songs: Any, variant: Variant, sizes: Sizes) -> Iterator[dict[str, np.ndarray]]:
+    from input_pipeline import pipeline
+
+    return pipeline.train_batches(
+        songs,
+        batch_size=variant.batch_size,
+        crop_segments=sizes.segments,
+        seed=0,
+        n_devices=variant.n_devices,
+    )
+
+
+def _songs(n_songs: int, length: int, sizes: Sizes) -> Any:
+    from input_pipeline.pipeline import Songs
+
+    n = n_songs * length
+    return Songs(
+        song_ids=[str(i) for i in range(n_songs)],
+        first=length * np.arange(n_songs),
+        length=np.full(n_songs, length),
+        log_mel_SxFxM=made_up.log_mel((n, sizes.frames, sizes.n_mels)),
+        labels_SxV=made_up.labels((n, 2)),
+        mask_SxV=np.ones((n, 2), bool),
+        times_S=np.tile(0.5 * np.arange(length, dtype=np.float32), n_songs),
+    )

@@ -1,0 +1,41 @@
+"""Made-up inputs: speed does not depend on what the numbers say."""
+
+import numpy as np
+
+
+def sound(seconds: float, sample_rate: int, *, seed: int = 0) -> np.ndarray:
+    """Chords that fade over a little noise: float32 (n_samples,) within full scale."""
+    rng = np.random.default_rng(seed)
+    time = np.arange(round(seconds * sample_rate), dtype=np.float32) / sample_rate
+    samples = 0.01 * rng.standard_normal(len(time), np.float32)
+    beat = (2 * time).astype(int)
+    for _ in range(4):
+        pitch = rng.choice([131, 165, 196, 220, 262, 330, 392, 523], beat[-1] + 1)
+        phase = np.cumsum(pitch[beat] / sample_rate)
+        samples += 0.15 * np.exp(-4 * (time % 0.5)) * np.sin(2 * np.pi * phase).astype(np.float32)
+    return samples
+
+
+def log_mel(shape: tuple[int, ...], *, seed: int = 0) -> np.ndarray:
+    """Features in dB, float16 as the pipeline gives them."""
+    rng = np.random.default_rng(seed)
+    values = rng.standard_normal(shape, np.float32)
+    return (15 * values - 30).astype(np.float16)
+
+
+def labels(shape: tuple[int, ...], *, seed: int = 0) -> np.ndarray:
+    """Labels in [-1, 1], float32."""
+    return np.random.default_rng(seed).uniform(-1, 1, shape).astype(np.float32)
+
+
+def batch(
+    batch_size: int, segments: int, frames: int, n_mels: int, *, n_devices: int = 1
+) -> dict[str, np.ndarray]:
+    """A training batch without padding, laid out for devices as the pipeline does."""
+    shape = n_devices, batch_size // n_devices, segments
+    return {
+        "log_mel": log_mel((*shape, frames, n_mels)),
+        "labels": labels((*shape, 2)),
+        "label_mask": np.ones((*shape, 2), bool),
+        "mask": np.ones(shape, bool),
+    }

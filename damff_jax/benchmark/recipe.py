@@ -1,0 +1,92 @@
+"""Model, optimiser, state and steps as `train.py` builds them, with all knobs at their defaults."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from flax import linen as nn
+
+from damff_jax import optim, parallel, steps, train_state
+from damff_jax.benchmark.settings import BenchmarkError, Variant
+from damff_jax.models import create_model
+from damff_jax.train_state import TrainState
+
+
+@dataclasses.dataclass(frozen=True)
+class Sizes:
+    """Sizes of crops and model; the defaults are the paper's.
+
+    Attributes:
+      segments, frames, n_mels: T, F, M of a crop.
+      model: fields of the model that differ from their defaults.
+    """
+
+    segments: int = 60
+    frames: int = 50
+    n_mels: int = 128
+    model: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def model_config(self) -> dict[str, Any]:
+        return {"name": "damff", **self.model}
+
+
+PAPER = Sizes()
+OPTIM = optim.OptimConfig()
+
+
+def local_devices(n: int) -> list[jax.Device]:
+    """The first n of this process's devices.
+
+    Raises:
+      BenchmarkError: there are fewer.
+    """
+    devices = jax.local_devices()
+    if n > len(devices):
+        raise BenchmarkError(f"{n} devices asked for, and {len(devices)} here")
+    return devices[:n]
+
+
+def on_devices(tree: Any, devices: list[jax.Device]) -> Any:
+    """Spreads the arrays' first axis over the devices."""
+    mesh = jax.sharding.Mesh(np.asarray(devices), (steps.AXIS_NAME,))
+    split = jax.sharding.PartitionSpec(steps.AXIS_NAME)
+    return jax.device_put(tree, jax.sharding.NamedSharding(mesh, split))
+
+
+def first_state(model: nn.Module, sizes: Sizes, devices: list[jax.Device]) -> TrainState:
+    """The state before the first step, on the devices."""
+    state = train_state.create(
+        model,
+        _optimizer(),
+        seed=0,
+        segment_shape=(sizes.frames, sizes.n_mels),
+        input_stats={"mean": np.full(sizes.n_mels, -30.0), "std": np.full(sizes.n_mels, 15.0)},
+        with_ema=OPTIM.ema_decay > 0,
+    )
+    return parallel.replicate(state, devices=devices)
+
+
+def build(variant: Variant, sizes: Sizes) -> tuple[TrainState, Callable, Callable]:
+    """The first state, and the train and eval steps over the variant's devices."""
+    devices = local_devices(variant.n_devices)
+    model = create_model(sizes.model_config(), dtype=variant.dtype, axis_name=steps.AXIS_NAME)
+    step = functools.partial(
+        steps.train_step,
+        model=model,
+        optimizer=_optimizer(),
+        loss_weights={"ccc_pooled": 1.0},
+        ema_decay=OPTIM.ema_decay,
+        seed=0,
+    )
+    return (
+        first_state(model, sizes, devices),
+        parallel.train_step(step, devices=devices),
+        parallel.eval_step(functools.partial(steps.eval_step, model=model), devices=devices),
+    )
+
+
+def _optimizer():
+    return optim.make_optimizer(OPTIM, optim.learning_rate_schedule(OPTIM, 3000))

@@ -1,0 +1,203 @@
+"""What was measured: a case, the JSON file of all cases, and the table.
+
+A spread is the distance between the quartiles of the rounds. A ratio is the median over the rounds
+of (our seconds / the peer's seconds in the same round), so below 1 ours is faster; drift that
+outlasts a round cancels in it, as it does not in a ratio of medians.
+"""
+
+import importlib.metadata
+import json
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from damff_jax.benchmark.settings import BenchmarkError, n_cores
+from damff_jax.benchmark.timing import median_and_spread
+from damff_jax.files import write_aside
+
+OURS = "ours"
+PACKAGES = ("jax", "jaxlib", "flax", "torch", "tensorflow", "librosa", "numpy")
+
+
+def case(
+    suite: str,
+    name: str,
+    seconds: Mapping[str, np.ndarray],
+    *,
+    compile_s: float | None = None,
+    n_clips: int | None = None,
+    n_devices: int = 1,
+    **more: Any,
+) -> dict[str, Any]:
+    """A case as it stands in the JSON.
+
+    Args:
+      seconds: by round, of 'ours' and of peers by name.
+      compile_s: what compiling ours took; None where nothing is compiled.
+      n_clips: clips (crops, songs) of a call, over all devices.
+      more: what else the suite has to say.
+    """
+    median_s, spread_s = median_and_spread(seconds[OURS])
+    peers = {name: x for name, x in seconds.items() if name != OURS}
+    statistics = {peer: median_and_spread(x) for peer, x in peers.items()}
+    ratios = {peer: median_and_spread(seconds[OURS] / x) for peer, x in peers.items()}
+    clips_per_s = None if n_clips is None else n_clips / median_s
+    return {
+        "suite": suite,
+        "name": name,
+        "median_s": median_s,
+        "spread_s": spread_s,
+        "rounds": len(seconds[OURS]),
+        "compile_s": compile_s,
+        "ratio": {peer: median for peer, (median, _) in ratios.items()},
+        "ratio_spread": {peer: spread for peer, (_, spread) in ratios.items()},
+        "peers": {
+            peer: {"median_s": median, "spread_s": spread}
+            for peer, (median, spread) in statistics.items()
+        },
+        "clips_per_s": clips_per_s,
+        "clips_per_s_per_device": None if clips_per_s is None else clips_per_s / n_devices,
+        **more,
+    }
+
+
+def document(cases: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The content of the JSON file."""
+    return {"device": device(), "versions": versions(), "cases": list(cases)}
+
+
+def write(path: str | os.PathLike, cases: Sequence[Mapping[str, Any]]) -> None:
+    """Writes the JSON file, whole or not at all."""
+    with write_aside(path) as file:
+        json.dump(document(cases), file, indent=2, allow_nan=False)
+
+
+def read(path: str | os.PathLike) -> dict[str, Any]:
+    """Reads a JSON file of an earlier run.
+
+    Raises:
+      BenchmarkError: it cannot be read or holds something else.
+    """
+    try:
+        with open(path, encoding="utf-8") as file:
+            content = json.load(file)
+        for old in content["cases"]:
+            _ = old["suite"], old["name"], old["median_s"] / 1, old["spread_s"] / 1
+        _ = content["device"]
+    except OSError as error:
+        raise BenchmarkError(f"{path}: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise BenchmarkError(f"{path}: not the JSON of a benchmark") from error
+    return content
+
+
+def device() -> dict[str, Any]:
+    """The devices and the processor of this machine."""
+    import jax
+
+    devices = jax.local_devices()
+    return {
+        "platform": devices[0].platform,
+        "kind": devices[0].device_kind,
+        "count": len(devices),
+        "processor": _processor(),
+        "cores": n_cores(),
+    }
+
+
+def title() -> str:
+    """One line on what is measured."""
+    about = device()
+    name = f"{about['count']} × {about['kind']}, {about['processor']}, {about['cores']} cores"
+    return f"{name}, JAX {versions()['jax']}"
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of what is installed of the packages that matter."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        for distribution in (package, f"{package}-cpu"):
+            try:
+                found.setdefault(package, importlib.metadata.version(distribution))
+            except importlib.metadata.PackageNotFoundError:
+                continue
+    return found
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            names = [line.partition(":")[2] for line in file if line.startswith("model name")]
+    except OSError:
+        names = []
+    return names[0].strip() if names else platform.processor() or platform.machine()
+
+
+HEADER = (
+    f"{'case':<28}{'median':>9}{'spread':>9}{'compile':>9}{'clips/s':>9}{'/floor':>8}  ours / peer"
+)
+
+
+def row(case: Mapping[str, Any]) -> str:
+    """A case as a line of the table, under `HEADER`."""
+    clips_per_s = case.get("clips_per_s")
+    floors = (case.get("roofline") or {}).get("ratio")
+    cells = [
+        f"{case['suite'] + '/' + case['name']:<28}",
+        f"{format_seconds(case['median_s']):>9}",
+        f"{format_seconds(case['spread_s']):>9}",
+        f"{format_seconds(case['compile_s']):>9}",
+        f"{'' if clips_per_s is None else f'{clips_per_s:.4g}':>9}",
+        f"{'' if floors is None else f'{floors:.1f}x':>8}",
+    ]
+    peers = (
+        f"  {peer} {ratio:.2f} ± {case['ratio_spread'][peer]:.2f}"
+        for peer, ratio in case["ratio"].items()
+    )
+    notes = (f"  {x}" for x in case.get("notes", ()))
+    return "".join([*cells, *peers, *notes]).rstrip()
+
+
+def compare(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    """A table of new / old seconds per case of two JSON files.
+
+    The two were not measured in turns: the spread given is that of the quotient if both vary on
+    their own, and a difference may be the machine's.
+    """
+    lines = []
+    if old["device"] != new["device"]:
+        lines.append("the devices differ: these ratios compare machines")
+    lines.append(f"{'case':<28}{'old':>9}{'new':>9}  new / old")
+    before = {(case["suite"], case["name"]): case for case in old["cases"]}
+    for case in new["cases"]:
+        key = case["suite"], case["name"]
+        cells = f"{'/'.join(key):<28}"
+        if key not in before:
+            lines.append(f"{cells}{'':>9}{format_seconds(case['median_s']):>9}  (not in the old)")
+            continue
+        was = before[key]
+        ratio, spread = quotient(case, was)
+        medians = "".join(f"{format_seconds(x['median_s']):>9}" for x in (was, case))
+        lines.append(f"{cells}{medians}  {ratio:.3f} ± {spread:.3f}")
+    return "\n".join(lines)
+
+
+def quotient(new: Mapping[str, Any], old: Mapping[str, Any]) -> tuple[float, float]:
+    """New median over old median, and its spread from both spreads, independently."""
+    ratio = new["median_s"] / old["median_s"]
+    relative = (x["spread_s"] / x["median_s"] for x in (new, old))
+    return ratio, ratio * sum(x**2 for x in relative) ** 0.5
+
+
+def format_seconds(seconds: float | None) -> str:
+    """Three digits and a unit; nothing for None."""
+    if seconds is None:
+        return ""
+    for unit, scale in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
+        if seconds >= scale or unit == "µs":
+            digits = max(0, 2 - len(f"{seconds / scale:.0f}") + 1)
+            return f"{seconds / scale:.{digits}f} {unit}"
+    raise AssertionError

@@ -1,0 +1,124 @@
+"""How near a compiled program comes to what its device can do.
+
+Two floors: the arithmetic at the rate of a large matrix product, and the memory traffic at the rate
+of a large copy, both measured on the same device. The larger one is what the time is held against.
+
+- Arithmetic is counted in the program as written: matrix products and convolutions, a `scan` with
+  all its rounds. The compiler's own count is given as `flops` too, but it takes a loop's body once:
+  on the CPU, where kernel gradients are loops over images, it sees a fraction.
+- Traffic is the compiler's estimate (`bytes accessed`: what every fused operation reads and
+  writes, loops once again). What stays in a cache is in it although it never meets the memory. So
+  that floor is an estimate, which a program can fall below.
+- Everything is per device. Simulated devices of one CPU share what is measured for one.
+"""
+
+import functools
+import math
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.extend.core import Jaxpr, JaxprEqn, Var, jaxprs_in_params
+
+from damff_jax.benchmark.timing import Plan, Work, in_turns, median_and_spread
+
+
+def analyse(function: Callable, *args: Any) -> dict[str, float | None]:
+    """Compiles a jitted or mapped function for its arguments; a later call does not do it again.
+
+    Returns:
+      `compile_s` (tracing included), the compiler's `flops` and `bytes` (None where it says
+      nothing), and `model_flops`.
+    """
+    started = time.perf_counter()
+    compiled = function.lower(*args).compile()
+    compile_s = time.perf_counter() - started
+    return {"compile_s": compile_s, **cost(compiled), "model_flops": model_flops(function, *args)}
+
+
+def roofline(
+    seconds: np.ndarray, analysis: Mapping[str, float | None], ceilings: Mapping[str, float]
+) -> dict[str, Any]:
+    """The floors of a program in seconds, which of them binds, and the rounds' median over it."""
+    compute_s = analysis["model_flops"] / ceilings["flops_per_s"]
+    memory_s = None if analysis["bytes"] is None else analysis["bytes"] / ceilings["bytes_per_s"]
+    floor_s = max(compute_s, memory_s or 0.0)
+    return {
+        "compute_s": compute_s,
+        "memory_s": memory_s,
+        "bound": "compute" if compute_s >= (memory_s or 0.0) else "memory",
+        "ratio": median_and_spread(seconds)[0] / floor_s if floor_s else None,
+        "ceilings": dict(ceilings),
+    }
+
+
+def cost(compiled: jax.stages.Compiled) -> dict[str, float | None]:
+    """The compiler's `flops` and `bytes`, per device; None where it says nothing."""
+    analysis = compiled.cost_analysis() or {}
+    return {"flops": analysis.get("flops"), "bytes": analysis.get("bytes accessed")}
+
+
+@functools.cache
+def ceilings(device: jax.Device, dtype: str) -> dict[str, float]:
+    """Measured rates of a device: of a matrix product in `dtype`, and of a copy."""
+    on_cpu = device.platform == "cpu"
+    n, n_copied = (2048, 2**26) if on_cpu else (8192, 2**28)
+    matrix = jax.device_put(jnp.ones((n, n), dtype), device)
+    copied = jax.device_put(jnp.ones(n_copied, jnp.float32), device)
+    product = jax.jit(jnp.matmul)
+    # An addition, because a mere copy could be left out.
+    copy = jax.jit(lambda x: x + 1)
+    plan = Plan(rounds=5, seconds=0.5)
+    works = {
+        "product": jax_work(lambda: product(matrix, matrix), device),
+        "copy": jax_work(lambda: copy(copied), device),
+    }
+    seconds = {name: median_and_spread(x)[0] for name, x in in_turns(works, plan).items()}
+    return {
+        "flops_per_s": 2 * n**3 / seconds["product"],
+        "bytes_per_s": 2 * copied.nbytes / seconds["copy"],
+    }
+
+
+def jax_work(call: Callable[[], Any], device: jax.Device) -> Work:
+    """A call whose result is JAX's, on this device."""
+    return Work(call, jax.block_until_ready, pipelined=device.platform != "cpu")
+
+
+def model_flops(function: Callable, *args: Any) -> float:
+    """Floating-point operations of a function's matrix products and convolutions, 2 per product.
+
+    Where platforms have their own branches, the one with the most counts: they do the same work.
+    """
+    return _flops(jax.make_jaxpr(function)(*args).jaxpr)
+
+
+def _flops(jaxpr: Jaxpr) -> float:
+    total = 0.0
+    # Gradients are traced with values that nothing uses, which the compiler leaves out.
+    used = {x for x in jaxpr.outvars if isinstance(x, Var)}
+    for equation in reversed(jaxpr.eqns):
+        if used.isdisjoint(equation.outvars) and not equation.effects:
+            continue
+        used.update(x for x in equation.invars if isinstance(x, Var))
+        total += _flops_of(equation)
+    return total
+
+
+def _flops_of(equation: JaxprEqn) -> float:
+    name, params = equation.primitive.name, equation.params
+    if name == "dot_general":
+        (contracted, _), _ = params["dimension_numbers"]
+        lhs = equation.invars[0].aval
+        return 2.0 * equation.outvars[0].aval.size * math.prod(lhs.shape[i] for i in contracted)
+    if name == "conv_general_dilated":
+        kernel = equation.invars[1].aval
+        out_channels = kernel.shape[params["dimension_numbers"].rhs_spec[0]]
+        return 2.0 * equation.outvars[0].aval.size * kernel.size / out_channels
+    if name == "cond":
+        return max(_flops(branch.jaxpr) for branch in params["branches"])
+    rounds = params["length"] if name == "scan" else 1
+    return rounds * sum(map(_flops, jaxprs_in_params(params)))

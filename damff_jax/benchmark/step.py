@@ -1,0 +1,88 @@
+"""Suite `step`: the train step and the eval step of the whole model, as `train.py` builds them.
+
+The batch lies on the devices, in float16 as in the shards: what it takes to bring it there is the
+matter of suite `input`. The peer is the same model in PyTorch with the same loss, clipping and
+AdamW (decaying all parameters, at a constant rate), its batch likewise in place; `torch_works` says
+how it runs. On several devices there is no peer. Ours gives the step's metrics, the peer its loss
+alone.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import numpy as np
+
+from damff_jax.benchmark import made_up, recipe
+from damff_jax.benchmark.recipe import PAPER, Sizes
+from damff_jax.benchmark.results import OURS, case
+from damff_jax.benchmark.roofline import analyse, ceilings, jax_work, roofline
+from damff_jax.benchmark.settings import Settings, Variant
+from damff_jax.benchmark.timing import Work, in_turns
+
+SUITE = "step"
+
+
+def cases(settings: Settings, sizes: Sizes = PAPER) -> Iterator[dict[str, Any]]:
+    """Cases `train` and `eval` of every variant."""
+    for variant in settings.variants():
+        yield from _cases_of(variant, settings, sizes)
+
+
+def _cases_of(variant: Variant, settings: Settings, sizes: Sizes) -> Iterator[dict[str, Any]]:
+    devices = recipe.local_devices(variant.n_devices)
+    state, train_step, eval_step = recipe.build(variant, sizes)
+    shape = sizes.segments, sizes.frames, sizes.n_mels
+    batch = made_up.batch(variant.batch_size, *shape, n_devices=variant.n_devices)
+    train_batch = recipe.on_devices(batch, devices)
+    log_mel, mask = (
+        batch[name].reshape(variant.batch_size, *batch[name].shape[2:])
+        for name in ("log_mel", "mask")
+    )
+    eval_arrays = recipe.on_devices((log_mel, mask), devices)
+    variables = jax.tree.map(lambda x: x.copy(), state.eval_variables())
+
+    programs = {
+        "train": (train_step, (state, train_batch)),
+        "eval": (eval_step, (variables, *eval_arrays)),
+    }
+    for name, (step, arguments) in programs.items():
+        analysis = analyse(step, *arguments)
+        call = _training(step, *arguments) if name == "train" else _applying(step, *arguments)
+        works = {OURS: jax_work(call, devices[0])}
+        if settings.compare_torch and variant.n_devices == 1:
+            works["torch"] = _torch_work(name, variant, sizes, batch, devices[0])
+        seconds = in_turns(works, settings.plan())
+        yield case(
+            SUITE,
+            variant.name(name),
+            seconds,
+            n_clips=variant.batch_size,
+            n_devices=variant.n_devices,
+            **analysis,
+            roofline=roofline(seconds[OURS], analysis, ceilings(devices[0], variant.dtype)),
+        )
+
+
+def _training(step: Callable, state: Any, batch: Any) -> Callable[[], Any]:
+    """Goes on from step to step: the state is donated, so each call needs the last one's."""
+
+    def call():
+        nonlocal state
+        state, metrics = step(state, batch)
+        return state, metrics
+
+    return call
+
+
+def _applying(step: Callable, *arguments: Any) -> Callable[[], Any]:
+    return lambda: step(*arguments)
+
+
+def _torch_work(
+    name: str, variant: Variant, sizes: Sizes, batch: dict[str, np.ndarray], device: jax.Device
+) -> Work:
+    from damff_jax.benchmark import torch_works
+
+    make = {"train": torch_works.train_step, "eval": torch_works.eval_step}[name]
+    return make(sizes, batch, dtype=variant.dtype, on_gpu=device.platform == "gpu")
