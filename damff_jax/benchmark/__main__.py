@@ -129,7 +129,10 @@ def _positive(text: str) -> int:
 
 if __name__ == "__main__":
     import jax
+    from absl import logging
 
+    # TFDS remarks on every data set that it builds.
+    logging.set_verbosity(logging.ERROR)
     # A cache that an earlier run has filled would be read in place of compiling.
     jax.config.update("jax_enable_compilation_cache", False)
     # The processes that suites start, and PyTorch, need some of the GPU's memory too.
