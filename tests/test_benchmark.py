@@ -22,6 +22,7 @@ from damff_jax.benchmark import (
     results,
     roofline,
     step,
+    table,
 )
 from damff_jax.benchmark.recipe import Sizes
 from damff_jax.benchmark.settings import BenchmarkError, Settings, Variant
@@ -217,8 +218,8 @@ def test_a_ratio_is_that_of_the_same_round():
     assert case["peers"] == {"torch": {"median_s": 2.0, "spread_s": 1.5}}
     assert (case["clips_per_s"], case["clips_per_s_per_device"]) == (2.0, 1.0)
     assert case["flops"] == 7
-    assert "torch 1.50 ± 0.50" in results.row(case)
-    assert results.row(some_case()).split()[:5] == ["step/train", "3.00", "s", "1.00", "s"]
+    assert "torch 1.50 ± 0.50" in table.row(case)
+    assert table.row(some_case()).split()[:5] == ["step/train", "3.00", "s", "1.00", "s"]
 
 
 def test_the_json_comes_back(tmp_path):
@@ -233,13 +234,13 @@ def test_the_json_comes_back(tmp_path):
 def test_two_files_are_compared_case_by_case():
     old = results.document([some_case(), some_case("gone")])
     new = results.document([some_case(scale=2.0), some_case("eval")])
-    lines = results.compare(old, new).splitlines()
+    lines = table.compare(old, new).splitlines()
     # Both vary by a third, independently: 2 · √(1/9 + 1/9) = .943.
     assert lines[1].split() == ["step/train", "3.00", "s", "6.00", "s", "2.000", "±", "0.943"]
     assert lines[2].endswith("(not in the old)")
     assert len(lines) == 3
     old["device"] = {"kind": "another"}
-    assert "devices differ" in results.compare(old, new)
+    assert "devices differ" in table.compare(old, new)
 
 
 @pytest.mark.parametrize(
@@ -256,7 +257,7 @@ def test_two_files_are_compared_case_by_case():
     ],
 )
 def test_seconds_have_three_digits(seconds, text):
-    assert results.format_seconds(seconds) == text
+    assert table.format_seconds(seconds) == text
 
 
 def test_the_picture(tmp_path):
@@ -443,11 +444,10 @@ import sys
 from damff_jax.benchmark import features, lstm, predict, step
 from damff_jax.benchmark.recipe import Sizes
 from damff_jax.benchmark.settings import Settings
-step.ceilings = lstm.ceilings = lambda device, dtype: {"flops_per_s": 1e9, "bytes_per_s": 1e9}
+step.ceilings = lambda device, dtype: {"flops_per_s": 1e9, "bytes_per_s": 1e9}
 settings = Settings(rounds=1, seconds=0.0)
 model = {"channels": (2, 2, 2), "branches": "a", "sequence": "none"}
 list(step.cases(settings, Sizes(segments=4, frames=8, n_mels=16, model=model)))
-list(lstm.cases(settings, batch_size=2, segments=4, features=6, hidden_size=3))
 assert not any(name.split(".")[0].startswith("tensorflow") for name in sys.modules)
 assert "torch" not in sys.modules
 """

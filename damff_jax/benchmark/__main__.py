@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn
 
-from damff_jax.benchmark import results
+from damff_jax.benchmark import results, table
 from damff_jax.benchmark.settings import BenchmarkError, Settings
 
 SUITES = ("step", "lstm", "input", "features", "predict")
@@ -73,10 +73,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     cases = []
     try:
         print(results.title())
-        print(results.HEADER, flush=True)
+        print(table.HEADER, flush=True)
         for case in run(arguments.suite, settings):
             cases.append(case)
-            print(results.row(case), flush=True)
+            print(table.row(case), flush=True)
             # After every case, so that what was measured outlives a failure of the next.
             if arguments.json:
                 results.write(arguments.json, cases)
@@ -89,7 +89,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"benchmark: error: {error}", file=sys.stderr)
         return 1
     if old:
-        print(f"\nagainst {arguments.against}\n{results.compare(old, results.document(cases))}")
+        print(f"\nagainst {arguments.against}\n{table.compare(old, results.document(cases))}")
     return 0
 
 

@@ -12,13 +12,19 @@ import torch
 from torch import nn
 
 from damff_jax.benchmark.recipe import OPTIM, Sizes
-from damff_jax.benchmark.settings import n_cores
+from damff_jax.benchmark.settings import BenchmarkError, n_cores
 from damff_jax.benchmark.timing import Work
 from damff_jax.torch_peer import TorchDAMFF
 
 
 def set_up(on_gpu: bool) -> torch.device:
-    """Sets PyTorch up to be fast; gives the device to compute on."""
+    """Sets PyTorch up to be fast; gives the device to compute on.
+
+    Raises:
+      BenchmarkError: JAX is on a GPU that this build of PyTorch cannot use.
+    """
+    if on_gpu and not torch.cuda.is_available():
+        raise BenchmarkError("JAX runs on a GPU, and this build of PyTorch has none to use")
     torch.set_num_threads(n_cores())
     torch.set_float32_matmul_precision("high" if on_gpu else "highest")
     return torch.device("cuda" if on_gpu else "cpu")
