@@ -4,7 +4,6 @@ Into the workdir go config.json, metrics.jsonl, TensorBoard files and checkpoint
 evaluation.json, predictions_<split>.csv and plots. A workdir that holds a run is gone on with.
 """
 
-import contextlib
 import dataclasses
 import functools
 import json
@@ -13,7 +12,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from ml_collections import ConfigDict, config_flags
 
 from damff_jax import (
     checkpoint,
+    compilation,
     evaluation,
     losses,
     metrics,
@@ -40,6 +40,7 @@ from damff_jax.inference import Windowing
 from damff_jax.metric_writer import MetricWriter, read_metrics
 from damff_jax.models import create_model
 from damff_jax.optim import OptimConfig, learning_rate_schedule, make_optimizer
+from damff_jax.train_log import TrainLog, format_seconds
 from input_pipeline import datasets, pipeline
 from input_pipeline.base import SongBuilder, hide_accelerators_from_tensorflow
 from input_pipeline.corpus import SPLITS
@@ -142,37 +143,53 @@ def train(
             state = restored
             print(f"going on from step {int(state.step)} of {workdir}")
         first_step = int(state.step)
+        if first_step % config.steps_per_call:
+            raise ValueError(
+                f"{workdir} is at step {first_step}, no multiple of steps_per_call "
+                f"{config.steps_per_call}"
+            )
         with write_aside(workdir / "config.json") as file:
             json.dump(meta["config"], file, indent=2)
 
         # ---------------------------------------------------------------------------- the loop
         banner("training")
-        train_step = parallel.train_step(
-            functools.partial(
-                steps.train_step,
-                model=model,
-                optimizer=optimizer,
-                loss_weights=config.loss.to_dict(),
-                ema_decay=optim.ema_decay,
-                seed=config.seed,
-            )
+        step = functools.partial(
+            steps.train_step,
+            model=model,
+            optimizer=optimizer,
+            loss_weights=config.loss.to_dict(),
+            ema_decay=optim.ema_decay,
+            seed=config.seed,
         )
-        validation_songs = None
-        if "validation" in builder.info.metadata["report"]["splits"]:
-            validation_songs = pipeline.load_songs(builder, "validation")
-        batches = pipeline.train_batches(
+        crops = pipeline.Crops(
             pipeline.load_songs(builder, "train"),
             batch_size=config.batch_size,
             crop_segments=config.data.crop_segments,
             seed=config.seed,
             first_step=first_step,
+            steps_per_call=config.steps_per_call,
             n_devices=jax.local_device_count(),
         )
+        train_step, batches = feed(step, crops, on_device=config.data.on_device)
+        validation_songs = None
+        if "validation" in builder.info.metadata["report"]["splits"]:
+            validation_songs = pipeline.load_songs(builder, "validation")
+
         with MetricWriter(workdir, first_step=first_step) as writer:
-            log = TrainLog(writer, config, schedule, first_step)
-            for step in range(first_step + 1, config.num_train_steps + 1):
+            log = TrainLog(
+                writer,
+                name=config.data.dataset,
+                schedule=schedule,
+                batch_size=config.batch_size,
+                first_step=first_step,
+                num_steps=config.num_train_steps,
+            )
+            n = config.steps_per_call
+            for step in range(first_step + n, config.num_train_steps + 1, n):
                 state, step_metrics = train_step(state, next(batches))
                 last = step == config.num_train_steps
+                if step == first_step + n:
+                    log.started(step_metrics)
                 if step % config.log_every_steps == 0 or last:
                     log.add(step, step_metrics)
 
@@ -189,74 +206,6 @@ def train(
                         checkpoints.save(state, meta)
 
 
-class TrainLog:
-    """Progress lines and logged numbers, read one event late so that devices never wait."""
-
-    def __init__(self, writer: MetricWriter, config: ConfigDict, schedule, first_step: int):
-        self._writer = writer
-        self._config = config
-        self._schedule = schedule
-        self._pending: tuple[int, Mapping[str, jax.Array]] | None = None
-        self._first_step = first_step
-        self._clock = Stopwatch()
-
-    def add(self, step: int, step_metrics: Mapping[str, jax.Array]) -> None:
-        """Takes a step's metrics, and writes those of the event before."""
-        self.flush()
-        self._pending = step, step_metrics
-
-    def flush(self) -> None:
-        """Writes what is pending."""
-        if self._pending is None:
-            return
-        step, step_metrics = self._pending
-        self._pending = None
-        values = {f"train/{name}": float(x) for name, x in step_metrics.items()}
-        if not all(map(math.isfinite, values.values())):
-            bad = ", ".join(name for name, x in values.items() if not math.isfinite(x))
-            raise ValueError(f"step {step}: {bad} not finite; the last checkpoint is whole")
-        values["train/learning_rate"] = float(self._schedule(step - 1))
-        n_clips = (step - self._first_step) * self._config.batch_size
-        clips_per_second = n_clips / self._clock.seconds()
-        self._writer.write(step, values)
-        self._writer.write_timing(step, {"time/clips_per_second": clips_per_second})
-        remaining = (self._config.num_train_steps - step) * self._config.batch_size
-        print(
-            f"step {step:6d}/{self._config.num_train_steps}  loss {values['train/loss']:.4f}  "
-            f"CCC valence {values['train/valence/ccc']:.3f} "
-            f"arousal {values['train/arousal/ccc']:.3f}  {clips_per_second:.1f} clips/s  "
-            f"ETA {format_seconds(remaining / clips_per_second)}",
-            flush=True,
-        )
-
-    def pause(self) -> contextlib.AbstractContextManager:
-        """Stops the clock that clips per second are counted by."""
-        self.flush()
-        return self._clock.pause()
-
-    def validation(self, step: int, summary: Mapping[str, Any]) -> None:
-        """Writes a validation's scores."""
-        self._writer.write(step, metrics.flatten(summary, "validation/"))
-        title = f"step {step}, {self._config.data.dataset}, validation songs"
-        print(evaluation.format_summary(title, summary), flush=True)
-
-
-class Stopwatch:
-    """Seconds since it was made, less those of its pauses."""
-
-    def __init__(self):
-        self._started = time.monotonic()
-
-    def seconds(self) -> float:
-        return time.monotonic() - self._started
-
-    @contextlib.contextmanager
-    def pause(self) -> Iterator[None]:
-        paused = time.monotonic()
-        yield
-        self._started += time.monotonic() - paused
-
-
 def check_config(config: ConfigDict) -> tuple[FeatureConfig, OptimConfig]:
     """Checks what can be checked before anything is computed.
 
@@ -264,6 +213,7 @@ def check_config(config: ConfigDict) -> tuple[FeatureConfig, OptimConfig]:
       ValueError: naming the key that is at fault.
     """
     for name in (
+        "steps_per_call",
         "num_train_steps",
         "log_every_steps",
         "eval_every_steps",
@@ -271,6 +221,10 @@ def check_config(config: ConfigDict) -> tuple[FeatureConfig, OptimConfig]:
     ):
         if config[name] < 1:
             raise ValueError(f"{name} must be positive, not {config[name]}")
+        if config[name] % config.steps_per_call:
+            raise ValueError(
+                f"{name} {config[name]} is no multiple of steps_per_call {config.steps_per_call}"
+            )
     n_devices = jax.local_device_count()
     for name, size in (
         ("batch_size", config.batch_size),
@@ -290,6 +244,37 @@ def check_config(config: ConfigDict) -> tuple[FeatureConfig, OptimConfig]:
     if features.frames_per_segment < 8 or features.n_mels < 8:
         raise ValueError("features: a segment needs 8 frames and 8 Mel bins or more")
     return features, OptimConfig(**config.optim)
+
+
+def feed(
+    step: Callable, crops: pipeline.Crops, *, on_device: bool
+) -> tuple[Callable, Iterator[Any]]:
+    """The train step on all devices, and what it takes for its batches."""
+    if not on_device:
+        train_step = parallel.train_step(functools.partial(steps.train_steps, step=step))
+        return train_step, parallel.prefetch(pipeline.train_batches(crops))
+    check_fits(crops.songs)
+    songs = parallel.replicate(crops.songs.arrays())
+    step = functools.partial(
+        steps.train_steps_on_crops, step=step, crop_segments=crops.crop_segments
+    )
+    train_step = parallel.train_step(step, n_shared=1)
+    return lambda state, crops: train_step(state, songs, crops), parallel.prefetch(crops.calls())
+
+
+def check_fits(songs: pipeline.Songs) -> None:
+    """Refuses a training split that would fill the devices' memory.
+
+    Raises:
+      ValueError: it takes more than half of a device's.
+    """
+    size = sum(array.nbytes for array in songs.arrays().values())
+    limit = (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit", math.inf)
+    if size > limit / 2:
+        raise ValueError(
+            f"data.on_device: the training songs take {size / 2**30:.1f} GiB, and a device has "
+            f"{limit / 2**30:.1f} GiB"
+        )
 
 
 def open_dataset(data: ConfigDict, features: FeatureConfig) -> SongBuilder:
@@ -354,18 +339,13 @@ def banner(title: str) -> None:
     print(f"--- {title} ".ljust(80, "-"), flush=True)
 
 
-def format_seconds(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{seconds:02d}"
-
-
 def main(argv: list[str]) -> int:
     if len(argv) > 1:
         print(f"train.py: error: unexpected argument {argv[1]!r}", file=sys.stderr)
         return 2
     logging.set_verbosity(logging.ERROR)
     hide_accelerators_from_tensorflow()
+    compilation.use_cache()
     name = Path(flags.FLAGS["config"].config_filename).stem
     workdir = Path(flags.FLAGS.workdir or Path("runs") / name)
     started = time.monotonic()

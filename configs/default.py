@@ -9,6 +9,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.seed = 0
     config.batch_size = 16  # Crops per step over all devices. Ours.
     config.num_train_steps = 3000
+    config.steps_per_call = 1  # Steps between two returns to the host; divides all step counts.
     config.log_every_steps = 20
     config.eval_every_steps = 250  # Validation, and with it the choice of the best checkpoint.
     config.checkpoint_every_steps = 250
@@ -59,6 +60,7 @@ def get_config() -> ml_collections.ConfigDict:
     data.manual_dir = ""  # Where the user's files of the data set are.
     data.data_dir = "data"  # Where shards are.
     data.workers = 0  # Processes that prepare the data set; 0: one per core.
+    data.on_device = False  # Training songs in every device's memory, crops taken there.
     data.crop_segments = 60  # 30 s; the windows of evaluation and prediction have this length too.
     data.overlap = 15  # Segments that neighbouring windows share.
     data.eval_batch_size = 16  # Windows per evaluation step over all devices.

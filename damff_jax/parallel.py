@@ -4,31 +4,38 @@ The state has no device axis: it goes in with `in_axes=None` and comes out with 
 replicated. pmap takes the latter on trust, so what should be replicated can be checked here.
 """
 
+import collections
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import jax
 import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
+from damff_jax import compilation
 from damff_jax.steps import AXIS_NAME
 
 
-def train_step(step: Callable, *, devices: list[jax.Device] | None = None) -> Callable:
-    """`step(state, batch)` over devices; the batch's first axis is the devices'.
+def train_step(
+    step: Callable, *, devices: list[jax.Device] | None = None, n_shared: int = 0
+) -> Callable:
+    """`step(state, *shared, batch)` over devices; the batch's first axis is the devices'.
 
-    The state's buffers are donated. Returns the next state and the metrics, replicated.
+    The state's buffers are donated: it is updated in place. Returns the next state and the
+    metrics, replicated.
+
+    Args:
+      n_shared: arguments between state and batch that every device holds whole.
     """
-    mapped = jax.pmap(
+    mapped = _pmap(
         step,
-        axis_name=AXIS_NAME,
-        in_axes=(None, 0),
+        devices,
+        in_axes=(None,) * (1 + n_shared) + (0,),
         out_axes=None,
         donate_argnums=(0,),
-        devices=devices,
     )
-    return _checked(mapped, devices)
+    return _checked(mapped, devices, first=1 + n_shared)
 
 
 def eval_step(step: Callable, *, devices: list[jax.Device] | None = None) -> Callable:
@@ -37,8 +44,7 @@ def eval_step(step: Callable, *, devices: list[jax.Device] | None = None) -> Cal
     The arrays (N, ...) come and go without a devices' axis; N must be a multiple of their number.
     """
     n_devices = len(devices or jax.local_devices())
-    mapped = jax.pmap(step, axis_name=AXIS_NAME, in_axes=(None, 0, 0), devices=devices)
-    mapped = _checked(mapped, devices)
+    mapped = _checked(_pmap(step, devices, in_axes=(None, 0, 0)), devices)
 
     def lay_out(arrays):
         return (x.reshape(n_devices, -1, *x.shape[1:]) for x in arrays)
@@ -50,6 +56,32 @@ def eval_step(step: Callable, *, devices: list[jax.Device] | None = None) -> Cal
     # As every mapped function has it, to compile ahead of the first call.
     call.lower = lambda variables, *arrays: mapped.lower(variables, *lay_out(arrays))
     return call
+
+
+def _pmap(step: Callable, devices: list[jax.Device] | None, **how: Any) -> Callable:
+    """pmap with this platform's compiler options, which it takes from a jit around it."""
+    mapped = jax.pmap(step, axis_name=AXIS_NAME, devices=devices, **how)
+    options = compilation.options((devices or jax.local_devices())[0].platform)
+    # With several processes, jit would take a process's part of a batch for the whole.
+    if not options or jax.process_count() > 1:
+        return mapped
+    return jax.jit(mapped, donate_argnums=how.get("donate_argnums", ()), compiler_options=options)
+
+
+def prefetch(batches: Iterable[Any], *, devices: list[jax.Device] | None = None) -> Iterator[Any]:
+    """Batches on their devices, each sent while the step before it runs.
+
+    The first axis of a batch's arrays is the devices'.
+    """
+    devices = devices or jax.local_devices()
+    mesh = jax.sharding.Mesh(np.asarray(devices), (AXIS_NAME,), axis_types=(AxisType.Auto,))
+    sharding = NamedSharding(mesh, PartitionSpec(AXIS_NAME))
+    ahead = collections.deque()
+    for batch in batches:
+        ahead.append(jax.device_put(batch, sharding))
+        if len(ahead) > 1:
+            yield ahead.popleft()
+    yield from ahead
 
 
 def one_device_twin(step: Callable) -> Callable:
@@ -79,15 +111,18 @@ def assert_replicated(tree: Any) -> None:
                 raise AssertionError(f"{name}: the devices hold different values")
 
 
-def _checked(mapped: Callable, devices: list[jax.Device] | None) -> Callable:
-    """Refuses a batch that is not laid out for all devices; pmap would use fewer in silence."""
+def _checked(mapped: Callable, devices: list[jax.Device] | None, *, first: int = 1) -> Callable:
+    """Refuses a batch, the arguments from `first` on, that is not laid out for all devices.
+
+    pmap would use fewer in silence.
+    """
     n_devices = len(devices or jax.local_devices())
 
     @functools.wraps(mapped)
-    def call(tree: Any, *arrays: Any) -> Any:
-        for leaf in jax.tree.leaves(arrays):
+    def call(*arguments: Any) -> Any:
+        for leaf in jax.tree.leaves(arguments[first:]):
             if leaf.shape[0] != n_devices:
                 raise ValueError(f"a batch laid out for {leaf.shape[0]} of {n_devices} devices")
-        return mapped(tree, *arrays)
+        return mapped(*arguments)
 
     return call

@@ -19,7 +19,7 @@ import jax
 import numpy as np
 import soxr
 
-from damff_jax import audio, checkpoint, steps
+from damff_jax import audio, checkpoint, compilation, steps
 from damff_jax.features import (
     SEGMENT_SECONDS,
     FeatureConfig,
@@ -58,7 +58,10 @@ class Predictor:
         self._windowing = Windowing(config["data"]["crop_segments"], config["data"]["overlap"])
         self._batch_size = batch_size
         model = create_model(config["model"], dtype=config["dtype"], axis_name=None)
-        step = jax.jit(functools.partial(steps.eval_step, model=model))
+        step = jax.jit(
+            functools.partial(steps.eval_step, model=model),
+            compiler_options=compilation.options(jax.default_backend()),
+        )
         self._apply = functools.partial(step, jax.device_put(variables))
 
     def from_log_mel(self, log_mel_TxFxM: np.ndarray) -> np.ndarray:
@@ -149,6 +152,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not paths:
         parser.error(f"no audio files ({', '.join(audio.EXTENSIONS)}) in {arguments.inputs}")
 
+    compilation.use_cache()
     warnings.showwarning = _show_warning
     warnings.simplefilter("always", audio.AudioWarning)
     try:

@@ -1,6 +1,6 @@
 """Pure train and eval steps, to be run under `pmap` or, on one device, under `vmap`."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -82,6 +82,52 @@ def train_step(
         ema_params=ema_params,
     )
     return state, metrics
+
+
+def train_steps(
+    state: TrainState, batches: Mapping[str, jax.Array], *, step: Callable
+) -> tuple[TrainState, dict[str, jax.Array]]:
+    """Several updates in one call, so that the host need not start each.
+
+    Args:
+      batches: of `step`, stacked: (S, ...).
+      step: `train_step` with its keywords.
+
+    Returns:
+      The state after them, and the last one's metrics.
+    """
+    n_steps = len(jax.tree.leaves(batches)[0])
+    state, metrics = jax.lax.scan(step, state, batches, unroll=n_steps == 1)
+    return state, {name: values[-1] for name, values in metrics.items()}
+
+
+def train_steps_on_crops(
+    state: TrainState,
+    songs: Mapping[str, jax.Array],
+    crops: Mapping[str, jax.Array],
+    *,
+    step: Callable,
+    crop_segments: int,
+) -> tuple[TrainState, dict[str, jax.Array]]:
+    """`train_steps` on crops of songs that lie on the device: the same numbers.
+
+    Args:
+      songs: `log_mel` (rows, F, M), `labels` and `label_mask` (rows, V), all songs in a row.
+      crops: `row`, where a crop starts, and `n`, its segments that are there: int32 (S, B).
+    """
+
+    def step_on_crops(state, crops):
+        t = jnp.arange(crop_segments, dtype=jnp.int32)
+        mask_BxT = t < crops["n"][:, None]
+        rows_BxT = crops["row"][:, None] + jnp.where(mask_BxT, t, 0)
+        batch = {"mask": mask_BxT}
+        for name, array in songs.items():
+            values = jnp.take(array, rows_BxT, axis=0, mode="clip")
+            present = mask_BxT.reshape(*mask_BxT.shape, *[1] * (array.ndim - 1))
+            batch[name] = jnp.where(present, values, jnp.zeros((), array.dtype))
+        return step(state, batch)
+
+    return train_steps(state, crops, step=step_on_crops)
 
 
 def eval_step(

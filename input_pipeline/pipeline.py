@@ -4,7 +4,7 @@ Which crops make up a step is a function of (seed, step) alone, see `CropPlan`: 
 data is the step, so training resumes anywhere without reading what came before. DEAM as float16
 takes 1.4 GB at the paper's setting.
 
-Letters: D devices, B batch per device, T segments, F frames per segment, M Mel bins, V = 2.
+Letters: D devices, S steps per call, B batch per device, T segments, F frames per segment, M Mel bins, V = 2.
 """
 
 import dataclasses
@@ -22,7 +22,7 @@ from input_pipeline.corpus import CorpusError
 
 Batch = dict[str, np.ndarray]
 
-_STEPS_PER_DATASET = 2048
+_STEPS_PER_STRETCH = 2048
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Song:
 
 @dataclasses.dataclass(frozen=True)
 class Songs:
-    """All songs of a split, their segments in one array each (S segments in all).
+    """All songs of a split, their segments in one array each (S of them in all).
 
     Attributes:
       song_ids: in natural order.
@@ -63,6 +63,14 @@ class Songs:
 
     def __len__(self) -> int:
         return len(self.song_ids)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """What crops are cut from, by its name in a batch."""
+        return {
+            "log_mel": self.log_mel_SxFxM,
+            "labels": self.labels_SxV,
+            "label_mask": self.mask_SxV,
+        }
 
     def __iter__(self) -> Iterator[Song]:
         for song_id, first, length in zip(self.song_ids, self.first, self.length, strict=True):
@@ -165,18 +173,9 @@ class CropPlan:
         return songs, rng.integers(0, room, endpoint=True)
 
 
-def train_batches(
-    songs: Songs,
-    *,
-    batch_size: int,
-    crop_segments: int,
-    seed: int,
-    first_step: int = 0,
-    n_devices: int = 1,
-    process_index: int = 0,
-    process_count: int = 1,
-) -> Iterator[Batch]:
-    """Endless batches of random crops, laid out for this process's devices.
+@dataclasses.dataclass(frozen=True)
+class Crops:
+    """Which crops a run takes from which step on, laid out for this process's devices.
 
     Args:
       songs: the training split.
@@ -184,51 +183,88 @@ def train_batches(
       crop_segments: T; shorter songs are padded.
       seed: decides the crops together with the step.
       first_step: the step of the first batch.
+      steps_per_call: S, steps whose batches come together.
       n_devices: D, local devices; process_index and process_count say which part of the global
         batch is this process's.
-
-    Yields:
-      `log_mel` (D, B, T, F, M) float16, `labels` (D, B, T, V) float32, `label_mask`
-      (D, B, T, V) bool, and `mask` (D, B, T) bool, false at padding.
 
     Raises:
       ValueError: batch_size is no multiple of the number of all devices.
     """
-    if batch_size % (n_devices * process_count):
-        raise ValueError(
-            f"batch_size {batch_size} is no multiple of the {n_devices * process_count} devices"
+
+    songs: Songs
+    batch_size: int
+    crop_segments: int
+    seed: int
+    first_step: int = 0
+    steps_per_call: int = 1
+    n_devices: int = 1
+    process_index: int = 0
+    process_count: int = 1
+
+    def __post_init__(self):
+        if self.batch_size % (self.n_devices * self.process_count):
+            raise ValueError(
+                f"batch_size {self.batch_size} is no multiple of the "
+                f"{self.n_devices * self.process_count} devices"
+            )
+
+    def stretches(self) -> Iterator[dict[str, np.ndarray]]:
+        """Endless stretches of calls: `row`, where crops start in the songs' arrays, and `n`.
+
+        Both int32 (calls, D, S, B); `n` is the number of a crop's segments that are there.
+        """
+        plan = CropPlan(
+            self.songs.length,
+            batch_size=self.batch_size,
+            crop_segments=self.crop_segments,
+            seed=self.seed,
         )
-    plan = CropPlan(songs.length, batch_size=batch_size, crop_segments=crop_segments, seed=seed)
-    per_process = batch_size // process_count
-    part = slice(process_index * per_process, (process_index + 1) * per_process)
+        per_process = self.batch_size // self.process_count
+        part = slice(self.process_index * per_process, (self.process_index + 1) * per_process)
+        calls = -(-_STEPS_PER_STRETCH // self.steps_per_call)
+        n_steps = calls * self.steps_per_call
+        for step in itertools.count(self.first_step, n_steps):
+            song, start = (x[:, part] for x in plan.crops(step, n_steps))
+            crops = {
+                "row": self.songs.first[song] + start,
+                "n": np.minimum(self.songs.length[song] - start, self.crop_segments),
+            }
+            shape = calls, self.steps_per_call, self.n_devices, -1
+            yield {
+                name: x.astype(np.int32).reshape(shape).swapaxes(1, 2) for name, x in crops.items()
+            }
 
+    def calls(self) -> Iterator[dict[str, np.ndarray]]:
+        """The crops call by call, for songs that lie on the devices: `row` and `n` (D, S, B)."""
+        for stretch in self.stretches():
+            for row, n in zip(stretch["row"], stretch["n"], strict=True):
+                yield {"row": row, "n": n}
+
+
+def train_batches(crops: Crops) -> Iterator[Batch]:
+    """Endless batches of random crops.
+
+    Yields:
+      `log_mel` (D, S, B, T, F, M) float16, `labels` (D, S, B, T, V) float32, `label_mask`
+      (D, S, B, T, V) bool, and `mask` (D, S, B, T) bool, false at padding.
+    """
     # Captured as tensors, so that cropping runs in tf.data's threads.
-    arrays = {
-        "log_mel": tf.constant(songs.log_mel_SxFxM),
-        "labels": tf.constant(songs.labels_SxV),
-        "label_mask": tf.constant(songs.mask_SxV),
-    }
+    arrays = {name: tf.constant(array) for name, array in crops.songs.arrays().items()}
 
-    def crop(row: tf.Tensor, n: tf.Tensor) -> dict[str, tf.Tensor]:
-        t = tf.range(crop_segments, dtype=tf.int64)
-        mask = t < n[:, None]
-        rows = tf.where(mask, row[:, None] + t, row[:, None])
+    def cut(crop: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        t = tf.range(crops.crop_segments)
+        mask = t < crop["n"][..., None]
+        rows = crop["row"][..., None] + tf.where(mask, t, 0)
         batch = {"mask": mask}
         for name, array in arrays.items():
             values = tf.gather(array, rows)
             present = tf.reshape(mask, tf.concat([tf.shape(mask), [1] * (array.ndim - 1)], 0))
             batch[name] = tf.where(present, values, tf.zeros((), array.dtype))
-        return {
-            name: tf.reshape(x, tf.concat([[n_devices, -1], tf.shape(x)[1:]], 0))
-            for name, x in batch.items()
-        }
+        return batch
 
-    # A dataset per stretch of steps, rather than one that calls Python for every step: a tf.data
-    # thread that waits for the interpreter would hang the process at its exit.
-    for step in itertools.count(first_step, _STEPS_PER_DATASET):
-        song, start = (x[:, part] for x in plan.crops(step, _STEPS_PER_DATASET))
-        row = songs.first[song] + start
-        n = np.minimum(songs.length[song] - start, crop_segments)
-        dataset = tf.data.Dataset.from_tensor_slices((row, n))
-        dataset = dataset.map(crop, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    # A dataset per stretch, rather than one that calls Python for every step: a tf.data thread
+    # that waits for the interpreter would hang the process at its exit.
+    for stretch in crops.stretches():
+        dataset = tf.data.Dataset.from_tensor_slices(stretch)
+        dataset = dataset.map(cut, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         yield from dataset.prefetch(2).as_numpy_iterator()

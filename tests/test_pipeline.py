@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from damff_jax.features import FeatureConfig
 from input_pipeline import datasets, pipeline
 from input_pipeline.corpus import CorpusError
-from input_pipeline.pipeline import CropPlan, Songs, train_batches
+from input_pipeline.pipeline import CropPlan, Crops, Songs, train_batches
 
 
 def make_songs(lengths, f=2, m=3):
@@ -69,10 +69,12 @@ def test_epochs_and_seeds_differ():
 def test_batches_hold_the_crops_of_the_plan_aligned_to_segments():
     songs = make_songs([9, 30, 4])
     plan = CropPlan(songs.length, batch_size=4, crop_segments=6, seed=3)
-    batches = train_batches(songs, batch_size=4, crop_segments=6, seed=3, n_devices=2)
+    crops = Crops(songs, batch_size=4, crop_segments=6, seed=3, n_devices=2)
+    batches = train_batches(crops)
     for step, batch in enumerate(itertools.islice(batches, 5)):
-        assert batch["log_mel"].shape == (2, 2, 6, 2, 3)
+        assert batch["log_mel"].shape == (2, 1, 2, 6, 2, 3)
         assert batch["log_mel"].dtype == np.float16
+        batch = {name: x[:, 0] for name, x in batch.items()}
         song, start = (x[0] for x in plan.crops(step))
         for i in range(4):
             n = min(int(songs.length[song[i]] - start[i]), 6)
@@ -88,11 +90,12 @@ def test_batches_hold_the_crops_of_the_plan_aligned_to_segments():
 
 
 def test_entering_at_a_step_gives_the_same_batches(monkeypatch):
-    monkeypatch.setattr(pipeline, "_STEPS_PER_DATASET", 4)
+    monkeypatch.setattr(pipeline, "_STEPS_PER_STRETCH", 4)
     songs = make_songs([9, 30, 4])
 
     def batches(first_step):
-        return train_batches(songs, batch_size=2, crop_segments=5, seed=0, first_step=first_step)
+        crops = Crops(songs, batch_size=2, crop_segments=5, seed=0, first_step=first_step)
+        return train_batches(crops)
 
     whole = list(itertools.islice(batches(0), 12))
     for first_step in (1, 4, 7):
@@ -105,8 +108,8 @@ def test_the_number_of_devices_and_processes_only_changes_the_layout():
     songs = make_songs([9, 30, 4])
 
     def first(**kwargs):
-        batches = train_batches(songs, batch_size=8, crop_segments=5, seed=0, **kwargs)
-        return next(batches)["labels"].reshape(-1, 5, 2)
+        crops = Crops(songs, batch_size=8, crop_segments=5, seed=0, **kwargs)
+        return next(train_batches(crops))["labels"].reshape(-1, 5, 2)
 
     one = first()
     np.testing.assert_array_equal(one, first(n_devices=4))
@@ -116,7 +119,20 @@ def test_the_number_of_devices_and_processes_only_changes_the_layout():
 
 def test_a_batch_that_the_devices_cannot_share_is_refused():
     with pytest.raises(ValueError, match="batch_size 6 is no multiple of the 4 devices"):
-        next(train_batches(make_songs([9]), batch_size=6, crop_segments=5, seed=0, n_devices=4))
+        Crops(make_songs([9]), batch_size=6, crop_segments=5, seed=0, n_devices=4)
+
+
+def test_steps_that_share_a_call_are_those_of_single_calls(monkeypatch):
+    monkeypatch.setattr(pipeline, "_STEPS_PER_STRETCH", 4)
+    songs = make_songs([9, 30, 4])
+    knobs = {"batch_size": 4, "crop_segments": 5, "seed": 0, "first_step": 3, "n_devices": 2}
+    single = list(itertools.islice(train_batches(Crops(songs, **knobs)), 9))
+    calls = train_batches(Crops(songs, **knobs, steps_per_call=3))
+    for call in range(3):
+        batch = next(calls)
+        for name, x in batch.items():
+            want = np.concatenate([b[name] for b in single[3 * call : 3 * call + 3]], axis=1)
+            np.testing.assert_array_equal(x, want)
 
 
 FEATURES = FeatureConfig(sample_rate=8000, n_fft=512, win_length=480, hop_length=400, n_mels=8)

@@ -134,6 +134,80 @@ def test_the_step_is_traced_once():
     assert len(traces) == 1
 
 
+def stacked(n_devices, n_steps, n_calls):
+    """Calls of several steps: (D, S, B, ...)."""
+    source = batches(n_devices)
+    for _ in range(n_calls):
+        group = list(itertools.islice(source, n_steps))
+        yield {name: np.stack([b[name] for b in group], axis=1) for name in group[0]}
+
+
+@pytest.mark.parametrize("n_devices", [1, 4])
+def test_several_steps_in_one_call_equal_as_many_calls(n_devices):
+    _, state, step = setup()
+    devices = jax.devices()[:n_devices]
+    single = parallel.train_step(step, devices=devices)
+    expected = parallel.replicate(fresh(state), devices=devices)
+    for batch in itertools.islice(batches(n_devices), 6):
+        expected, expected_metrics = single(expected, batch)
+
+    scanned = functools.partial(steps.train_steps, step=step)
+    mapped = parallel.train_step(scanned, devices=devices)
+    state = parallel.replicate(fresh(state), devices=devices)
+    for batch in parallel.prefetch(stacked(n_devices, 3, 2), devices=devices):
+        state, metrics = mapped(state, batch)
+    parallel.assert_replicated(state)
+    assert int(state.step) == 6
+    for name, value in metrics.items():
+        assert float(value) == pytest.approx(float(expected_metrics[name]), rel=1e-4, abs=1e-5)
+    for got, want in zip(jax.tree.leaves(state), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-3, atol=2e-5)
+
+
+def test_prefetching_gives_every_batch_once_and_in_order():
+    given = list(itertools.islice(batches(4), 4))
+    taken = list(parallel.prefetch(iter(given)))
+    assert len(taken) == 4
+    for a, b in zip(given, taken, strict=True):
+        for name in a:
+            np.testing.assert_array_equal(a[name], b[name])
+            assert len(b[name].sharding.device_set) == 4
+
+
+def test_the_state_is_updated_in_place():
+    """Donated as a whole: there is never a second copy of it on a device."""
+    _, state, step = setup()
+    mapped = parallel.train_step(step)
+    state = parallel.replicate(fresh(state))
+    batch = next(batches(4))
+    size = sum(x.nbytes for x in jax.tree.leaves(state))
+    assert mapped.lower(state, batch).compile().memory_analysis().alias_size_in_bytes >= size
+    mapped(state, batch)
+    assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state))
+
+
+def test_the_step_is_compiled_once_for_a_shape():
+    _, state, step = setup()
+    compiled = []
+
+    def count(event, duration, **_):
+        if event == "/jax/core/compile/backend_compile_duration":
+            compiled.append(event)
+
+    mapped = parallel.train_step(functools.partial(steps.train_steps, step=step))
+    state = parallel.replicate(fresh(state))
+    jax.monitoring.register_event_duration_secs_listener(count)
+    try:
+        for batch in parallel.prefetch(stacked(4, 1, 3)):
+            state, _ = mapped(state, batch)
+        assert len(compiled) == 1
+        for batch in parallel.prefetch(stacked(4, 2, 2)):
+            state, _ = mapped(state, batch)
+        assert len(compiled) == 2
+    finally:
+        jax.monitoring.unregister_event_duration_listener(count)
+
+
 def test_dropout_is_a_function_of_seed_step_and_device():
     _, state, _ = setup(dropout_rate=0.5)
     step, batch = twin(dropout=True), next(batches(1))

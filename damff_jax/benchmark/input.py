@@ -140,13 +140,14 @@ def _shards(settings: Settings, features: FeatureConfig, n_records: int) -> dict
 def _batches(songs: Any, variant: Variant, sizes: Sizes) -> Iterator[dict[str, np.ndarray]]:
     from input_pipeline import pipeline
 
-    return pipeline.train_batches(
+    crops = pipeline.Crops(
         songs,
         batch_size=variant.batch_size,
         crop_segments=sizes.segments,
         seed=0,
         n_devices=variant.n_devices,
     )
+    return pipeline.train_batches(crops)
 
 
 def _songs(n_songs: int, length: int, sizes: Sizes) -> Any:

@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 
 
@@ -25,36 +26,6 @@ def _forget_bias_one(key: jax.Array, shape: tuple[int, int], dtype=jnp.float32):
     return jnp.zeros(shape, dtype).at[:, h : 2 * h].set(1.0)
 
 
-def lstm_scan(
-    gates_TxKxBxG: jax.Array, kernel_KxHxG: jax.Array, mask_TxKxB: jax.Array
-) -> jax.Array:
-    """Runs the recurrence over T; gives the hidden states (T, K, B, H).
-
-    Where the mask is false the state is carried on unchanged, so a direction that meets padding
-    first still starts from zero at the first present segment. The cell state is float32 whatever
-    the dtype of the gates.
-    """
-    _, k, b, g = gates_TxKxBxG.shape
-    h = g // 4
-    dtype = gates_TxKxBxG.dtype
-
-    def step(carry, inputs):
-        cell_KxBxH, hidden_KxBxH = carry
-        gates_KxBxG, mask_KxB = inputs
-        gates_KxBxG = gates_KxBxG + jnp.einsum("kbh,khg->kbg", hidden_KxBxH, kernel_KxHxG)
-        i, f, g, o = jnp.split(gates_KxBxG, 4, axis=-1)
-        new_cell = nn.sigmoid(f) * cell_KxBxH + nn.sigmoid(i) * jnp.tanh(g)
-        new_hidden = (nn.sigmoid(o) * jnp.tanh(new_cell)).astype(dtype)
-        present = mask_KxB[..., None]
-        cell_KxBxH = jnp.where(present, new_cell, cell_KxBxH)
-        hidden_KxBxH = jnp.where(present, new_hidden, hidden_KxBxH)
-        return (cell_KxBxH, hidden_KxBxH), hidden_KxBxH
-
-    zeros = (jnp.zeros((k, b, h), jnp.float32), jnp.zeros((k, b, h), dtype))
-    _, hidden_TxKxBxH = jax.lax.scan(step, zeros, (gates_TxKxBxG, mask_TxKxB))
-    return hidden_TxKxBxH
-
-
 class LSTM(nn.Module):
     """One layer of LSTM, bidirectional or forward only (Hochreiter & Schmidhuber, 1997).
 
@@ -68,23 +39,135 @@ class LSTM(nn.Module):
     @nn.compact
     def __call__(self, x_BxTxD: jax.Array, mask_BxT: jax.Array) -> jax.Array:
         """Gives (B, T, K · H), the forward direction's units first."""
-        k, h, d = 1 + self.bidirectional, self.hidden_size, x_BxTxD.shape[-1]
+        k, h = 1 + self.bidirectional, self.hidden_size
+        b, t, d = x_BxTxD.shape
         lecun = nn.initializers.lecun_normal(batch_axis=(0,))
         input_kernel = self.param("input_kernel", lecun, (k, d, 4 * h))
         recurrent_kernel = self.param("recurrent_kernel", _orthogonal_per_gate, (k, h, 4 * h))
         bias = self.param("bias", _forget_bias_one, (k, 4 * h))
-        x_BxTxD, input_kernel, recurrent_kernel, bias = (
-            a.astype(self.dtype) for a in (x_BxTxD, input_kernel, recurrent_kernel, bias)
+        # sigmoid(x) = (1 + tanh(x / 2)) / 2, so with i, f and o halved here, which is exact, all
+        # four gates are one tanh in the scan.
+        halves = np.repeat([0.5, 0.5, 1.0, 0.5], h).astype(np.float32)
+        input_kernel, recurrent_kernel, bias = (
+            (a * halves).astype(self.dtype) for a in (input_kernel, recurrent_kernel, bias)
         )
-        gates_TxKxBxG = jnp.einsum("btd,kdg->tkbg", x_BxTxD, input_kernel) + bias[:, None]
-        mask_TxKxB = jnp.broadcast_to(mask_BxT.T[:, None], gates_TxKxBxG.shape[:3])
-        hidden_TxKxBxH = _flip_backward(
-            lstm_scan(_flip_backward(gates_TxKxBxG), recurrent_kernel, _flip_backward(mask_TxKxB))
-        )
-        hidden_TxKxBxH = hidden_TxKxBxH * mask_TxKxB[..., None].astype(self.dtype)
-        return hidden_TxKxBxH.transpose(2, 0, 1, 3).reshape(*mask_BxT.shape, k * h)
+        x_TBxD = x_BxTxD.astype(self.dtype).transpose(1, 0, 2).reshape(t * b, d)
+        gates = [(x_TBxD @ input_kernel[i] + bias[i]).reshape(t, b, 4 * h) for i in range(k)]
+        mask_TxB = mask_BxT.T
+        hidden_TxBxKH = jnp.concatenate(lstm_scan(gates, recurrent_kernel, mask_TxB), axis=-1)
+        hidden_TxBxKH = jnp.where(mask_TxB[..., None], hidden_TxBxKH, 0)
+        return hidden_TxBxKH.transpose(1, 0, 2)
 
 
-def _flip_backward(x_TxKx: jax.Array) -> jax.Array:
-    """Reverses time for the backward direction (K = 1), if there is one."""
-    return jnp.concatenate([x_TxKx[:, :1], x_TxKx[::-1, 1:]], axis=1)
+@jax.custom_vjp
+def lstm_scan(
+    gates: list[jax.Array], kernel_KxHxG: jax.Array, mask_TxB: jax.Array
+) -> list[jax.Array]:
+    """Runs the recurrence over T; gives the hidden states (T, B, H) of every direction.
+
+    Gates (T, B, G) come per direction, before the recurrent product, with i, f and o halved. The
+    second direction runs from T − 1 to 0. Where the mask is false the state is carried on
+    unchanged, so a direction that meets padding first still starts from zero at the first present
+    segment. The cell state is float32 whatever the dtype of the gates.
+
+    The directions are read and written in place, at t and T − 1 − t of arrays that the scan
+    carries, as neither reversing the second one nor scan's stacking of residuals could: these
+    took as long as the recurrence itself. What the gradient needs is kept once, the gates'
+    tanh and the cell state before, and the kernel's gradient is one product after the scan.
+    """
+    return _lstm_scan_forward(gates, kernel_KxHxG, mask_TxB)[0]
+
+
+def _lstm_scan_forward(gates, kernel_KxHxG, mask_TxB):
+    k = len(gates)
+    t, b, g = gates[0].shape
+    h, dtype = g // 4, gates[0].dtype
+
+    def step(carry, now):
+        cell_KxBxH, hidden_KxBxH, hiddens, tanhs, cells = carry
+        recurrent_KxBxG = jnp.einsum("kbh,khg->kbg", hidden_KxBxH, kernel_KxHxG)
+        tanh_KxBxG = jnp.tanh(_read(gates, now) + recurrent_KxBxG)
+        i, f, g, o = _activations(tanh_KxBxG)
+        new_cell = f * cell_KxBxH + i * g
+        new_hidden = (o * jnp.tanh(new_cell)).astype(dtype)
+        present = _read([mask_TxB] * k, now)[..., None]
+        tanhs = _write(tanhs, tanh_KxBxG, now)
+        cells = _write(cells, cell_KxBxH, now)
+        cell_KxBxH = jnp.where(present, new_cell, cell_KxBxH)
+        hidden_KxBxH = jnp.where(present, new_hidden, hidden_KxBxH)
+        hiddens = _write(hiddens, hidden_KxBxH, now)
+        return (cell_KxBxH, hidden_KxBxH, hiddens, tanhs, cells), None
+
+    carry = (
+        jnp.zeros((k, b, h), jnp.float32),
+        jnp.zeros((k, b, h), dtype),
+        [jnp.zeros((t, b, h), dtype)] * k,
+        [jnp.zeros((t, b, g), dtype)] * k,
+        [jnp.zeros((t, b, h), jnp.float32)] * k,
+    )
+    (_, _, hiddens, tanhs, cells), _ = jax.lax.scan(step, carry, jnp.arange(t))
+    return hiddens, (hiddens, tanhs, cells, kernel_KxHxG, mask_TxB)
+
+
+def _lstm_scan_backward(residuals, hidden_grads):
+    hiddens, tanhs, cells, kernel_KxHxG, mask_TxB = residuals
+    k = len(hiddens)
+    t, b, h = hiddens[0].shape
+    dtype = hiddens[0].dtype
+
+    def step(carry, now):
+        cell_grad, hidden_grad, gate_grads = carry
+        hidden_grad = hidden_grad + _read(hidden_grads, now)
+        tanh_KxBxG, cell_KxBxH = _read(tanhs, now), _read(cells, now)
+        i, f, g, o = _activations(tanh_KxBxG)
+        cell_tanh = jnp.tanh(f * cell_KxBxH + i * g)
+        new_cell_grad = cell_grad + hidden_grad * o * (1 - jnp.square(cell_tanh))
+        of_activations = [
+            0.5 * new_cell_grad * g,
+            0.5 * new_cell_grad * cell_KxBxH,
+            new_cell_grad * i,
+            0.5 * hidden_grad * cell_tanh,
+        ]
+        gate_grad = jnp.concatenate(of_activations, -1) * (1 - jnp.square(tanh_KxBxG))
+        present = _read([mask_TxB] * k, now)[..., None]
+        gate_grad = jnp.where(present, gate_grad, 0).astype(dtype)
+        cell_grad = jnp.where(present, new_cell_grad * f, cell_grad)
+        through_gates = jnp.einsum("kbg,khg->kbh", gate_grad, kernel_KxHxG)
+        hidden_grad = jnp.where(present, 0, hidden_grad) + through_gates
+        return (cell_grad, hidden_grad, _write(gate_grads, gate_grad, now)), None
+
+    zeros = jnp.zeros((k, b, h), jnp.float32)
+    carry = zeros, zeros, [jnp.zeros((t, b, 4 * h), dtype)] * k
+    (_, _, gate_grads), _ = jax.lax.scan(step, carry, jnp.arange(t), reverse=True)
+
+    start = jnp.zeros((1, b, h), dtype)
+    before = [jnp.concatenate([start, hiddens[0][:-1]])]
+    before += [jnp.concatenate([hidden[1:], start]) for hidden in hiddens[1:]]
+    kernel_grads = [
+        jnp.dot(hidden.reshape(t * b, h).T, gate_grad.reshape(t * b, 4 * h))
+        for hidden, gate_grad in zip(before, gate_grads, strict=True)
+    ]
+    return gate_grads, jnp.stack(kernel_grads), None
+
+
+lstm_scan.defvjp(_lstm_scan_forward, _lstm_scan_backward)
+
+
+def _activations(tanh_KxBxG: jax.Array) -> tuple[jax.Array, ...]:
+    i, f, g, o = jnp.split(tanh_KxBxG, 4, axis=-1)
+    return 0.5 + 0.5 * i, 0.5 + 0.5 * f, g, 0.5 + 0.5 * o
+
+
+def _read(arrays: list[jax.Array], now: jax.Array) -> jax.Array:
+    """The directions' values of this step of the scan, (K, ...)."""
+    times = now, len(arrays[0]) - 1 - now
+    pairs = zip(arrays, times, strict=False)
+    return jnp.stack([jax.lax.dynamic_index_in_dim(a, i, keepdims=False) for a, i in pairs])
+
+
+def _write(arrays: list[jax.Array], values_Kx: jax.Array, now: jax.Array) -> list[jax.Array]:
+    times = now, len(arrays[0]) - 1 - now
+    return [
+        jax.lax.dynamic_update_index_in_dim(a, value, i, axis=0)
+        for a, i, value in zip(arrays, times, values_Kx, strict=False)
+    ]

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 Size = tuple[int, int]
+Pads = tuple[Size, Size]
 
 
 @jax.custom_vjp
@@ -18,10 +19,12 @@ def conv2d_same(x_NxHxWxC: jax.Array, kernels: list[jax.Array]) -> list[jax.Arra
     The kernels of a stage's branches come in one call, because on the CPU their gradients share
     work. There XLA's own weight gradients took more than half of a training step.
     """
-    if x_NxHxWxC.shape[-1] > 1:
-        return _xla_convolutions(x_NxHxWxC, kernels)
+    pads = [_same_pads(kernel.shape[:2]) for kernel in kernels]
     return jax.lax.platform_dependent(
-        x_NxHxWxC, kernels, cpu=_single_channel_convolutions, default=_xla_convolutions
+        x_NxHxWxC,
+        kernels,
+        cpu=partial(_cpu_convolutions, pads=pads),
+        default=partial(_xla_convolutions, pads=pads),
     )
 
 
@@ -31,46 +34,77 @@ def _conv2d_same_forward(x_NxHxWxC, kernels):
 
 def _conv2d_same_backward(residuals, ys):
     x_NxHxWxC, kernels = residuals
-    _, pull_x = jax.vjp(lambda x: _xla_convolutions(x, kernels), x_NxHxWxC)
-
-    def xla_kernel_grads(x, ys):
-        return jax.vjp(lambda kernels: _xla_convolutions(x, kernels), kernels)[1](ys)[0]
-
-    kernel_grads = jax.lax.platform_dependent(
-        x_NxHxWxC,
-        ys,
-        cpu=partial(_kernel_grads, sizes=[kernel.shape[:2] for kernel in kernels]),
-        default=xla_kernel_grads,
+    return jax.lax.platform_dependent(
+        x_NxHxWxC, kernels, ys, cpu=_cpu_gradients, default=_xla_gradients
     )
-    return pull_x(ys)[0], kernel_grads
 
 
 conv2d_same.defvjp(_conv2d_same_forward, _conv2d_same_backward)
 
 
-def _xla_convolutions(x_NxHxWxC: jax.Array, kernels: list[jax.Array]) -> list[jax.Array]:
-    return [
-        jax.lax.conv_general_dilated(
-            x_NxHxWxC, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
-        )
-        for kernel in kernels
-    ]
+def _same_pads(size: Size) -> Pads:
+    return tuple(((k - 1) // 2, k // 2) for k in size)
 
 
-def _single_channel_convolutions(x_NxHxWx1: jax.Array, kernels: list[jax.Array]) -> list[jax.Array]:
-    """Sums of shifted images: with one channel there is no matrix product, only overhead of one."""
+# ---------------------------------------------------------------------------------- accelerators
+
+
+def _xla_convolutions(x_NxHxWxC, kernels, *, pads: list[Pads]):
+    return [_convolution(x_NxHxWxC, k, (1, 1), p) for k, p in zip(kernels, pads, strict=True)]
+
+
+def _xla_gradients(x_NxHxWxC, kernels, ys):
+    pads = [_same_pads(kernel.shape[:2]) for kernel in kernels]
+    return jax.vjp(partial(_xla_convolutions, pads=pads), x_NxHxWxC, kernels)[1](ys)
+
+
+def _convolution(x_NxHxWxC, kernel, strides: Size, pads: Pads) -> jax.Array:
+    return jax.lax.conv_general_dilated(
+        x_NxHxWxC, kernel, strides, pads, dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+
+
+# ---------------------------------------------------------------------------------- the CPU
+
+
+def _cpu_convolutions(x_NxHxWxC, kernels, *, pads: list[Pads]):
+    convolve = _shifted_sum if x_NxHxWxC.shape[-1] == 1 else _folded_convolution
+    return [convolve(x_NxHxWxC, k, p) for k, p in zip(kernels, pads, strict=True)]
+
+
+def _cpu_gradients(x_NxHxWxC, kernels, ys):
+    # The gradient of the input is the convolution with the kernels turned round.
+    turned = [kernel[::-1, ::-1].swapaxes(2, 3) for kernel in kernels]
+    pads = [[pad[::-1] for pad in _same_pads(kernel.shape[:2])] for kernel in kernels]
+    x_grads = [_folded_convolution(y, k, p) for y, k, p in zip(ys, turned, pads, strict=True)]
+    sizes = [kernel.shape[:2] for kernel in kernels]
+    return sum(x_grads), _kernel_grads(x_NxHxWxC, ys, sizes)
+
+
+def _shifted_sum(x_NxHxWx1, kernel, pads: Pads) -> jax.Array:
+    """With one channel there is no matrix product, only overhead of one."""
     _, h, w, _ = x_NxHxWx1.shape
-    ys = []
-    for kernel in kernels:
-        kh, kw = kernel.shape[:2]
-        pads = ((0, 0), ((kh - 1) // 2, kh // 2), ((kw - 1) // 2, kw // 2), (0, 0))
-        padded = jnp.pad(x_NxHxWx1, pads)
-        ys.append(
-            sum(
-                padded[:, i : i + h, j : j + w] * kernel[i, j] for i in range(kh) for j in range(kw)
-            )
-        )
-    return ys
+    padded = jnp.pad(x_NxHxWx1, ((0, 0), *pads, (0, 0)))
+    return sum(
+        padded[:, i : i + h, j : j + w] * kernel[i, j]
+        for i in range(kernel.shape[0])
+        for j in range(kernel.shape[1])
+    )
+
+
+def _folded_convolution(x_NxHxWxC, kernel, pads: Pads) -> jax.Array:
+    """A convolution that gives two columns at once where its output has few channels.
+
+    The matrix product in it then has twice the columns, which fill the vector registers. The
+    kernel becomes one column wider, its stride two.
+    """
+    n, h, w, _ = x_NxHxWxC.shape
+    d = kernel.shape[-1]
+    if d >= 32 or w % 2:
+        return _convolution(x_NxHxWxC, kernel, (1, 1), pads)
+    columns = [jnp.pad(kernel, ((0, 0), (i, 1 - i), (0, 0), (0, 0))) for i in range(2)]
+    y = _convolution(x_NxHxWxC, jnp.concatenate(columns, axis=-1), (1, 2), pads)
+    return y.reshape(n, h, w, d)
 
 
 def _kernel_grads(x_NxHxWxC: jax.Array, ys: list[jax.Array], sizes: list[Size]) -> list[jax.Array]:

@@ -1,0 +1,115 @@
+"""The training loop's progress: lines on the terminal and logged numbers."""
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import jax
+
+from damff_jax import evaluation, metrics
+from damff_jax.metric_writer import MetricWriter
+
+
+class TrainLog:
+    """Progress lines and logged numbers, read one event late so that devices never wait.
+
+    Args:
+      writer: of metrics.jsonl and the TensorBoard files.
+      name: of the data set.
+      schedule: the learning rate by step.
+      batch_size: clips per step.
+      first_step, num_steps: steps done before, and at the end.
+    """
+
+    def __init__(
+        self,
+        writer: MetricWriter,
+        *,
+        name: str,
+        schedule: Callable[[int], float],
+        batch_size: int,
+        first_step: int,
+        num_steps: int,
+    ):
+        self._writer = writer
+        self._name = name
+        self._schedule = schedule
+        self._batch_size = batch_size
+        self._first_step = first_step
+        self._num_steps = num_steps
+        self._pending: tuple[int, Mapping[str, jax.Array]] | None = None
+        self._clock = Stopwatch()
+
+    def started(self, step_metrics: Mapping[str, jax.Array]) -> None:
+        """Waits for the first call of the step, which compiles it, and says how long it took."""
+        jax.block_until_ready(step_metrics)
+        print(f"first step after {self._clock.seconds():.1f} s, compiling it included", flush=True)
+
+    def add(self, step: int, step_metrics: Mapping[str, jax.Array]) -> None:
+        """Takes a step's metrics, and writes those of the event before.
+
+        Raises:
+          ValueError: one of those is not finite.
+        """
+        self.flush()
+        self._pending = step, step_metrics
+
+    def flush(self) -> None:
+        """Writes what is pending."""
+        if self._pending is None:
+            return
+        step, step_metrics = self._pending
+        self._pending = None
+        values = {f"train/{name}": float(x) for name, x in step_metrics.items()}
+        if not all(map(math.isfinite, values.values())):
+            bad = ", ".join(name for name, x in values.items() if not math.isfinite(x))
+            raise ValueError(f"step {step}: {bad} not finite; the last checkpoint is whole")
+        values["train/learning_rate"] = float(self._schedule(step - 1))
+        n_clips = (step - self._first_step) * self._batch_size
+        clips_per_second = n_clips / self._clock.seconds()
+        self._writer.write(step, values)
+        self._writer.write_timing(step, {"time/clips_per_second": clips_per_second})
+        remaining = (self._num_steps - step) * self._batch_size
+        print(
+            f"step {step:6d}/{self._num_steps}  loss {values['train/loss']:.4f}  "
+            f"CCC valence {values['train/valence/ccc']:.3f} "
+            f"arousal {values['train/arousal/ccc']:.3f}  {clips_per_second:.1f} clips/s  "
+            f"ETA {format_seconds(remaining / clips_per_second)}",
+            flush=True,
+        )
+
+    def pause(self) -> contextlib.AbstractContextManager:
+        """Stops the clock that clips per second are counted by."""
+        self.flush()
+        return self._clock.pause()
+
+    def validation(self, step: int, summary: Mapping[str, Any]) -> None:
+        """Writes a validation's scores."""
+        self._writer.write(step, metrics.flatten(summary, "validation/"))
+        title = f"step {step}, {self._name}, validation songs"
+        print(evaluation.format_summary(title, summary), flush=True)
+
+
+class Stopwatch:
+    """Seconds since it was made, less those of its pauses."""
+
+    def __init__(self):
+        self._started = time.monotonic()
+
+    def seconds(self) -> float:
+        return time.monotonic() - self._started
+
+    @contextlib.contextmanager
+    def pause(self) -> Iterator[None]:
+        paused = time.monotonic()
+        yield
+        self._started += time.monotonic() - paused
+
+
+def format_seconds(seconds: float) -> str:
+    """Hours, minutes and seconds as h:mm:ss."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}"
