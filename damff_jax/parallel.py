@@ -53,9 +53,15 @@ def eval_step(step: Callable, *, devices: list[jax.Device] | None = None) -> Cal
         out = mapped(variables, *lay_out(arrays))
         return out.reshape(-1, *out.shape[2:])
 
-    # As every mapped function has it, to compile ahead of the first call.
-    call.lower = lambda variables, *arrays: mapped.lower(variables, *lay_out(arrays))
+    # As every mapped function has them, to compile and look at it ahead of the first call.
+    for name in ("lower", "trace"):
+        if hasattr(mapped, name):
+            setattr(call, name, _laid_out(getattr(mapped, name), lay_out))
     return call
+
+
+def _laid_out(function: Callable, lay_out: Callable) -> Callable:
+    return lambda variables, *arrays: function(variables, *lay_out(arrays))
 
 
 def _pmap(step: Callable, devices: list[jax.Device] | None, **how: Any) -> Callable:
@@ -125,4 +131,6 @@ def _checked(mapped: Callable, devices: list[jax.Device] | None, *, first: int =
                 raise ValueError(f"a batch laid out for {leaf.shape[0]} of {n_devices} devices")
         return mapped(*arguments)
 
+    if hasattr(mapped, "trace"):  # Of a jitted function `wraps` copies `lower` alone.
+        call.trace = mapped.trace
     return call

@@ -4,7 +4,8 @@ Which crops make up a step is a function of (seed, step) alone, see `CropPlan`: 
 data is the step, so training resumes anywhere without reading what came before. DEAM as float16
 takes 1.4 GB at the paper's setting.
 
-Letters: D devices, S steps per call, B batch per device, T segments, F frames per segment, M Mel bins, V = 2.
+Letters: D devices, S steps per call, B batch per device, T segments, F frames per segment,
+M Mel bins, V = 2.
 """
 
 import dataclasses

@@ -252,7 +252,7 @@ def test_output_names_are_distinct():
         ({"data.eval_splits": ("tset",)}, "data.eval_splits: 'tset'"),
         ({"data.manual_dir": "/nowhere"}, "data.manual_dir: /nowhere is no directory"),
         ({"seed": -1}, "seed must not be negative"),
-        ({"steps_per_call": 2}, "eval_every_steps 3 is no multiple of steps_per_call 2"),
+        ({"steps_per_call": 2}, "log_every_steps 1 is no multiple of steps_per_call 2"),
         ({"model.reduction": 0}, "model.reduction: 0"),
         ({"model.channels": (8, 16)}, "model.channels"),
         ({"features.n_mels": 4}, "8 Mel bins"),

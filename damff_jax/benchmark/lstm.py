@@ -19,6 +19,7 @@ from damff_jax.benchmark.results import OURS, case
 from damff_jax.benchmark.roofline import analyse, ceilings, jax_work, roofline
 from damff_jax.benchmark.settings import BenchmarkError, Settings, Variant
 from damff_jax.benchmark.timing import in_turns
+from damff_jax.compilation import options
 from damff_jax.models import DTYPES
 from damff_jax.models.bilstm import LSTM
 
@@ -47,7 +48,7 @@ def cases(
             layers["cudnn"] = _cudnn(x, hidden_size)
         works = {}
         for name, (apply, variables) in layers.items():
-            step = jax.jit(_gradients(apply))
+            step = jax.jit(_gradients(apply), compiler_options=options(device.platform))
             arguments = jax.device_put((variables, x, cotangent), device)
             if name == OURS:
                 analysis = analyse(step, *arguments)

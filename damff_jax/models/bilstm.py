@@ -52,33 +52,33 @@ class LSTM(nn.Module):
             (a * halves).astype(self.dtype) for a in (input_kernel, recurrent_kernel, bias)
         )
         x_TBxD = x_BxTxD.astype(self.dtype).transpose(1, 0, 2).reshape(t * b, d)
-        gates = [(x_TBxD @ input_kernel[i] + bias[i]).reshape(t, b, 4 * h) for i in range(k)]
+        gates = [(x_TBxD @ input_kernel[i]).reshape(t, b, 4 * h) for i in range(k)]
         mask_TxB = mask_BxT.T
-        hidden_TxBxKH = jnp.concatenate(lstm_scan(gates, recurrent_kernel, mask_TxB), axis=-1)
+        hidden_TxBxKH = jnp.concatenate(lstm_scan(gates, recurrent_kernel, bias, mask_TxB), axis=-1)
         hidden_TxBxKH = jnp.where(mask_TxB[..., None], hidden_TxBxKH, 0)
         return hidden_TxBxKH.transpose(1, 0, 2)
 
 
 @jax.custom_vjp
 def lstm_scan(
-    gates: list[jax.Array], kernel_KxHxG: jax.Array, mask_TxB: jax.Array
+    gates: list[jax.Array], kernel_KxHxG: jax.Array, bias_KxG: jax.Array, mask_TxB: jax.Array
 ) -> list[jax.Array]:
     """Runs the recurrence over T; gives the hidden states (T, B, H) of every direction.
 
-    Gates (T, B, G) come per direction, before the recurrent product, with i, f and o halved. The
-    second direction runs from T − 1 to 0. Where the mask is false the state is carried on
-    unchanged, so a direction that meets padding first still starts from zero at the first present
-    segment. The cell state is float32 whatever the dtype of the gates.
+    Gates (T, B, G) come per direction, the input's product alone; those and the parameters have
+    i, f and o halved. The second direction runs from T − 1 to 0. Where the mask is false the state
+    is carried on unchanged, so a direction that meets padding first still starts from zero at the
+    first present segment. The cell state is float32 whatever the dtype of the gates.
 
     The directions are read and written in place, at t and T − 1 − t of arrays that the scan
-    carries, as neither reversing the second one nor scan's stacking of residuals could: these
-    took as long as the recurrence itself. What the gradient needs is kept once, the gates'
-    tanh and the cell state before, and the kernel's gradient is one product after the scan.
+    carries: reversing the second one, and the stacking of residuals that a gradient of `scan`
+    brings, took as long as the recurrence itself. What the gradient needs, the gates' tanh and the
+    cell state before, is kept once; the kernel's gradient is one product after the scan.
     """
-    return _lstm_scan_forward(gates, kernel_KxHxG, mask_TxB)[0]
+    return _lstm_scan_forward(gates, kernel_KxHxG, bias_KxG, mask_TxB)[0]
 
 
-def _lstm_scan_forward(gates, kernel_KxHxG, mask_TxB):
+def _lstm_scan_forward(gates, kernel_KxHxG, bias_KxG, mask_TxB):
     k = len(gates)
     t, b, g = gates[0].shape
     h, dtype = g // 4, gates[0].dtype
@@ -86,7 +86,7 @@ def _lstm_scan_forward(gates, kernel_KxHxG, mask_TxB):
     def step(carry, now):
         cell_KxBxH, hidden_KxBxH, hiddens, tanhs, cells = carry
         recurrent_KxBxG = jnp.einsum("kbh,khg->kbg", hidden_KxBxH, kernel_KxHxG)
-        tanh_KxBxG = jnp.tanh(_read(gates, now) + recurrent_KxBxG)
+        tanh_KxBxG = jnp.tanh(_read(gates, now) + recurrent_KxBxG + bias_KxG[:, None])
         i, f, g, o = _activations(tanh_KxBxG)
         new_cell = f * cell_KxBxH + i * g
         new_hidden = (o * jnp.tanh(new_cell)).astype(dtype)
@@ -114,6 +114,7 @@ def _lstm_scan_backward(residuals, hidden_grads):
     k = len(hiddens)
     t, b, h = hiddens[0].shape
     dtype = hiddens[0].dtype
+    kernel_KxGxH = kernel_KxHxG.swapaxes(1, 2)
 
     def step(carry, now):
         cell_grad, hidden_grad, gate_grads = carry
@@ -132,7 +133,7 @@ def _lstm_scan_backward(residuals, hidden_grads):
         present = _read([mask_TxB] * k, now)[..., None]
         gate_grad = jnp.where(present, gate_grad, 0).astype(dtype)
         cell_grad = jnp.where(present, new_cell_grad * f, cell_grad)
-        through_gates = jnp.einsum("kbg,khg->kbh", gate_grad, kernel_KxHxG)
+        through_gates = jnp.einsum("kbg,kgh->kbh", gate_grad, kernel_KxGxH)
         hidden_grad = jnp.where(present, 0, hidden_grad) + through_gates
         return (cell_grad, hidden_grad, _write(gate_grads, gate_grad, now)), None
 
@@ -147,7 +148,8 @@ def _lstm_scan_backward(residuals, hidden_grads):
         jnp.dot(hidden.reshape(t * b, h).T, gate_grad.reshape(t * b, 4 * h))
         for hidden, gate_grad in zip(before, gate_grads, strict=True)
     ]
-    return gate_grads, jnp.stack(kernel_grads), None
+    bias_grads = [jnp.sum(gate_grad, (0, 1), jnp.float32) for gate_grad in gate_grads]
+    return gate_grads, jnp.stack(kernel_grads), jnp.stack(bias_grads).astype(dtype), None
 
 
 lstm_scan.defvjp(_lstm_scan_forward, _lstm_scan_backward)
