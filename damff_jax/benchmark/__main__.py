@@ -16,7 +16,8 @@ from typing import Any, NoReturn
 from damff_jax.benchmark import results, table
 from damff_jax.benchmark.settings import BenchmarkError, Settings
 
-SUITES = ("step", "lstm", "input", "features", "predict")
+DEFAULT_SUITES = ("step", "lstm", "input", "features", "predict")
+SUITES = (*DEFAULT_SUITES, "deam")
 DTYPES = ("float32", "bfloat16")
 
 
@@ -28,7 +29,10 @@ class _Parser(argparse.ArgumentParser):
 def main(argv: Sequence[str] | None = None) -> int:
     parser = _Parser("benchmark", description=__doc__.split("\n\n")[0])
     parser.add_argument(
-        "--suite", type=_list_of(_one_of(SUITES)), default=SUITES, help=f"of {','.join(SUITES)}"
+        "--suite",
+        type=_list_of(_one_of(SUITES)),
+        default=DEFAULT_SUITES,
+        help=f"of {','.join(SUITES)}",
     )
     parser.add_argument("--json", metavar="FILE", help="write all that was measured")
     parser.add_argument("--compare", choices=["torch"], help="measure PyTorch beside ours")

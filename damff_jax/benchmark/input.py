@@ -14,6 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from damff_jax import parallel
 from damff_jax.benchmark import made_up, recipe
 from damff_jax.benchmark.recipe import PAPER, Sizes
 from damff_jax.benchmark.results import OURS, case
@@ -45,7 +46,7 @@ def cases(
     from input_pipeline.base import hide_accelerators_from_tensorflow
 
     hide_accelerators_from_tensorflow()
-    songs = _songs(n_songs, song_segments, sizes)
+    songs = made_up.songs(n_songs, song_segments, sizes.frames, sizes.n_mels)
     for batch_size in settings.batch_sizes:
         yield _crops(songs, Variant(batch_size), settings, sizes)
     for variant in settings.variants():
@@ -67,8 +68,9 @@ def _train(songs: Any, variant: Variant, settings: Settings, sizes: Sizes) -> di
     second of the pipeline alone over those of the step alone.
     """
     devices = recipe.local_devices(variant.n_devices)
-    state, step, _ = recipe.build(variant, sizes)
-    batches = _batches(songs, variant, sizes)
+    _, state, step = recipe.build(variant, sizes)
+    step = recipe.train_step(step, devices)
+    batches = parallel.prefetch(_batches(songs, variant, sizes), devices=devices)
     batch = next(batches)
     compile_s = analyse(step, state, batch)["compile_s"]
     loop = _Loop(step, state, batches)
@@ -148,18 +150,3 @@ def _batches(songs: Any, variant: Variant, sizes: Sizes) -> Iterator[dict[str, n
         n_devices=variant.n_devices,
     )
     return pipeline.train_batches(crops)
-
-
-def _songs(n_songs: int, length: int, sizes: Sizes) -> Any:
-    from input_pipeline.pipeline import Songs
-
-    n = n_songs * length
-    return Songs(
-        song_ids=[str(i) for i in range(n_songs)],
-        first=length * np.arange(n_songs),
-        length=np.full(n_songs, length),
-        log_mel_SxFxM=made_up.log_mel((n, sizes.frames, sizes.n_mels)),
-        labels_SxV=made_up.labels((n, 2)),
-        mask_SxV=np.ones((n, 2), bool),
-        times_S=np.tile(0.5 * np.arange(length, dtype=np.float32), n_songs),
-    )

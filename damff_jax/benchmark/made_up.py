@@ -1,5 +1,7 @@
 """Made-up inputs: speed does not depend on what the numbers say."""
 
+from typing import Any
+
 import numpy as np
 
 
@@ -31,11 +33,28 @@ def labels(shape: tuple[int, ...], *, seed: int = 0) -> np.ndarray:
 def batch(
     batch_size: int, segments: int, frames: int, n_mels: int, *, n_devices: int = 1
 ) -> dict[str, np.ndarray]:
-    """A training batch without padding, laid out for devices as the pipeline does."""
-    shape = n_devices, batch_size // n_devices, segments
+    """A training batch without padding, laid out for devices and one step as the pipeline does."""
+    shape = n_devices, 1, batch_size // n_devices, segments
     return {
         "log_mel": log_mel((*shape, frames, n_mels)),
         "labels": labels((*shape, 2)),
         "label_mask": np.ones((*shape, 2), bool),
         "mask": np.ones(shape, bool),
     }
+
+
+def songs(n_songs: int, length: int, frames: int, n_mels: int) -> Any:
+    """Songs as the pipeline holds them in memory (`input_pipeline.pipeline.Songs`)."""
+    # Loads TensorFlow.
+    from input_pipeline.pipeline import Songs
+
+    n = n_songs * length
+    return Songs(
+        song_ids=[str(i) for i in range(n_songs)],
+        first=length * np.arange(n_songs),
+        length=np.full(n_songs, length),
+        log_mel_SxFxM=log_mel((n, frames, n_mels)),
+        labels_SxV=labels((n, 2)),
+        mask_SxV=np.ones((n, 2), bool),
+        times_S=np.tile(0.5 * np.arange(length, dtype=np.float32), n_songs),
+    )

@@ -69,8 +69,8 @@ def first_state(model: nn.Module, sizes: Sizes, devices: list[jax.Device]) -> Tr
     return parallel.replicate(state, devices=devices)
 
 
-def build(variant: Variant, sizes: Sizes) -> tuple[TrainState, Callable, Callable]:
-    """The first state, and the train and eval steps over the variant's devices."""
+def build(variant: Variant, sizes: Sizes) -> tuple[nn.Module, TrainState, Callable]:
+    """The model, the first state on the variant's devices, and the step on one of them."""
     devices = local_devices(variant.n_devices)
     model = create_model(sizes.model_config(), dtype=variant.dtype, axis_name=steps.AXIS_NAME)
     step = functools.partial(
@@ -81,11 +81,16 @@ def build(variant: Variant, sizes: Sizes) -> tuple[TrainState, Callable, Callabl
         ema_decay=OPTIM.ema_decay,
         seed=0,
     )
-    return (
-        first_state(model, sizes, devices),
-        parallel.train_step(step, devices=devices),
-        parallel.eval_step(functools.partial(steps.eval_step, model=model), devices=devices),
-    )
+    return model, first_state(model, sizes, devices), step
+
+
+def train_step(step: Callable, devices: list[jax.Device]) -> Callable:
+    """The step on devices, fed with batches."""
+    return parallel.train_step(functools.partial(steps.train_steps, step=step), devices=devices)
+
+
+def eval_step(model: nn.Module, devices: list[jax.Device]) -> Callable:
+    return parallel.eval_step(functools.partial(steps.eval_step, model=model), devices=devices)
 
 
 def _optimizer():

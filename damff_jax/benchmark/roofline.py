@@ -96,8 +96,8 @@ def jax_work(call: Callable[[], Any], device: jax.Device) -> Work:
 def model_flops(function: Callable, *args: Any) -> float:
     """Floating-point operations of a function's matrix products and convolutions, 2 per product.
 
-    Where platforms have their own branches, the leanest counts: another may do more than the task
-    asks for, because its hardware likes that.
+    Where platforms have their own branches, the last and default one counts: the others may do
+    more or other work, because their hardware likes it.
     """
     # What is jitted with compiler options cannot be traced within another function.
     trace = getattr(function, "trace", None) or jax.make_jaxpr(function)
@@ -127,6 +127,6 @@ def _flops_of(equation: JaxprEqn) -> float:
         out_channels = kernel.shape[params["dimension_numbers"].rhs_spec[0]]
         return 2.0 * equation.outvars[0].aval.size * kernel.size / out_channels
     if name == "cond":
-        return min(_flops(branch.jaxpr) for branch in params["branches"])
+        return _flops(params["branches"][-1].jaxpr)
     rounds = params["length"] if name == "scan" else 1
     return rounds * sum(map(_flops, jaxprs_in_params(params)))

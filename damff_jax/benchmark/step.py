@@ -31,12 +31,14 @@ def cases(settings: Settings, sizes: Sizes = PAPER) -> Iterator[dict[str, Any]]:
 
 def _cases_of(variant: Variant, settings: Settings, sizes: Sizes) -> Iterator[dict[str, Any]]:
     devices = recipe.local_devices(variant.n_devices)
-    state, train_step, eval_step = recipe.build(variant, sizes)
+    model, state, step = recipe.build(variant, sizes)
+    train_step = recipe.train_step(step, devices)
+    eval_step = recipe.eval_step(model, devices)
     shape = sizes.segments, sizes.frames, sizes.n_mels
     batch = made_up.batch(variant.batch_size, *shape, n_devices=variant.n_devices)
     train_batch = recipe.on_devices(batch, devices)
     log_mel, mask = (
-        batch[name].reshape(variant.batch_size, *batch[name].shape[2:])
+        batch[name].reshape(variant.batch_size, *batch[name].shape[3:])
         for name in ("log_mel", "mask")
     )
     eval_arrays = recipe.on_devices((log_mel, mask), devices)
@@ -46,9 +48,10 @@ def _cases_of(variant: Variant, settings: Settings, sizes: Sizes) -> Iterator[di
         "train": (train_step, (state, train_batch)),
         "eval": (eval_step, (variables, *eval_arrays)),
     }
-    for name, (step, arguments) in programs.items():
-        analysis = analyse(step, *arguments)
-        call = _training(step, *arguments) if name == "train" else _applying(step, *arguments)
+    for name, (program, arguments) in programs.items():
+        analysis = analyse(program, *arguments)
+        make_call = _training if name == "train" else _applying
+        call = make_call(program, *arguments)
         works = {OURS: jax_work(call, devices[0])}
         if settings.compare_torch and variant.n_devices == 1:
             works["torch"] = _torch_work(name, variant, sizes, batch, devices[0])

@@ -105,9 +105,9 @@ def _model(sizes: Sizes, device: torch.device) -> TorchDAMFF:
     return model.to(device, memory_format=torch.channels_last)
 
 
-def _in_place(array_DxBx: np.ndarray, device: torch.device) -> torch.Tensor:
-    """The batch of one device, without the devices' axis."""
-    return torch.from_numpy(array_DxBx[0]).to(device)
+def _in_place(array_DxSxBx: np.ndarray, device: torch.device) -> torch.Tensor:
+    """The batch of one device and step, without their axes."""
+    return torch.from_numpy(array_DxSxBx[0, 0]).to(device)
 
 
 def _precision(dtype: str, device: torch.device) -> contextlib.AbstractContextManager:

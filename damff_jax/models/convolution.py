@@ -34,9 +34,17 @@ def _conv2d_same_forward(x_NxHxWxC, kernels):
 
 def _conv2d_same_backward(residuals, ys):
     x_NxHxWxC, kernels = residuals
-    return jax.lax.platform_dependent(
-        x_NxHxWxC, kernels, ys, cpu=_cpu_gradients, default=_xla_gradients
+    x_grad = jax.lax.platform_dependent(
+        kernels, ys, cpu=_cpu_input_grad, default=partial(_xla_input_grad, x_NxHxWxC)
     )
+    sizes = [kernel.shape[:2] for kernel in kernels]
+    kernel_grads = jax.lax.platform_dependent(
+        x_NxHxWxC,
+        ys,
+        cpu=partial(_kernel_grads, sizes=sizes),
+        default=partial(_xla_kernel_grads, kernels),
+    )
+    return x_grad, kernel_grads
 
 
 conv2d_same.defvjp(_conv2d_same_forward, _conv2d_same_backward)
@@ -53,9 +61,14 @@ def _xla_convolutions(x_NxHxWxC, kernels, *, pads: list[Pads]):
     return [_convolution(x_NxHxWxC, k, (1, 1), p) for k, p in zip(kernels, pads, strict=True)]
 
 
-def _xla_gradients(x_NxHxWxC, kernels, ys):
+def _xla_input_grad(x_NxHxWxC, kernels, ys):
     pads = [_same_pads(kernel.shape[:2]) for kernel in kernels]
-    return jax.vjp(partial(_xla_convolutions, pads=pads), x_NxHxWxC, kernels)[1](ys)
+    return jax.vjp(lambda x: _xla_convolutions(x, kernels, pads=pads), x_NxHxWxC)[1](ys)[0]
+
+
+def _xla_kernel_grads(kernels, x_NxHxWxC, ys):
+    pads = [_same_pads(kernel.shape[:2]) for kernel in kernels]
+    return jax.vjp(partial(_xla_convolutions, x_NxHxWxC, pads=pads), kernels)[1](ys)[0]
 
 
 def _convolution(x_NxHxWxC, kernel, strides: Size, pads: Pads) -> jax.Array:
@@ -72,13 +85,11 @@ def _cpu_convolutions(x_NxHxWxC, kernels, *, pads: list[Pads]):
     return [convolve(x_NxHxWxC, k, p) for k, p in zip(kernels, pads, strict=True)]
 
 
-def _cpu_gradients(x_NxHxWxC, kernels, ys):
-    # The gradient of the input is the convolution with the kernels turned round.
-    turned = [kernel[::-1, ::-1].swapaxes(2, 3) for kernel in kernels]
+def _cpu_input_grad(kernels, ys):
+    """The convolution of the outputs' gradients with the kernels turned round."""
     pads = [[pad[::-1] for pad in _same_pads(kernel.shape[:2])] for kernel in kernels]
-    x_grads = [_folded_convolution(y, k, p) for y, k, p in zip(ys, turned, pads, strict=True)]
-    sizes = [kernel.shape[:2] for kernel in kernels]
-    return sum(x_grads), _kernel_grads(x_NxHxWxC, ys, sizes)
+    turned = [kernel[::-1, ::-1].swapaxes(2, 3) for kernel in kernels]
+    return sum(_folded_convolution(y, k, p) for y, k, p in zip(ys, turned, pads, strict=True))
 
 
 def _shifted_sum(x_NxHxWx1, kernel, pads: Pads) -> jax.Array:

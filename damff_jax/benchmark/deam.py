@@ -1,0 +1,70 @@
+"""Suite `deam`: a whole training run of DEAM's size, from the first compilation to the last step.
+
+1,744 made-up clips of 30 s lie in the devices' memory in float16; 100 epochs of crops are taken
+there, many steps per call, in bfloat16. For accelerators: a CPU would take half a day.
+"""
+
+import functools
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import numpy as np
+
+from damff_jax import parallel, steps
+from damff_jax.benchmark import made_up, recipe
+from damff_jax.benchmark.recipe import PAPER, Sizes
+from damff_jax.benchmark.results import OURS, case
+from damff_jax.benchmark.roofline import analyse
+from damff_jax.benchmark.settings import Settings, Variant
+
+SUITE = "deam"
+
+
+def cases(
+    settings: Settings,
+    sizes: Sizes = PAPER,
+    *,
+    n_songs: int = 1744,
+    n_epochs: int = 100,
+    batch_size: int = 128,
+    steps_per_call: int = 32,
+) -> Iterator[dict[str, Any]]:
+    """Case `run` for every number of devices: seconds of the run, compilation included."""
+    from input_pipeline.base import hide_accelerators_from_tensorflow
+    from input_pipeline.pipeline import Crops
+
+    hide_accelerators_from_tensorflow()
+    songs = made_up.songs(n_songs, sizes.segments, sizes.frames, sizes.n_mels)
+    n_calls = -(-n_songs * n_epochs // (batch_size * steps_per_call))
+    for n_devices in settings.devices:
+        started = time.perf_counter()
+        devices = recipe.local_devices(n_devices)
+        _, state, step = recipe.build(Variant(batch_size, "bfloat16", n_devices), sizes)
+        step = functools.partial(
+            steps.train_steps_on_crops, step=step, crop_segments=sizes.segments
+        )
+        train_step = parallel.train_step(step, devices=devices, n_shared=1)
+        on_devices = parallel.replicate(songs.arrays(), devices=devices)
+        crops = Crops(
+            songs,
+            batch_size=batch_size,
+            crop_segments=sizes.segments,
+            seed=0,
+            steps_per_call=steps_per_call,
+            n_devices=n_devices,
+        )
+        batches = parallel.prefetch(crops.calls(), devices=devices)
+        analysis = analyse(train_step, state, on_devices, next(batches))
+        for _ in range(n_calls):
+            state, metrics = train_step(state, on_devices, next(batches))
+        jax.block_until_ready((state, metrics))
+        yield case(
+            SUITE,
+            Variant(n_devices=n_devices).name("run"),
+            {OURS: np.array([time.perf_counter() - started])},
+            n_clips=n_calls * steps_per_call * batch_size,
+            n_devices=n_devices,
+            **analysis,
+        )
