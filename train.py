@@ -189,7 +189,7 @@ def train(
                 state, step_metrics = train_step(state, next(batches))
                 last = step == config.num_train_steps
                 if step == first_step + n:
-                    log.started(step_metrics)
+                    log.started(step, step_metrics)
                 if step % config.log_every_steps == 0 or last:
                     log.add(step, step_metrics)
 

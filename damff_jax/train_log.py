@@ -42,10 +42,11 @@ class TrainLog:
         self._pending: tuple[int, Mapping[str, jax.Array]] | None = None
         self._clock = Stopwatch()
 
-    def started(self, step_metrics: Mapping[str, jax.Array]) -> None:
-        """Waits for the first call of the step, which compiles it, and says how long it took."""
+    def started(self, step: int, step_metrics: Mapping[str, jax.Array]) -> None:
+        """Waits for the first call, which compiles; clips per second are counted after it."""
         jax.block_until_ready(step_metrics)
         print(f"first step after {self._clock.seconds():.1f} s, compiling it included", flush=True)
+        self._first_step, self._clock = step, Stopwatch()
 
     def add(self, step: int, step_metrics: Mapping[str, jax.Array]) -> None:
         """Takes a step's metrics, and writes those of the event before.
@@ -67,18 +68,18 @@ class TrainLog:
             bad = ", ".join(name for name, x in values.items() if not math.isfinite(x))
             raise ValueError(f"step {step}: {bad} not finite; the last checkpoint is whole")
         values["train/learning_rate"] = float(self._schedule(step - 1))
-        n_clips = (step - self._first_step) * self._batch_size
-        clips_per_second = n_clips / self._clock.seconds()
         self._writer.write(step, values)
-        self._writer.write_timing(step, {"time/clips_per_second": clips_per_second})
-        remaining = (self._num_steps - step) * self._batch_size
-        print(
+        line = (
             f"step {step:6d}/{self._num_steps}  loss {values['train/loss']:.4f}  "
             f"CCC valence {values['train/valence/ccc']:.3f} "
-            f"arousal {values['train/arousal/ccc']:.3f}  {clips_per_second:.1f} clips/s  "
-            f"ETA {format_seconds(remaining / clips_per_second)}",
-            flush=True,
+            f"arousal {values['train/arousal/ccc']:.3f}"
         )
+        if n_clips := (step - self._first_step) * self._batch_size:
+            clips_per_second = n_clips / self._clock.seconds()
+            self._writer.write_timing(step, {"time/clips_per_second": clips_per_second})
+            remaining = (self._num_steps - step) * self._batch_size / clips_per_second
+            line += f"  {clips_per_second:.1f} clips/s  ETA {format_seconds(remaining)}"
+        print(line, flush=True)
 
     def pause(self) -> contextlib.AbstractContextManager:
         """Stops the clock that clips per second are counted by."""
