@@ -160,8 +160,9 @@ def _log_mel_frames(samples: np.ndarray, n_frames: int, config: FeatureConfig) -
     power = np.empty((n_frames, config.n_mels), np.float32)
     # Chunks share their buffers: fresh memory would cost as much as the transform.
     n_bins = config.n_fft // 2 + 1
+    whole_cache_lines = config.n_fft + -config.n_fft % 8
     buffers = (
-        np.empty((_FRAMES_PER_CHUNK, config.n_fft + -config.n_fft % 8))[:, : config.n_fft],
+        np.empty((_FRAMES_PER_CHUNK, whole_cache_lines), np.float64)[:, : config.n_fft],
         np.empty((_FRAMES_PER_CHUNK, n_bins), np.complex128),
         np.empty((_FRAMES_PER_CHUNK, n_bins, 2), np.float32),
         np.empty((_FRAMES_PER_CHUNK, n_bins), np.float32),
@@ -170,15 +171,14 @@ def _log_mel_frames(samples: np.ndarray, n_frames: int, config: FeatureConfig) -
         chunk = frames[start : start + _FRAMES_PER_CHUNK]
         windowed, spectrum, squares, bin_power = (buffer[: len(chunk)] for buffer in buffers)
         # In float64, as librosa: in float32 the quiet bins under a loud one would be rounding.
-        windowed[:] = chunk
+        windowed[:] = chunk  # apart from the product, for NumPy converts within one slowly
         windowed *= window
         np.fft.rfft(windowed, out=spectrum)
         squares[:] = spectrum.view(np.float64).reshape(squares.shape)
         squares *= squares
         np.add(squares[..., 0], squares[..., 1], out=bin_power)
         for bins, mels, filters in mel_bands:
-            out = power[start : start + len(chunk), mels]
-            np.matmul(bin_power[:, bins], filters, out=out)
+            power[start : start + len(chunk), mels] = bin_power[:, bins] @ filters
     np.maximum(power, np.float32(POWER_FLOOR), out=power)
     np.log10(power, out=power)
     power *= 10
@@ -227,11 +227,9 @@ def _mel_filters(config: FeatureConfig) -> np.ndarray:
     return filters.astype(np.float32)
 
 
-# Slaney's scale: linear up to 1 kHz, which is 15 mel, and from there logarithmic.
-
-
 def _hz_to_mel(hz: np.ndarray) -> np.ndarray:
-    return np.where(hz < 1000, hz * 3 / 200, 15 + np.log(np.maximum(hz, 1) / 1000) / _LOG_STEP)
+    """Slaney's scale: linear up to 1 kHz, which is 15 mel, and from there logarithmic."""
+    return np.where(hz < 1000, hz * 3 / 200, 15 + np.log(np.maximum(hz, 1000) / 1000) / _LOG_STEP)
 
 
 def _mel_to_hz(mel: np.ndarray) -> np.ndarray:
