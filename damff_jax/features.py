@@ -8,6 +8,7 @@ import dataclasses
 import functools
 import hashlib
 import json
+import warnings
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -18,7 +19,11 @@ POWER_FLOOR = 1e-10
 # Changes whenever the same FeatureConfig would give other values.
 REVISION = 1
 # Frames that are transformed together: few enough to stay in the cache.
-_FRAMES_PER_CHUNK = 64
+_FRAMES_PER_CHUNK = 32
+# Mel bins that are computed together, from the FFT bins that they cover.
+_MELS_PER_BAND = 16
+# Of Slaney's Mel scale, above 1 kHz: log Hz per mel.
+_LOG_STEP = np.log(6.4) / 27
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,16 +154,35 @@ def segments(frames: np.ndarray, config: FeatureConfig) -> np.ndarray:
 
 
 def _log_mel_frames(samples: np.ndarray, n_frames: int, config: FeatureConfig) -> np.ndarray:
-    window, mel_filters = _window(config), _mel_filters(config)
+    window, mel_bands = _window(config), _mel_bands(config)
     frames = np.lib.stride_tricks.sliding_window_view(samples, config.n_fft)
     frames = frames[:: config.hop_length][:n_frames]
-    out = np.empty((n_frames, config.n_mels), np.float32)
+    power = np.empty((n_frames, config.n_mels), np.float32)
+    # Chunks share their buffers: fresh memory would cost as much as the transform.
+    n_bins = config.n_fft // 2 + 1
+    whole_cache_lines = config.n_fft + -config.n_fft % 8
+    buffers = (
+        np.empty((_FRAMES_PER_CHUNK, whole_cache_lines), np.float64)[:, : config.n_fft],
+        np.empty((_FRAMES_PER_CHUNK, n_bins), np.complex128),
+        np.empty((_FRAMES_PER_CHUNK, n_bins, 2), np.float32),
+        np.empty((_FRAMES_PER_CHUNK, n_bins), np.float32),
+    )
     for start in range(0, n_frames, _FRAMES_PER_CHUNK):
+        chunk = frames[start : start + _FRAMES_PER_CHUNK]
+        windowed, spectrum, squares, bin_power = (buffer[: len(chunk)] for buffer in buffers)
         # In float64, as librosa: in float32 the quiet bins under a loud one would be rounding.
-        spectrum = np.fft.rfft(frames[start : start + _FRAMES_PER_CHUNK] * window, axis=-1)
-        power = (spectrum.real**2 + spectrum.imag**2).astype(np.float32)
-        out[start : start + _FRAMES_PER_CHUNK] = power @ mel_filters
-    return 10.0 * np.log10(np.maximum(out, np.float32(POWER_FLOOR)))
+        windowed[:] = chunk  # apart from the product, for NumPy converts within one slowly
+        windowed *= window
+        np.fft.rfft(windowed, out=spectrum)
+        squares[:] = spectrum.view(np.float64).reshape(squares.shape)
+        squares *= squares
+        np.add(squares[..., 0], squares[..., 1], out=bin_power)
+        for bins, mels, filters in mel_bands:
+            power[start : start + len(chunk), mels] = bin_power[:, bins] @ filters
+    np.maximum(power, np.float32(POWER_FLOOR), out=power)
+    np.log10(power, out=power)
+    power *= 10
+    return power
 
 
 def _followed_by(blocks: Iterable[np.ndarray], last: np.ndarray) -> Iterator[np.ndarray]:
@@ -175,14 +199,38 @@ def _window(config: FeatureConfig) -> np.ndarray:
 
 
 @functools.lru_cache(maxsize=4)
-def _mel_filters(config: FeatureConfig) -> np.ndarray:
-    # librosa takes a second to import, which users of stored features need not wait for.
-    import librosa.filters
+def _mel_bands(config: FeatureConfig) -> list[tuple[slice, slice, np.ndarray]]:
+    """The Mel filters, band by band, less most of their zeros: bins, mels, (n_bins, n_mels)."""
+    filters = _mel_filters(config)
+    bands = []
+    for first in range(0, config.n_mels, _MELS_PER_BAND):
+        mels = slice(first, first + _MELS_PER_BAND)
+        covered = np.flatnonzero(filters[:, mels].any(axis=1))
+        bins = slice(covered.min(initial=len(filters)), covered.max(initial=-1) + 1)
+        bands.append((bins, mels, filters[bins, mels].copy()))
+    return bands
 
-    return librosa.filters.mel(
-        sr=config.sample_rate,
-        n_fft=config.n_fft,
-        n_mels=config.n_mels,
-        fmin=config.fmin,
-        fmax=config.fmax or None,
-    ).T.copy()
+
+def _mel_filters(config: FeatureConfig) -> np.ndarray:
+    """Triangles of equal area, evenly spaced on Slaney's Mel scale: float32 (n_bins, n_mels).
+
+    They are `librosa.filters.mel`, but librosa takes a second to import.
+    """
+    band = np.array([config.fmin, config.fmax or config.sample_rate / 2])
+    edges = _mel_to_hz(np.linspace(*_hz_to_mel(band), config.n_mels + 2))
+    low, centre, high = edges[:-2], edges[1:-1], edges[2:]
+    frequencies = np.fft.rfftfreq(config.n_fft, 1 / config.sample_rate)[:, None]
+    rising, falling = (frequencies - low) / (centre - low), (high - frequencies) / (high - centre)
+    filters = np.maximum(np.minimum(rising, falling), 0) * 2 / (high - low)
+    if not filters.any(axis=0).all():
+        warnings.warn(f"some Mel bins cover no frequency of {config}", stacklevel=2)
+    return filters.astype(np.float32)
+
+
+def _hz_to_mel(hz: np.ndarray) -> np.ndarray:
+    """Slaney's scale: linear up to 1 kHz, which is 15 mel, and from there logarithmic."""
+    return np.where(hz < 1000, hz * 3 / 200, 15 + np.log(np.maximum(hz, 1000) / 1000) / _LOG_STEP)
+
+
+def _mel_to_hz(mel: np.ndarray) -> np.ndarray:
+    return np.where(mel < 15, mel * 200 / 3, 1000 * np.exp((mel - 15) * _LOG_STEP))

@@ -62,6 +62,12 @@ SIGNALS = {
     "offset": lambda rate: np.full(2 * rate, 0.3, np.float32),
     "click": lambda rate: np.eye(1, 2 * rate, rate, dtype=np.float32)[0],
     "denormals": lambda rate: np.full(2 * rate, 1e-40, np.float32),
+    "faint noise under a loud tone": lambda rate: (
+        noise(2 * rate, 1e-5) + tone(2 * rate, 60.0, rate)
+    ),
+    "silence after a loud tone": lambda rate: (
+        2 * tone(2 * rate, 60.0, rate) * (np.arange(2 * rate) < rate)
+    ),
 }
 
 
@@ -73,6 +79,40 @@ def test_log_mel_equals_librosa(config, signal):
     actual = log_mel(samples, config)
     assert actual.dtype == np.float32
     np.testing.assert_allclose(actual, expected, rtol=0, atol=TOLERANCE_DB)
+
+
+FILTERS = {
+    "default": DEFAULT,
+    "small": SMALL,
+    "odd": ODD,
+    "one": FeatureConfig(n_mels=1),
+    "few": FeatureConfig(n_mels=7),
+    "linear part only": FeatureConfig(n_mels=8, fmax=900.0),
+    "logarithmic part only": FeatureConfig(fmin=2_000.0),
+    "from where the parts meet": FeatureConfig(fmin=1_000.0),
+}
+
+
+@pytest.mark.parametrize("config", FILTERS.values(), ids=FILTERS)
+def test_mel_filters_equal_librosa(config):
+    expected = librosa.filters.mel(
+        sr=config.sample_rate,
+        n_fft=config.n_fft,
+        n_mels=config.n_mels,
+        fmin=config.fmin,
+        fmax=config.fmax or None,
+    ).T
+    actual = np.zeros_like(expected)
+    for bins, mels, filters in features._mel_bands(config):
+        actual[bins, mels] = filters
+    np.testing.assert_allclose(actual, expected, rtol=1e-6, atol=1e-7 * expected.max())
+
+
+def test_mel_bins_without_a_frequency_are_told():
+    config = FeatureConfig(sample_rate=8_000, n_fft=160, win_length=160, hop_length=80, n_mels=128)
+    with pytest.warns(UserWarning, match="some Mel bins cover no frequency"):
+        frames = log_mel(noise(800), config)
+    assert np.isfinite(frames).all()
 
 
 def test_log_mel_equals_librosa_with_its_own_centring():

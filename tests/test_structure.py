@@ -101,6 +101,14 @@ def test_workers_modules_import_neither_jax_nor_tensorflow():
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 
+def test_features_start_without_librosa():
+    code = (
+        "import sys, numpy; from damff_jax.features import FeatureConfig, log_mel; "
+        "log_mel(numpy.zeros(9), FeatureConfig()); sys.exit('librosa' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
 def test_the_default_config_holds_every_knob_and_its_default():
     config = default.get_config()
     model_fields = {
