@@ -253,7 +253,7 @@ def feed(
     if not on_device:
         train_step = parallel.train_step(functools.partial(steps.train_steps, step=step))
         return train_step, parallel.prefetch(pipeline.train_batches(crops))
-    check_fits(crops.songs)
+    check_fits(crops.songs, jax.local_devices()[0])
     songs = parallel.replicate(crops.songs.arrays())
     step = functools.partial(
         steps.train_steps_on_crops, step=step, crop_segments=crops.crop_segments
@@ -262,17 +262,17 @@ def feed(
     return lambda state, crops: train_step(state, songs, crops), parallel.prefetch(crops.calls())
 
 
-def check_fits(songs: pipeline.Songs) -> None:
-    """Refuses a training split that would fill the devices' memory.
+def check_fits(songs: pipeline.Songs, device: jax.Device) -> None:
+    """Refuses a training split that would fill a device's memory.
 
     Raises:
-      ValueError: it takes more than half of a device's.
+      ValueError: it takes more than half of it.
     """
     size = sum(array.nbytes for array in songs.arrays().values())
-    limit = (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit", math.inf)
+    limit = (device.memory_stats() or {}).get("bytes_limit", math.inf)
     if size > limit / 2:
         raise ValueError(
-            f"data.on_device: the training songs take {size / 2**30:.1f} GiB, and a device has "
+            f"data.on_device: the training songs take {size / 2**30:.1f} GiB, and the device has "
             f"{limit / 2**30:.1f} GiB"
         )
 

@@ -377,6 +377,7 @@ def test_features():
     log_mel, workers = features.cases(QUICK, seconds=1.5)
     assert log_mel["name"] == "log_mel"
     assert workers["name"].startswith("log_mel/workers")
+    assert workers["speedup"] > 0
     for case in (log_mel, workers):
         assert case["compile_s"] is None
         assert set(case["ratio"]) == {"librosa"}

@@ -144,6 +144,24 @@ def everything_in_the_latest_checkpoint(workdir):
         return jax.tree.leaves(manager.restore(step, args=args)["state"])
 
 
+def test_songs_that_the_device_cannot_hold_are_refused(data_dir, monkeypatch, tmp_path):
+    seen = []
+
+    class SmallDevice:
+        def memory_stats(self):
+            return {"bytes_limit": 2**12}
+
+    check = train.check_fits
+    monkeypatch.setattr(
+        train,
+        "check_fits",
+        lambda songs, device: seen.append(device) or check(songs, SmallDevice()),
+    )
+    with pytest.raises(ValueError, match=r"the training songs take .* GiB"):
+        train.run(tiny_config(data_dir, **{"data.on_device": True}), tmp_path)
+    assert seen == jax.local_devices()[:1]
+
+
 def test_evaluating_again_gives_the_same(finished, data_dir):
     workdir, returned = finished
     assert train.run(tiny_config(data_dir), workdir, mode="evaluate") == returned

@@ -1,8 +1,9 @@
 """Suite `features`: the log-Mel spectrogram at the paper's setting, against librosa.
 
 Case `log_mel` is one signal on one core. Case `log_mel/workers<N>` is songs from wav file to
-features, two per worker, by the pool that prepares data sets with a worker per core. The peer goes
-the same way with `librosa.feature.melspectrogram` and the same 10 log10. Both must agree.
+features, two per worker, by the pool that prepares data sets with a worker per core; `speedup` is
+over a pool of one worker in the same rounds. The peer goes the same way with
+`librosa.feature.melspectrogram` and the same 10 log10. Both must agree.
 """
 
 import os
@@ -42,7 +43,11 @@ def cases(settings: Settings, *, seconds: float = 45.0) -> Iterator[dict[str, An
     yield _case("log_mel", measured, seconds, 1, difference_db)
 
     workers = n_cores()
-    with pool(workers) as executor, tempfile.TemporaryDirectory() as folder:
+    with (
+        pool(1) as single,
+        pool(workers) as executor,
+        tempfile.TemporaryDirectory() as folder,
+    ):
         paths = [str(Path(folder) / f"{seed}.wav") for seed in range(2 * workers)]
         rate = FeatureConfig().sample_rate
         for seed, path in enumerate(paths):
@@ -53,8 +58,17 @@ def cases(settings: Settings, *, seconds: float = 45.0) -> Iterator[dict[str, An
         }
         results = {name: work.call() for name, work in works.items()}
         difference_db = max(map(_difference_db, results[OURS], results["librosa"]))
+        works["one worker"] = Work(partial(_of_files, single, paths, log_mel))
         measured = in_turns(works, plan)
-    yield _case(f"log_mel/workers{workers}", measured, seconds, len(paths), difference_db)
+    alone = measured.pop("one worker")
+    yield _case(
+        f"log_mel/workers{workers}",
+        measured,
+        seconds,
+        len(paths),
+        difference_db,
+        speedup=median_and_spread(alone / measured[OURS])[0],
+    )
 
 
 def librosa_log_mel(samples: np.ndarray, config: FeatureConfig) -> np.ndarray:
@@ -109,12 +123,17 @@ def _case(
     seconds: float,
     n_songs: int,
     difference_db: float,
+    *,
+    speedup: float | None = None,
 ) -> dict[str, Any]:
     if not difference_db <= LIMIT_DB:
         raise BenchmarkError(f"features/{name}: ours and librosa's differ by {difference_db:g} dB")
     times_real_time = {
         who: n_songs * seconds / median_and_spread(x)[0] for who, x in measured.items()
     }
+    notes = [f"{times_real_time[OURS]:.0f} × real time"]
+    if speedup is not None:
+        notes.append(f"{speedup:.2f} × one worker")
     return case(
         SUITE,
         name,
@@ -122,5 +141,6 @@ def _case(
         n_clips=n_songs,
         max_difference_db=difference_db,
         times_real_time=times_real_time,
-        notes=[f"{times_real_time[OURS]:.0f} × real time"],
+        speedup=speedup,
+        notes=notes,
     )
