@@ -42,12 +42,13 @@ def use_cache() -> Path | None:
     if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", _WORTH_KEEPING_SECONDS)
     if jax.config.jax_compilation_cache_dir is None:
-        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "damff_jax"
-        folder /= _processor()
-        # A home that cannot be written to is no reason not to train.
-        with contextlib.suppress(OSError):
+        # Without a home, or with one that cannot be written to, every program is compiled.
+        with contextlib.suppress(OSError, RuntimeError):
+            folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+            folder = folder / "damff_jax" / _processor()
             folder.mkdir(parents=True, exist_ok=True)
-            jax.config.update("jax_compilation_cache_dir", str(folder))
+            if os.access(folder, os.W_OK):
+                jax.config.update("jax_compilation_cache_dir", str(folder))
     folder = jax.config.jax_compilation_cache_dir
     return Path(folder) if folder else None
 

@@ -68,7 +68,8 @@ def _pmap(step: Callable, devices: list[jax.Device] | None, **how: Any) -> Calla
     """pmap with this platform's compiler options, which it takes from a jit around it."""
     mapped = jax.pmap(step, axis_name=AXIS_NAME, devices=devices, **how)
     options = compilation.options((devices or jax.local_devices())[0].platform)
-    # With several processes, jit would take a process's part of a batch for the whole.
+    # With several processes, jit would take a process's part of a batch for the whole: there the
+    # CPU does without its options.
     if not options or jax.process_count() > 1:
         return mapped
     return jax.jit(mapped, donate_argnums=how.get("donate_argnums", ()), compiler_options=options)
@@ -79,12 +80,9 @@ def prefetch(batches: Iterable[Any], *, devices: list[jax.Device] | None = None)
 
     The first axis of a batch's arrays is the devices'.
     """
-    devices = devices or jax.local_devices()
-    mesh = jax.sharding.Mesh(np.asarray(devices), (AXIS_NAME,), axis_types=(AxisType.Auto,))
-    sharding = NamedSharding(mesh, PartitionSpec(AXIS_NAME))
     ahead = collections.deque()
     for batch in batches:
-        ahead.append(jax.device_put(batch, sharding))
+        ahead.append(split(batch, devices=devices))
         if len(ahead) > 1:
             yield ahead.popleft()
     yield from ahead
@@ -97,10 +95,19 @@ def one_device_twin(step: Callable) -> Callable:
 
 def replicate(tree: Any, *, devices: list[jax.Device] | None = None) -> Any:
     """Puts a copy on every device, as pmap will return it, so that the step compiles once."""
-    mesh = jax.sharding.Mesh(
-        np.asarray(devices or jax.local_devices()), (AXIS_NAME,), axis_types=(AxisType.Auto,)
+    return jax.device_put(tree, _sharding(devices, PartitionSpec()))
+
+
+def split(tree: Any, *, devices: list[jax.Device] | None = None) -> Any:
+    """Spreads the arrays' first axis over the devices."""
+    return jax.device_put(tree, _sharding(devices, PartitionSpec(AXIS_NAME)))
+
+
+def _sharding(devices: list[jax.Device] | None, spec: PartitionSpec) -> NamedSharding:
+    devices = np.asarray(devices or jax.local_devices())
+    return NamedSharding(
+        jax.sharding.Mesh(devices, (AXIS_NAME,), axis_types=(AxisType.Auto,)), spec
     )
-    return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
 
 
 def assert_replicated(tree: Any) -> None:

@@ -1,11 +1,12 @@
-"""From shards to batches: songs are read once into host memory, crops are taken by tf.data.
+"""From shards to batches: songs are read once into host memory, crops are taken by tf.data, or
+on the devices if they hold the songs too.
 
 Which crops make up a step is a function of (seed, step) alone, see `CropPlan`: the position in the
 data is the step, so training resumes anywhere without reading what came before. DEAM as float16
 takes 1.4 GB at the paper's setting.
 
-Letters: D devices, S steps per call, B batch per device, T segments, F frames per segment,
-M Mel bins, V = 2.
+Letters: D devices, S steps per call, B batch per device, T segments, R segments of all songs,
+F frames per segment, M Mel bins, V = 2.
 """
 
 import dataclasses
@@ -47,7 +48,7 @@ class Song:
 
 @dataclasses.dataclass(frozen=True)
 class Songs:
-    """All songs of a split, their segments in one array each (S of them in all).
+    """All songs of a split, their segments in one array each (R of them in all).
 
     Attributes:
       song_ids: in natural order.
@@ -57,10 +58,10 @@ class Songs:
     song_ids: list[str]
     first: np.ndarray
     length: np.ndarray
-    log_mel_SxFxM: np.ndarray
-    labels_SxV: np.ndarray
-    mask_SxV: np.ndarray
-    times_S: np.ndarray
+    log_mel_RxFxM: np.ndarray
+    labels_RxV: np.ndarray
+    mask_RxV: np.ndarray
+    times_R: np.ndarray
 
     def __len__(self) -> int:
         return len(self.song_ids)
@@ -68,9 +69,9 @@ class Songs:
     def arrays(self) -> dict[str, np.ndarray]:
         """What crops are cut from, by its name in a batch."""
         return {
-            "log_mel": self.log_mel_SxFxM,
-            "labels": self.labels_SxV,
-            "label_mask": self.mask_SxV,
+            "log_mel": self.log_mel_RxFxM,
+            "labels": self.labels_RxV,
+            "label_mask": self.mask_RxV,
         }
 
     def __iter__(self) -> Iterator[Song]:
@@ -78,10 +79,10 @@ class Songs:
             rows = slice(first, first + length)
             yield Song(
                 song_id,
-                self.log_mel_SxFxM[rows],
-                self.labels_SxV[rows],
-                self.mask_SxV[rows],
-                self.times_S[rows],
+                self.log_mel_RxFxM[rows],
+                self.labels_RxV[rows],
+                self.mask_RxV[rows],
+                self.times_R[rows],
             )
 
 
@@ -96,9 +97,9 @@ def load_songs(builder: SongBuilder, split: str) -> Songs:
         raise CorpusError(f"{builder.data_dir}: no split {split}; there are {', '.join(report)}")
     counts = report[split]
     n, f, m = counts["n_segments"], builder.features.frames_per_segment, builder.features.n_mels
-    log_mel_SxFxM = np.empty((n, f, m), np.float16)
-    labels_SxV, mask_SxV = np.empty((n, 2), np.float32), np.empty((n, 2), bool)
-    times_S = np.empty(n, np.float32)
+    log_mel_RxFxM = np.empty((n, f, m), np.float16)
+    labels_RxV, mask_RxV = np.empty((n, 2), np.float32), np.empty((n, 2), bool)
+    times_R = np.empty(n, np.float32)
     spans: dict[str, tuple[int, int]] = {}
     position = 0
     read_config = tfds.ReadConfig(assert_cardinality=True, interleave_cycle_length=1)
@@ -108,9 +109,9 @@ def load_songs(builder: SongBuilder, split: str) -> Songs:
             if song_id in spans or position + length > n:
                 break
             rows = slice(position, position + length)
-            log_mel_SxFxM[rows] = example["log_mel"]
-            labels_SxV[rows], mask_SxV[rows] = example["labels"], example["mask"]
-            times_S[rows] = example["times"]
+            log_mel_RxFxM[rows] = example["log_mel"]
+            labels_RxV[rows], mask_RxV[rows] = example["labels"], example["mask"]
+            times_R[rows] = example["times"]
             spans[song_id] = (position, length)
             position += length
     except (tf.errors.OpError, UnicodeDecodeError, ValueError) as error:
@@ -127,7 +128,7 @@ def load_songs(builder: SongBuilder, split: str) -> Songs:
         )
     song_ids = sorted(spans, key=natural_key)
     first, length = np.array([spans[song_id] for song_id in song_ids], np.int64).T
-    return Songs(song_ids, first, length, log_mel_SxFxM, labels_SxV, mask_SxV, times_S)
+    return Songs(song_ids, first, length, log_mel_RxFxM, labels_RxV, mask_RxV, times_R)
 
 
 class CropPlan:
@@ -157,15 +158,16 @@ class CropPlan:
 
         Both int64 (n_steps, batch_size).
         """
-        first = first_step * self._batch_size
-        positions = np.arange(first, first + n_steps * self._batch_size)
-        epochs, slots = np.divmod(positions, self.crops_per_epoch)
-        songs, starts = np.empty_like(positions), np.empty_like(positions)
-        for epoch in range(epochs[0], epochs[-1] + 1):
-            here = epochs == epoch
-            songs[here], starts[here] = (x[slots[here]] for x in self._epoch(epoch))
+        position, end = (step * self._batch_size for step in (first_step, first_step + n_steps))
+        parts = []
+        while position < end:
+            epoch, slot = divmod(position, self.crops_per_epoch)
+            n = min(self.crops_per_epoch - slot, end - position)
+            parts.append([x[slot : slot + n] for x in self._epoch(epoch)])
+            position += n
         shape = n_steps, self._batch_size
-        return songs.reshape(shape), starts.reshape(shape)
+        songs, starts = (np.concatenate(x).reshape(shape) for x in zip(*parts, strict=True))
+        return songs, starts
 
     def _draw_epoch(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
         rng = np.random.default_rng([self._seed, epoch])
@@ -210,9 +212,10 @@ class Crops:
             )
 
     def stretches(self) -> Iterator[dict[str, np.ndarray]]:
-        """Endless stretches of calls: `row`, where crops start in the songs' arrays, and `n`.
+        """Endless stretches of steps: `row`, where crops start in the songs' arrays, and `n`.
 
-        Both int32 (calls, D, S, B); `n` is the number of a crop's segments that are there.
+        Both int32 (steps, D, B); `n` is the number of a crop's segments that are there. The steps
+        are those of whole calls.
         """
         plan = CropPlan(
             self.songs.length,
@@ -222,28 +225,29 @@ class Crops:
         )
         per_process = self.batch_size // self.process_count
         part = slice(self.process_index * per_process, (self.process_index + 1) * per_process)
-        calls = -(-_STEPS_PER_STRETCH // self.steps_per_call)
-        n_steps = calls * self.steps_per_call
+        n_steps = -(-_STEPS_PER_STRETCH // self.steps_per_call) * self.steps_per_call
         for step in itertools.count(self.first_step, n_steps):
             song, start = (x[:, part] for x in plan.crops(step, n_steps))
             crops = {
                 "row": self.songs.first[song] + start,
                 "n": np.minimum(self.songs.length[song] - start, self.crop_segments),
             }
-            shape = calls, self.steps_per_call, self.n_devices, -1
-            yield {
-                name: x.astype(np.int32).reshape(shape).swapaxes(1, 2) for name, x in crops.items()
-            }
+            shape = n_steps, self.n_devices, -1
+            yield {name: x.astype(np.int32).reshape(shape) for name, x in crops.items()}
 
     def calls(self) -> Iterator[dict[str, np.ndarray]]:
         """The crops call by call, for songs that lie on the devices: `row` and `n` (D, S, B)."""
         for stretch in self.stretches():
-            for row, n in zip(stretch["row"], stretch["n"], strict=True):
-                yield {"row": row, "n": n}
+            for step in range(0, len(stretch["n"]), self.steps_per_call):
+                call = slice(step, step + self.steps_per_call)
+                yield {name: x[call].swapaxes(0, 1) for name, x in stretch.items()}
 
 
 def train_batches(crops: Crops) -> Iterator[Batch]:
-    """Endless batches of random crops.
+    """Endless batches of random crops, cut by tf.data.
+
+    Some calls' batches are in memory at once, so with large ones and many steps per call songs on
+    the devices, see `Crops.calls`, are the better way.
 
     Yields:
       `log_mel` (D, S, B, T, F, M) float16, `labels` (D, S, B, T, V) float32, `label_mask`
@@ -268,4 +272,6 @@ def train_batches(crops: Crops) -> Iterator[Batch]:
     for stretch in crops.stretches():
         dataset = tf.data.Dataset.from_tensor_slices(stretch)
         dataset = dataset.map(cut, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-        yield from dataset.prefetch(2).as_numpy_iterator()
+        dataset = dataset.batch(crops.steps_per_call).prefetch(1)
+        for batch in dataset.as_numpy_iterator():
+            yield {name: x.swapaxes(0, 1) for name, x in batch.items()}

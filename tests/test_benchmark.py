@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from damff_jax import parallel
 from damff_jax import predict as predict_command
 from damff_jax.benchmark import __main__ as command
 from damff_jax.benchmark import (
@@ -301,7 +302,7 @@ def test_step(known_ceilings, monkeypatch):
 def test_the_train_step_trains_and_is_not_compiled_while_it_is_timed():
     _, state, one_step = recipe.build(Variant(), SIMPLE)
     train_step = recipe.train_step(one_step, recipe.local_devices(1))
-    batch = recipe.on_devices(made_up.batch(4, 4, 8, 16), recipe.local_devices(1))
+    batch = parallel.split(made_up.batch(4, 4, 8, 16), devices=recipe.local_devices(1))
     compiled = []
     jax.monitoring.register_event_duration_secs_listener(
         lambda name, seconds, **_: compiled.append(name) if "backend_compile" in name else None

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from damff_jax.models.bilstm import LSTM
+from damff_jax.models.bilstm import LSTM, lstm_scan
 
 BATCH, SEGMENTS, FEATURES, HIDDEN = 4, 7, 5, 3
 LENGTHS = np.arange(SEGMENTS) < np.array([7, 4, 1, 0])[:, None]
@@ -110,18 +110,35 @@ def test_padding_does_not_matter():
 
 
 def test_bfloat16():
-    layer, params, x = case(LENGTHS, True)
-    y = layer.apply({"params": params}, x, LENGTHS)
+    layer, params, x = case(LENGTHS, True, padding=0.0)
     half = LSTM(hidden_size=HIDDEN, dtype=jnp.bfloat16)
+    weights = np.random.default_rng(3).normal(size=(BATCH, SEGMENTS, 2 * HIDDEN)).astype(np.float32)
 
-    def loss(params):
-        y = half.apply({"params": params}, x, LENGTHS)
-        return jnp.sum(y.astype(jnp.float32)), y
+    def loss(params, x, layer):
+        y = layer.apply({"params": params}, x, LENGTHS)
+        return jnp.sum(y.astype(jnp.float32) * weights), y
 
-    grads, y_half = jax.grad(loss, has_aux=True)(params)
+    grad = jax.grad(loss, argnums=(0, 1), has_aux=True)
+    (grads, y_half), (expected, y) = grad(params, x, half), grad(params, x, layer)
     assert y_half.dtype == jnp.bfloat16
-    np.testing.assert_allclose(y_half.astype(jnp.float32), y, atol=5e-2)
-    assert all(g.dtype == jnp.float32 and np.isfinite(g).all() for g in jax.tree.leaves(grads))
+    np.testing.assert_allclose(y_half.astype(jnp.float32), y, atol=2e-2)
+
+    def check(a, b):
+        assert a.dtype == jnp.float32
+        np.testing.assert_allclose(a, b, rtol=0, atol=2e-2 * np.abs(b).max())
+
+    jax.tree.map(check, grads, expected)
+
+
+def test_the_cell_state_is_float32_in_bfloat16():
+    """A cell that adds little to much, over and over: in bfloat16 it would soon stand still."""
+    t = 2000
+    # Gates of a single unit, halved: input and output open, forget open, g = tanh(0.002).
+    gates = jnp.broadcast_to(jnp.array([10, 20, 0.002, 10], jnp.bfloat16), (t, 1, 4))
+    zeros = jnp.zeros((1, 1, 4), jnp.bfloat16)
+    args = [gates], zeros, zeros[:, 0], jnp.ones((t, 1), bool)
+    (hidden,) = lstm_scan(*args)
+    assert float(hidden[-1, 0, 0]) == pytest.approx(np.tanh(0.002 * t), rel=1e-2)
 
 
 def test_the_forget_gate_starts_open_and_the_recurrence_orthogonal():

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from damff_jax.models import convolution
 from damff_jax.models.convolution import conv2d_same, max_pool_2x2
 
 
@@ -18,7 +19,7 @@ def conv_reference(x, kernels):
     ]  # fmt: skip
 
 
-def conv_case(sizes, n=7, height=6, width=9, c=3, d=4, dtype=np.float32):
+def conv_case(sizes, n=7, height=6, width=10, c=3, d=4, dtype=np.float32):
     rng = np.random.default_rng(0)
     x = rng.normal(size=(n, height, width, c)).astype(dtype)
     kernels = [rng.normal(size=(*size, c, d)).astype(dtype) for size in sizes]
@@ -63,14 +64,26 @@ def test_convolution_and_its_gradients(sizes):
     assert_trees_close(grads, expected_grads, 1e-4)
 
 
-@pytest.mark.parametrize("shape", [(1, 50, 8, 1), (67, 5, 4, 2), (3, 1, 1, 5)])
+@pytest.mark.parametrize(
+    "shape",
+    [(1, 50, 8, 1, 4), (67, 5, 4, 2, 4), (3, 1, 1, 5, 4), (7, 6, 9, 3, 4), (2, 5, 6, 3, 33)],
+)
 def test_convolution_of_any_size(shape):
-    n, height, width, c = shape
-    case = conv_case([(3, 3), (5, 5)], n, height, width, c)
+    case = conv_case([(3, 3), (5, 5)], *shape)
     ys, grads = outputs_and_grads(conv2d_same, *case)
     expected_ys, expected_grads = outputs_and_grads(conv_reference, *case)
     assert_trees_close(ys, expected_ys, 1e-5)
     assert_trees_close(grads, expected_grads, 1e-4)
+
+
+@pytest.mark.parametrize("sizes", SIZES, ids=str)
+def test_what_accelerators_run(sizes):
+    x, kernels, weights = conv_case(sizes)
+    ys, (x_grad, kernel_grads) = outputs_and_grads(conv_reference, x, kernels, weights)
+    pads = [convolution._same_pads(size) for size in sizes]
+    assert_trees_close(convolution._xla_convolutions(x, kernels, pads=pads), ys, 1e-5)
+    assert_trees_close(convolution._xla_input_grad(x, kernels, weights), x_grad, 1e-4)
+    assert_trees_close(convolution._xla_kernel_grads(kernels, x, weights), kernel_grads, 1e-4)
 
 
 def test_convolution_in_bfloat16():

@@ -20,10 +20,10 @@ def make_songs(lengths, f=2, m=3):
         song_ids=[str(i) for i in range(len(lengths))],
         first=np.cumsum([0, *lengths[:-1]]).astype(np.int64),
         length=np.array(lengths, np.int64),
-        log_mel_SxFxM=np.broadcast_to(values[:, None, None], (n, f, m)).astype(np.float16),
-        labels_SxV=np.stack([values, -values], -1).astype(np.float32),
-        mask_SxV=rng.random((n, 2)) > 0.2,
-        times_S=np.arange(n, dtype=np.float32),
+        log_mel_RxFxM=np.broadcast_to(values[:, None, None], (n, f, m)).astype(np.float16),
+        labels_RxV=np.stack([values, -values], -1).astype(np.float32),
+        mask_RxV=rng.random((n, 2)) > 0.2,
+        times_R=np.arange(n, dtype=np.float32),
     )
 
 
@@ -84,7 +84,7 @@ def test_batches_hold_the_crops_of_the_plan_aligned_to_segments():
             np.testing.assert_array_equal(batch["log_mel"][at][:n, 1, 2], values)
             np.testing.assert_array_equal(batch["labels"][at][:n, 1], -values)
             rows = slice(songs.first[song[i]] + start[i], songs.first[song[i]] + start[i] + n)
-            np.testing.assert_array_equal(batch["label_mask"][at][:n], songs.mask_SxV[rows])
+            np.testing.assert_array_equal(batch["label_mask"][at][:n], songs.mask_RxV[rows])
             assert not batch["label_mask"][at][n:].any()
             assert not batch["log_mel"][at][n:].any()
 
@@ -166,7 +166,7 @@ def test_splits_share_no_song(built):
 
 
 def test_mel_statistics_are_those_of_the_training_split(built):
-    frames = pipeline.load_songs(built, "train").log_mel_SxFxM.reshape(-1, 8).astype(np.float64)
+    frames = pipeline.load_songs(built, "train").log_mel_RxFxM.reshape(-1, 8).astype(np.float64)
     mel = built.info.metadata["mel"]
     np.testing.assert_allclose(mel["mean"], frames.mean(axis=0), rtol=1e-9)
     np.testing.assert_allclose(mel["std"], frames.std(axis=0), rtol=1e-6)

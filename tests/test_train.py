@@ -8,16 +8,18 @@ import sys
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
 import train
 from configs import synthetic
-from damff_jax import checkpoint, metrics, predict
+from damff_jax import checkpoint, metrics, parallel, predict
 from damff_jax.audio import AudioError
 from damff_jax.features import FeatureConfig
 from damff_jax.metrics import Curve
+from input_pipeline import pipeline
 
 ROOT = Path(__file__).parents[1]
 
@@ -142,6 +144,86 @@ def everything_in_the_latest_checkpoint(workdir):
         step = manager.latest_step()
         args = ocp.args.Composite(state=checkpoint._on_this_device(manager, step))
         return jax.tree.leaves(manager.restore(step, args=args)["state"])
+
+
+def log_events(workdir):
+    lines = (workdir / "metrics.jsonl").read_text().splitlines()
+    return {(event.pop("step"), *sorted(event)): event for event in map(json.loads, lines)}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"data.on_device": True},
+        {"steps_per_call": 3},
+        {"data.on_device": True, "steps_per_call": 3},
+    ],
+    ids=str,
+)
+def test_other_ways_to_feed_the_devices_give_the_same_run(finished, data_dir, tmp_path, changes):
+    workdir, _ = finished
+    train.run(tiny_config(data_dir, **changes, log_every_steps=3), tmp_path)
+    ours, theirs = log_events(tmp_path), log_events(workdir)
+    assert len(ours) == 4
+    for key, values in ours.items():
+        assert values == pytest.approx(theirs[key], rel=1e-4, abs=1e-5)
+
+
+def test_going_on_in_the_middle_of_a_call_is_refused(finished, data_dir, tmp_path):
+    workdir = shutil.copytree(finished[0], tmp_path / "run")
+    steps = dict.fromkeys(("log_every_steps", "eval_every_steps", "checkpoint_every_steps"), 4)
+    config = tiny_config(data_dir, **steps, num_train_steps=8, steps_per_call=4)
+    with pytest.raises(ValueError, match="is at step 6, no multiple of steps_per_call 4"):
+        train.run(config, workdir)
+
+
+@pytest.mark.parametrize("on_device", [False, True])
+@pytest.mark.parametrize("steps_per_call", [1, 3])
+def test_every_way_to_feed_the_devices_gives_the_crops_of_the_plan(on_device, steps_per_call):
+    """A step that sums up what it is given, on songs shorter and longer than a crop."""
+    rng = np.random.default_rng(0)
+    length = np.array([3, 9, 5, 20])
+    n = int(length.sum())
+    songs = pipeline.Songs(
+        song_ids=list("abcd"),
+        first=np.cumsum([0, *length[:-1]]),
+        length=length,
+        log_mel_RxFxM=rng.normal(size=(n, 2, 3)).astype(np.float16),
+        labels_RxV=rng.normal(size=(n, 2)).astype(np.float32),
+        mask_RxV=rng.random((n, 2)) > 0.3,
+        times_R=np.zeros(n, np.float32),
+    )
+    crops = pipeline.Crops(
+        songs, batch_size=8, crop_segments=6, seed=1, first_step=3, steps_per_call=steps_per_call,
+        n_devices=4,
+    )  # fmt: skip
+
+    def step(state, batch):
+        # Every segment counts by its place, so that none can stand in for another.
+        weights = {k: 1 + np.arange(x[0].size).reshape(x[0].shape) for k, x in batch.items()}
+        sums = {k: jnp.sum(x.astype(jnp.float32) * weights[k]) for k, x in batch.items()}
+        return state + 1, jax.lax.all_gather(sums, "batch")
+
+    train_step, batches = train.feed(step, crops, on_device=on_device)
+    state = parallel.replicate(jnp.zeros((), jnp.int32))
+    for _ in range(3):
+        state, sums = train_step(state, next(batches))
+    assert int(state) == 3 * steps_per_call
+
+    plan = pipeline.CropPlan(length, batch_size=8, crop_segments=6, seed=1)
+    song, start = (x[0].reshape(4, 2) for x in plan.crops(3 + 3 * steps_per_call - 1))
+    for device in range(4):
+        batch = {"log_mel": np.zeros((2, 6, 2, 3)), "mask": np.zeros((2, 6))}
+        batch |= {"labels": np.zeros((2, 6, 2)), "label_mask": np.zeros((2, 6, 2))}
+        for i in range(2):
+            k = min(6, length[song[device, i]] - start[device, i])
+            first = songs.first[song[device, i]] + start[device, i]
+            batch["mask"][i, :k] = 1
+            for name, array in songs.arrays().items():
+                batch[name][i, :k] = array[first : first + k]
+        for name, x in batch.items():
+            want = np.sum(x * (1 + np.arange(x[0].size).reshape(x[0].shape)))
+            assert float(sums[name][device]) == pytest.approx(want, rel=1e-5, abs=1e-4)
 
 
 def test_songs_that_the_device_cannot_hold_are_refused(data_dir, monkeypatch, tmp_path):

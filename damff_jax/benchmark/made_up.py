@@ -53,8 +53,8 @@ def songs(n_songs: int, length: int, frames: int, n_mels: int) -> Any:
         song_ids=[str(i) for i in range(n_songs)],
         first=length * np.arange(n_songs),
         length=np.full(n_songs, length),
-        log_mel_SxFxM=log_mel((n, frames, n_mels)),
-        labels_SxV=labels((n, 2)),
-        mask_SxV=np.ones((n, 2), bool),
-        times_S=np.tile(0.5 * np.arange(length, dtype=np.float32), n_songs),
+        log_mel_RxFxM=log_mel((n, frames, n_mels)),
+        labels_RxV=labels((n, 2)),
+        mask_RxV=np.ones((n, 2), bool),
+        times_R=np.tile(0.5 * np.arange(length, dtype=np.float32), n_songs),
     )

@@ -1,8 +1,7 @@
 """Suite `predict`: what a user waits for, `python -m damff_jax.predict FILE` from start to exit.
 
 The file is a made-up mp3 of four minutes, the checkpoint holds random weights. Case `file` starts
-with an empty folder for JAX's compilation cache, `file/warm_cache` with one that an earlier run has
-filled. Every program is cached, where JAX by default keeps those that took a second to compile. The
+with an empty compilation cache, `file/warm_cache` with one that an earlier run has filled. The
 operating system's caches are warm in both.
 """
 
@@ -94,7 +93,7 @@ def _predict(song: Path, workdir: Path, cache: Path) -> None:
             **os.environ,
             "PYTHONPATH": path,
             "JAX_COMPILATION_CACHE_DIR": str(cache),
-            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+            "JAX_ENABLE_COMPILATION_CACHE": "true",
         },
         capture_output=True,
         text=True,

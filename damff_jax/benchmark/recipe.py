@@ -49,13 +49,6 @@ def local_devices(n: int) -> list[jax.Device]:
     return devices[:n]
 
 
-def on_devices(tree: Any, devices: list[jax.Device]) -> Any:
-    """Spreads the arrays' first axis over the devices."""
-    mesh = jax.sharding.Mesh(np.asarray(devices), (steps.AXIS_NAME,))
-    split = jax.sharding.PartitionSpec(steps.AXIS_NAME)
-    return jax.device_put(tree, jax.sharding.NamedSharding(mesh, split))
-
-
 def first_state(model: nn.Module, sizes: Sizes, devices: list[jax.Device]) -> TrainState:
     """The state before the first step, on the devices."""
     state = train_state.create(

@@ -27,7 +27,9 @@ from damff_jax.benchmark.timing import Plan, Work, in_turns, median_and_spread
 
 
 def analyse(function: Callable, *args: Any) -> dict[str, float | None]:
-    """Compiles a jitted or mapped function for its arguments; a later call does not do it again.
+    """Compiles a jitted or mapped function for its arguments.
+
+    The first call may compile once more, so warm up before timing.
 
     Returns:
       `compile_s` (tracing included), the compiler's `flops` and `bytes` (None where it says

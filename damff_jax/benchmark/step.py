@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from damff_jax import parallel
 from damff_jax.benchmark import made_up, recipe
 from damff_jax.benchmark.recipe import PAPER, Sizes
 from damff_jax.benchmark.results import OURS, case
@@ -36,12 +37,12 @@ def _cases_of(variant: Variant, settings: Settings, sizes: Sizes) -> Iterator[di
     eval_step = recipe.eval_step(model, devices)
     shape = sizes.segments, sizes.frames, sizes.n_mels
     batch = made_up.batch(variant.batch_size, *shape, n_devices=variant.n_devices)
-    train_batch = recipe.on_devices(batch, devices)
+    train_batch = parallel.split(batch, devices=devices)
     log_mel, mask = (
         batch[name].reshape(variant.batch_size, *batch[name].shape[3:])
         for name in ("log_mel", "mask")
     )
-    eval_arrays = recipe.on_devices((log_mel, mask), devices)
+    eval_arrays = parallel.split((log_mel, mask), devices=devices)
     variables = jax.tree.map(lambda x: x.copy(), state.eval_variables())
 
     programs = {

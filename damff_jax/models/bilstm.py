@@ -73,7 +73,8 @@ def lstm_scan(
     The directions are read and written in place, at t and T − 1 − t of arrays that the scan
     carries: reversing the second one, and the stacking of residuals that a gradient of `scan`
     brings, took as long as the recurrence itself. What the gradient needs, the gates' tanh and the
-    cell state before, is kept once; the kernel's gradient is one product after the scan.
+    cell state before, is kept once; the kernel's gradient is one product after the scan. There is
+    no forward mode (`jax.jvp`).
     """
     return _lstm_scan_forward(gates, kernel_KxHxG, bias_KxG, mask_TxB)[0]
 
