@@ -5,8 +5,8 @@ replicated. pmap takes the latter on trust, so what should be replicated can be 
 """
 
 import collections
-import functools
-from collections.abc import Callable, Iterable, Iterator
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -35,7 +35,7 @@ def train_step(
         out_axes=None,
         donate_argnums=(0,),
     )
-    return _checked(mapped, devices, first=1 + n_shared)
+    return MappedStep(mapped, len(devices or jax.local_devices()), n_shared=1 + n_shared)
 
 
 def eval_step(step: Callable, *, devices: list[jax.Device] | None = None) -> Callable:
@@ -43,25 +43,57 @@ def eval_step(step: Callable, *, devices: list[jax.Device] | None = None) -> Cal
 
     The arrays (N, ...) come and go without a devices' axis; N must be a multiple of their number.
     """
-    n_devices = len(devices or jax.local_devices())
-    mapped = _checked(_pmap(step, devices, in_axes=(None, 0, 0)), devices)
+    mapped = _pmap(step, devices, in_axes=(None, 0, 0))
+    return FlatMappedStep(mapped, len(devices or jax.local_devices()), n_shared=1)
 
-    def lay_out(arrays):
-        return (x.reshape(n_devices, -1, *x.shape[1:]) for x in arrays)
 
-    def call(variables: Any, *arrays: np.ndarray) -> jax.Array:
-        out = mapped(variables, *lay_out(arrays))
+@dataclasses.dataclass(frozen=True)
+class MappedStep:
+    """A step under pmap that refuses a batch for other than all devices.
+
+    pmap would use fewer in silence.
+
+    Attributes:
+      mapped: what pmap, or jit of it, gave.
+      n_devices: over which it runs.
+      n_shared: the first arguments, which have no devices' axis.
+    """
+
+    mapped: Callable
+    n_devices: int
+    n_shared: int
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self.mapped(*self._laid_out(arguments))
+
+    def lower(self, *arguments: Any) -> jax.stages.Lowered:
+        """As of every jitted function: to compile ahead of the first call."""
+        return self.mapped.lower(*self._laid_out(arguments))
+
+    def trace(self, *arguments: Any) -> jax.stages.Traced:
+        """As of every jitted function: to look at the program."""
+        trace = getattr(self.mapped, "trace", None) or jax.jit(self.mapped).trace
+        return trace(*self._laid_out(arguments))
+
+    def _laid_out(self, arguments: Sequence[Any]) -> Sequence[Any]:
+        for leaf in jax.tree.leaves(arguments[self.n_shared :]):
+            if leaf.shape[0] != self.n_devices:
+                raise ValueError(
+                    f"a batch laid out for {leaf.shape[0]} of {self.n_devices} devices"
+                )
+        return arguments
+
+
+class FlatMappedStep(MappedStep):
+    """A step whose arrays have no devices' axis: (N, ...)."""
+
+    def __call__(self, *arguments: Any) -> jax.Array:
+        out = super().__call__(*arguments)
         return out.reshape(-1, *out.shape[2:])
 
-    # As every mapped function has them, to compile and look at it ahead of the first call.
-    for name in ("lower", "trace"):
-        if hasattr(mapped, name):
-            setattr(call, name, _laid_out(getattr(mapped, name), lay_out))
-    return call
-
-
-def _laid_out(function: Callable, lay_out: Callable) -> Callable:
-    return lambda variables, *arrays: function(variables, *lay_out(arrays))
+    def _laid_out(self, arguments: Sequence[Any]) -> Sequence[Any]:
+        shared, arrays = arguments[: self.n_shared], arguments[self.n_shared :]
+        return *shared, *(x.reshape(self.n_devices, -1, *x.shape[1:]) for x in arrays)
 
 
 def _pmap(step: Callable, devices: list[jax.Device] | None, **how: Any) -> Callable:
@@ -72,7 +104,12 @@ def _pmap(step: Callable, devices: list[jax.Device] | None, **how: Any) -> Calla
     # CPU does without its options.
     if not options or jax.process_count() > 1:
         return mapped
-    return jax.jit(mapped, donate_argnums=how.get("donate_argnums", ()), compiler_options=options)
+    # By way of a lambda, or jit would take over pmap's `lower`, which knows nothing of options.
+    return jax.jit(
+        lambda *arguments: mapped(*arguments),
+        donate_argnums=how.get("donate_argnums", ()),
+        compiler_options=options,
+    )
 
 
 def prefetch(batches: Iterable[Any], *, devices: list[jax.Device] | None = None) -> Iterator[Any]:
@@ -122,22 +159,3 @@ def assert_replicated(tree: Any) -> None:
             if first.shape != leaf.shape or first.tobytes() != other.tobytes():
                 name = jax.tree_util.keystr(path)
                 raise AssertionError(f"{name}: the devices hold different values")
-
-
-def _checked(mapped: Callable, devices: list[jax.Device] | None, *, first: int = 1) -> Callable:
-    """Refuses a batch, the arguments from `first` on, that is not laid out for all devices.
-
-    pmap would use fewer in silence.
-    """
-    n_devices = len(devices or jax.local_devices())
-
-    @functools.wraps(mapped)
-    def call(*arguments: Any) -> Any:
-        for leaf in jax.tree.leaves(arguments[first:]):
-            if leaf.shape[0] != n_devices:
-                raise ValueError(f"a batch laid out for {leaf.shape[0]} of {n_devices} devices")
-        return mapped(*arguments)
-
-    if hasattr(mapped, "trace"):  # Of a jitted function `wraps` copies `lower` alone.
-        call.trace = mapped.trace
-    return call

@@ -27,9 +27,7 @@ from damff_jax.benchmark.timing import Plan, Work, in_turns, median_and_spread
 
 
 def analyse(function: Callable, *args: Any) -> dict[str, float | None]:
-    """Compiles a jitted or mapped function for its arguments.
-
-    The first call may compile once more, so warm up before timing.
+    """Compiles a jitted or mapped function for its arguments; a later call does not do it again.
 
     Returns:
       `compile_s` (tracing included), the compiler's `flops` and `bytes` (None where it says
@@ -101,9 +99,8 @@ def model_flops(function: Callable, *args: Any) -> float:
     Where platforms have their own branches, the last and default one counts: the others may do
     more or other work, because their hardware likes it.
     """
-    # What is jitted with compiler options cannot be traced within another function.
-    trace = getattr(function, "trace", None) or jax.make_jaxpr(function)
-    return _flops(trace(*args).jaxpr)
+    trace = getattr(function, "trace", None) or jax.jit(function).trace
+    return _flops(trace(*args).jaxpr.jaxpr)
 
 
 def _flops(jaxpr: Jaxpr) -> float:
