@@ -37,6 +37,9 @@ def ccc(prediction: np.ndarray, truth: np.ndarray) -> float:
     x, y = _pair(prediction, truth)
     if _is_constant(x) or _is_constant(y):
         return 0.0
+    # Squares of very small numbers would vanish.
+    scale = max(np.abs(x).max(), np.abs(y).max())
+    x, y = x / scale, y / scale
     covariance = np.mean((x - x.mean()) * (y - y.mean()))
     return float(2 * covariance / (x.var() + y.var() + (x.mean() - y.mean()) ** 2))
 
@@ -46,7 +49,7 @@ def pearson(prediction: np.ndarray, truth: np.ndarray) -> float:
     x, y = _pair(prediction, truth)
     if _is_constant(x) or _is_constant(y):
         return 0.0
-    x, y = x - x.mean(), y - y.mean()
+    x, y = (z / np.abs(z).max() for z in (x - x.mean(), y - y.mean()))
     return float(np.sum(x * y) / np.sqrt(np.sum(x * x) * np.sum(y * y)))
 
 
