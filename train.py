@@ -254,12 +254,10 @@ def feed(
         train_step = parallel.train_step(functools.partial(steps.train_steps, step=step))
         return train_step, parallel.prefetch(pipeline.train_batches(crops))
     check_fits(crops.songs, jax.local_devices()[0])
-    songs = parallel.replicate(crops.songs.arrays())
-    step = functools.partial(
-        steps.train_steps_on_crops, step=step, crop_segments=crops.crop_segments
+    train_step = parallel.train_step_on_songs(
+        step, crops.songs.arrays(), crop_segments=crops.crop_segments
     )
-    train_step = parallel.train_step(step, n_shared=1)
-    return lambda state, crops: train_step(state, songs, crops), parallel.prefetch(crops.calls())
+    return train_step, parallel.prefetch(crops.calls())
 
 
 def check_fits(songs: pipeline.Songs, device: jax.Device) -> None:

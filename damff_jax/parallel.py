@@ -6,6 +6,7 @@ replicated. pmap takes the latter on trust, so what should be replicated can be 
 
 import collections
 import dataclasses
+import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -13,7 +14,7 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from damff_jax import compilation
+from damff_jax import compilation, steps
 from damff_jax.steps import AXIS_NAME
 
 
@@ -36,6 +37,20 @@ def train_step(
         donate_argnums=(0,),
     )
     return MappedStep(mapped, len(devices or jax.local_devices()), n_shared=1 + n_shared)
+
+
+def train_step_on_songs(
+    step: Callable,
+    songs: Any,
+    *,
+    crop_segments: int,
+    devices: list[jax.Device] | None = None,
+) -> Callable:
+    """Puts songs on every device; gives `call(state, crops)`, see `steps.train_steps_on_crops`."""
+    songs = replicate(songs, devices=devices)
+    step = functools.partial(steps.train_steps_on_crops, step=step, crop_segments=crop_segments)
+    train_on = train_step(step, devices=devices, n_shared=1)
+    return lambda state, crops: train_on(state, songs, crops)
 
 
 def eval_step(step: Callable, *, devices: list[jax.Device] | None = None) -> Callable:

@@ -4,7 +4,6 @@
 there, many steps per call, in bfloat16. For accelerators: a CPU would take half a day.
 """
 
-import functools
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from damff_jax import parallel, steps
+from damff_jax import parallel
 from damff_jax.benchmark import made_up, recipe
 from damff_jax.benchmark.recipe import PAPER, Sizes
 from damff_jax.benchmark.results import OURS, case
@@ -44,11 +43,9 @@ def cases(
         started = time.perf_counter()
         devices = recipe.local_devices(n_devices)
         _, state, step = recipe.build(Variant(batch_size, "bfloat16", n_devices), sizes)
-        step = functools.partial(
-            steps.train_steps_on_crops, step=step, crop_segments=sizes.segments
+        train_step = parallel.train_step_on_songs(
+            step, songs.arrays(), crop_segments=sizes.segments, devices=devices
         )
-        train_step = parallel.train_step(step, devices=devices, n_shared=1)
-        on_devices = parallel.replicate(songs.arrays(), devices=devices)
         crops = Crops(
             songs,
             batch_size=batch_size,
@@ -59,7 +56,7 @@ def cases(
         )
         batches = parallel.prefetch(crops.calls(), devices=devices)
         for call in range(n_calls):
-            state, metrics = train_step(state, on_devices, next(batches))
+            state, metrics = train_step(state, next(batches))
             if call == 0:
                 jax.block_until_ready(metrics)
                 first_call_s = time.perf_counter() - started

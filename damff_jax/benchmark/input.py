@@ -42,7 +42,7 @@ def cases(
       n_songs, song_segments: what is in memory; the defaults are songs of 45 s.
       features: of the shards, which hold `n_records` songs of 45 s.
     """
-    # The only suite with TensorFlow, which takes seconds to load and must not claim accelerators.
+    # TensorFlow takes seconds to load and must not claim accelerators.
     from input_pipeline.base import hide_accelerators_from_tensorflow
 
     hide_accelerators_from_tensorflow()
