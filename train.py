@@ -142,6 +142,8 @@ def train(
         if restored is not None:
             state = restored
             print(f"going on from step {int(state.step)} of {workdir}")
+        elif config.init_from:
+            state = warm_start(state, config, meta)
         first_step = int(state.step)
         if first_step % config.steps_per_call:
             raise ValueError(
@@ -204,6 +206,21 @@ def train(
                     # What is logged must be on disk before a state that will not log it again.
                     with log.pause():
                         checkpoints.save(state, meta)
+
+
+def warm_start(
+    state: train_state.TrainState, config: ConfigDict, meta: dict[str, Any]
+) -> train_state.TrainState:
+    """The state before the first step, with the variables of the run `config.init_from`.
+
+    Raises:
+      CheckpointError, FeatureMismatchError: that run has no checkpoint, or of another model or
+        other features.
+    """
+    variables, stored = checkpoint.load_variables(config.init_from)
+    checkpoint.check_compatible(stored, meta)
+    print(f"starting from step {stored['step']} of {config.init_from}")
+    return state.warm_start(jax.tree.map(np.asarray, variables))
 
 
 def check_config(config: ConfigDict) -> tuple[FeatureConfig, OptimConfig]:
@@ -323,6 +340,7 @@ def checkpoint_meta(config: ConfigDict, builder: SongBuilder) -> dict[str, Any]:
         "crop_segments": config.data.crop_segments,
         "dataset": f"{builder.name}/{builder.builder_config.name}",
         "files": builder.info.metadata.get("fingerprint"),
+        "init_from": config.init_from,
         "loss": config.loss.to_dict(),
         "optim": config.optim.to_dict(),
     }

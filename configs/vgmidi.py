@@ -19,7 +19,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.eval_every_steps = 50
     config.checkpoint_every_steps = 50
 
-    default.halve_resolution(config)
+    default.piano_features(config)
 
     config.optim.learning_rate = 2e-3
     config.optim.weight_decay = 1e-2
@@ -30,4 +30,5 @@ def get_config() -> ml_collections.ConfigDict:
     data.options.n_folds = 0  # 0: the three given folds.
     data.options.validation_fraction = 0.15
     data.options.split_seed = 0
+    data.options.renderings = 1  # Of every training piece; from the second on altered.
     return config

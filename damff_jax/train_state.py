@@ -32,6 +32,19 @@ class TrainState(struct.PyTreeNode):
         """The model's variables for evaluation and prediction."""
         return eval_variables(vars(self))
 
+    def warm_start(self, variables: Mapping[str, Any]) -> "TrainState":
+        """This state with another run's variables, where it is placed, as `eval_variables` gave.
+
+        The input statistics come along: they are those that the parameters were trained with.
+        """
+        placed = jax.tree.map(
+            lambda old, new: jax.device_put(new, old.sharding),
+            self.eval_variables(),
+            dict(variables),
+        )
+        ema_params = jax.tree.map(jnp.copy, placed["params"])
+        return self.replace(**placed, ema_params=None if self.ema_params is None else ema_params)
+
 
 def create(
     model: nn.Module,

@@ -18,7 +18,7 @@ from input_pipeline.base import Options, SongBuilder
 from input_pipeline.corpus import CorpusError, refuse_missing_audio
 from input_pipeline.extraction import pool
 
-NAMES = ("synthetic", "deam", "mer1101", "vgmidi", "folder")
+NAMES = ("synthetic", "deam", "mer1101", "vgmidi", "emopia", "folder")
 # Files whose every byte decides about labels and splits; of audio the size is enough.
 _HASHED_SUFFIXES = (".csv", ".json", ".txt")
 

@@ -72,6 +72,9 @@ def main() -> None:
     (folder / "annotations").mkdir(parents=True, exist_ok=True)
     (folder / "annotations" / "vgmidi_raw_1.json").write_text(json.dumps(content, indent=1) + "\n")
 
+    for name in ("Q1_one_0", "Q1_one_1", "Q2_two_0", "Q3_three_1"):
+        write_midi(ROOT / "emopia" / "dummy_data" / "midis" / f"{name}.mid", 8)
+
 
 if __name__ == "__main__":
     main()

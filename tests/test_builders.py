@@ -7,6 +7,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 from input_pipeline.deam import deam_dataset_builder
+from input_pipeline.emopia import emopia_dataset_builder
 from input_pipeline.folder import folder_dataset_builder
 from input_pipeline.mer1101 import mer1101_dataset_builder
 from input_pipeline.synthetic import synthetic_dataset_builder
@@ -32,6 +33,12 @@ class FolderTest(tfds.testing.DatasetBuilderTestCase):
 class VgmidiTest(tfds.testing.DatasetBuilderTestCase):
     DATASET_CLASS = vgmidi_dataset_builder.Builder
     SPLITS = {"train": 1, "validation": 1, "test": 1}  # noqa: RUF012
+
+
+@pytest.mark.skipif(shutil.which("fluidsynth") is None, reason="fluidsynth is not installed")
+class EmopiaTest(tfds.testing.DatasetBuilderTestCase):
+    DATASET_CLASS = emopia_dataset_builder.Builder
+    SPLITS = {"train": 2, "validation": 1}  # noqa: RUF012
 
 
 class SyntheticTest(tfds.testing.DatasetBuilderTestCase):

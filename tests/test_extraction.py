@@ -16,8 +16,8 @@ from input_pipeline import extraction
 from input_pipeline.annotations import Labels
 from input_pipeline.corpus import AudioFile, CorpusError, Song
 from input_pipeline.extraction import extract, extract_all
+from input_pipeline.midi import MidiFile
 from input_pipeline.synthetic import songs as synthetic_songs
-from input_pipeline.vgmidi.midi import MidiFile
 
 CONFIG = FeatureConfig(sample_rate=8000, n_fft=400, win_length=400, hop_length=160, n_mels=16)
 RATE = CONFIG.sample_rate

@@ -10,7 +10,7 @@ import pytest
 
 from input_pipeline.annotations import read_labels
 from input_pipeline.deam.deam_dataset_builder import DeamOptions, mediaeval2015_ids, split_songs
-from input_pipeline.vgmidi.midi import midi_seconds
+from input_pipeline.midi import midi_seconds
 from input_pipeline.vgmidi.vgmidi_dataset_builder import (
     DEFAULT_FOLDS,
     VgmidiOptions,

@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from damff_jax.audio import AudioError
+from input_pipeline import midi
 from input_pipeline.annotations import LabelError
 from input_pipeline.corpus import CorpusError
-from input_pipeline.vgmidi import midi
-from input_pipeline.vgmidi.midi import MidiFile, find_soundfont, midi_seconds
+from input_pipeline.midi import MidiFile, find_soundfonts, midi_seconds
 from input_pipeline.vgmidi.vgmidi_dataset_builder import (
     DEFAULT_FOLDS,
     VgmidiOptions,
@@ -286,7 +286,7 @@ def test_other_numbers_of_folds_follow_the_seed():
     assert draws[0] == draws[1] != draws[2]
 
 
-@pytest.mark.parametrize("options", [{"fold": 3}, {"fold": -1}, {"fold": 5, "n_folds": 5}])
+@pytest.mark.parametrize("options", [{"fold": 3}, {"fold": -2}, {"fold": 5, "n_folds": 5}])
 def test_fold_that_does_not_exist_is_refused(options):
     with pytest.raises(CorpusError, match=f"fold {options['fold']} is outside 0\\.\\."):
         split_pieces(DURATIONS, VgmidiOptions(**options))
@@ -321,7 +321,7 @@ def test_missing_soundfont_is_an_error_that_says_what_to_install(monkeypatch):
     monkeypatch.delenv(midi.SOUNDFONT_VARIABLE, raising=False)
     monkeypatch.setattr(midi, "SOUNDFONTS", ("/none.sf2",))
     with pytest.raises(CorpusError, match=r"no soundfont: set DAMFF_SOUNDFONT .* apt-get install"):
-        find_soundfont()
+        find_soundfonts()
 
 
 @pytest.mark.usefixtures("fake_fluidsynth")
@@ -330,12 +330,12 @@ def test_chosen_soundfont_comes_before_the_usual_places(tmp_path, monkeypatch):
         (tmp_path / name).touch()
     monkeypatch.setattr(midi, "SOUNDFONTS", ("/none.sf2", str(tmp_path / "usual.sf2")))
     monkeypatch.delenv(midi.SOUNDFONT_VARIABLE, raising=False)
-    assert find_soundfont() == str(tmp_path / "usual.sf2")
+    assert find_soundfonts() == [str(tmp_path / "usual.sf2")]
     monkeypatch.setenv(midi.SOUNDFONT_VARIABLE, str(tmp_path / "chosen.sf2"))
-    assert find_soundfont() == str(tmp_path / "chosen.sf2")
+    assert find_soundfonts() == [str(tmp_path / "chosen.sf2")]
     monkeypatch.setenv(midi.SOUNDFONT_VARIABLE, "/nowhere.sf2")
     with pytest.raises(CorpusError, match=r"DAMFF_SOUNDFONT: no such file: /nowhere\.sf2"):
-        find_soundfont()
+        find_soundfonts()
 
 
 @pytest.mark.usefixtures("fake_fluidsynth")
@@ -349,7 +349,7 @@ def test_fluidsynth_that_writes_nothing_is_an_error(tmp_path):
 @pytest.mark.parametrize("sample_rate", [44_100, 16_000])
 def test_rendered_piece_sounds_and_ends_with_its_midi_file(tmp_path, sample_rate):
     path = write_midi(tmp_path / "a.mid", [*note(4), end()])
-    source = MidiFile(str(path), find_soundfont(), midi_seconds(path))
+    source = MidiFile(str(path), find_soundfonts()[0], midi_seconds(path))
     samples = np.concatenate(list(source.blocks(sample_rate)))
     assert samples.shape == (2 * sample_rate,) and samples.dtype == np.float32
     for half in np.split(samples, 2):

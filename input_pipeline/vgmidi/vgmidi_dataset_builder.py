@@ -18,7 +18,7 @@ from input_pipeline.corpus import (
     balanced_folds,
     split_by_song,
 )
-from input_pipeline.vgmidi.midi import MidiFile, find_soundfont, midi_seconds
+from input_pipeline.midi import MidiFile, add_altered, find_soundfonts, midi_seconds
 
 # Three folds by game of about equal playing time; fold k is the test split of run k.
 DEFAULT_FOLDS = (
@@ -62,16 +62,20 @@ class VgmidiOptions(Options):
     """Options of the VGMIDI builder.
 
     Args:
-      fold: the fold of games that is the test split, from 0.
+      fold: the fold of games that is the test split, from 0; -1 for no test split.
       n_folds: 0 for the three default folds; any other number of folds is dealt from the seed.
       validation_fraction: share of the other games' pieces, by game, kept for validation.
-      split_seed: decides the validation games, and the folds if they are not the default.
+      split_seed: decides the validation games, the folds if they are not the default, and how
+        pieces are altered.
+      renderings: of every training piece: as it is written and, from the second on, altered (see
+        `MidiFile.altered`).
     """
 
     fold: int = 0
     n_folds: int = 0
     validation_fraction: float = 0.15
     split_seed: int = 0
+    renderings: int = 1
 
 
 class Builder(SongBuilder):
@@ -86,7 +90,7 @@ class Builder(SongBuilder):
 
     @classmethod
     def label(cls, options: VgmidiOptions) -> str:
-        return f"fold{options.fold}"
+        return f"fold{options.fold}" if options.fold >= 0 else "all"
 
     def corpus(self, manual_dir: Path) -> Corpus:
         return vgmidi_corpus(manual_dir, self.options)
@@ -98,7 +102,7 @@ def vgmidi_corpus(manual_dir: Path, options: VgmidiOptions) -> Corpus:
     Raises:
       CorpusError, LabelError: it is not as described, or fluidsynth or a soundfont is missing.
     """
-    soundfont = find_soundfont()
+    soundfonts = find_soundfonts()
     pieces, left_out = read_pieces(manual_dir / "labelled" / "annotations")
     folder = manual_dir / "labelled" / "midi"
     durations, sources, labels = {}, {}, {}
@@ -109,9 +113,14 @@ def vgmidi_corpus(manual_dir: Path, options: VgmidiOptions) -> Corpus:
             labels[song_id] = labels_of(values_NxV, SEGMENT_SECONDS)
             continue
         durations[song_id] = midi_seconds(path)
-        sources[song_id] = MidiFile(str(path), soundfont, durations[song_id])
+        sources[song_id] = MidiFile(str(path), soundfonts[0], durations[song_id])
         labels[song_id] = labels_of(values_NxV, durations[song_id])
     split_of = split_pieces(durations, options)
+    altered = add_altered(
+        sources, split_of, soundfonts, renderings=options.renderings, seed=options.split_seed
+    )
+    for name, song_id in altered.items():
+        labels[name] = labels_of(pieces[song_id], sources[name].duration_s)
     split_of |= dict.fromkeys(pieces.keys() - split_of.keys(), "train")
     alignment = Alignment(labels, [], [], [], [], [])
     corpus = assemble(alignment, sources, split_of)
@@ -188,9 +197,9 @@ def split_pieces(durations: Mapping[str, float], options: VgmidiOptions) -> dict
         known = {game for fold in folds for game in fold}
         others = sorted(seconds.keys() - known)
         folds = [(*fold, *others[k :: len(folds)]) for k, fold in enumerate(folds)]
-    if not 0 <= options.fold < len(folds):
-        raise CorpusError(f"fold {options.fold} is outside 0..{len(folds) - 1}")
-    test_games = set(folds[options.fold])
+    if not -1 <= options.fold < len(folds):
+        raise CorpusError(f"fold {options.fold} is outside 0..{len(folds) - 1}, and not -1")
+    test_games = set(folds[options.fold] if options.fold >= 0 else ())
     training_games = [game for game in seconds if game not in test_games]
     fractions = {"validation": options.validation_fraction}
     split_of_game = split_by_song(training_games, fractions, seed=options.split_seed)

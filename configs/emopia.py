@@ -1,0 +1,32 @@
+"""DAMFF on EMOPIA's quadrants: pretraining for the other piano music, at the features of vgmidi.py.
+
+Command: python train.py --config=configs/emopia.py --config.data.manual_dir=DIR
+  and then --config=configs/vgmidi.py --config.init_from=runs/emopia for what goes on from it.
+Score: of signs that are the same all through a clip, so no score of a curve.
+"""
+
+import ml_collections
+
+from configs import default
+
+
+def get_config() -> ml_collections.ConfigDict:
+    config = default.get_config()
+    config.num_train_steps = 600
+    config.log_every_steps = 20
+    config.eval_every_steps = 100
+    config.checkpoint_every_steps = 100
+
+    default.piano_features(config)
+
+    config.optim.learning_rate = 2e-3
+    config.optim.weight_decay = 2e-2
+
+    data = config.data
+    data.dataset = "emopia"
+    data.options.validation_fraction = 0.1
+    data.options.split_seed = 0
+    data.options.renderings = 1  # Of every training clip; from the second on altered.
+    data.crop_segments = 30
+    data.eval_splits = ("validation",)
+    return config

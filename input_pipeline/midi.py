@@ -1,0 +1,207 @@
+"""MIDI files as a source of sound: their length, and fluidsynth to render them.
+
+A piece can be rendered otherwise than it was written, in another key, at another tempo, louder or
+softer, by another soundfont. That alters the sound as music is altered, which the spectrogram
+alone cannot be: a listener's rating survives it.
+"""
+
+import dataclasses
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from damff_jax import audio
+from damff_jax.features import SEGMENT_SECONDS
+from input_pipeline.corpus import CorpusError
+
+SOUNDFONT_VARIABLE = "DAMFF_SOUNDFONT"
+SOUNDFONTS = (
+    "/usr/share/sounds/sf2/FluidR3_GM.sf2",
+    "/usr/share/sounds/sf2/TimGM6mb.sf2",
+    "/usr/share/sounds/sf2/default-GM.sf2",
+    "/usr/share/soundfonts/FluidR3_GM.sf2",
+    "/usr/share/soundfonts/default.sf2",
+)
+
+
+# How far an altered rendering goes from what is written.
+_SEMITONES = 6
+_TEMPO = 0.07
+_VELOCITY = 0.1
+_DRUMS = 9  # The channel whose notes are instruments.
+
+
+@dataclasses.dataclass(frozen=True)
+class MidiFile:
+    """A MIDI file as a source of sound.
+
+    Attributes:
+      duration_s: the end of the piece as it is rendered; what fluidsynth lets ring on after it is
+        cut off.
+      semitones: by how much the notes are transposed, drums apart.
+      tempo: factor of the speed.
+      velocity: factor of the notes' velocities.
+    """
+
+    path: str
+    soundfont: str
+    duration_s: float
+    semitones: int = 0
+    tempo: float = 1.0
+    velocity: float = 1.0
+
+    def blocks(self, sample_rate: int) -> Iterator[np.ndarray]:
+        # fluidsynth writes the sample rate it is told; rendering at one rate keeps the sound of a
+        # piece independent of the features.
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "rendered.wav")
+            score = self.path
+            if (self.semitones, self.tempo, self.velocity) != (0, 1.0, 1.0):
+                score = os.path.join(folder, "altered.mid")
+                self._alter(score)
+            command = ["fluidsynth", "-ni", "-q", "-g", "0.5", "-r", "44100", "-F", path]
+            command += [self.soundfont, score]
+            result = subprocess.run(command, capture_output=True, text=True, check=False)
+            # Without the soundfont, fluidsynth goes on with one of its own.
+            failed = result.returncode or "fluidsynth: error" in result.stderr
+            if failed or not os.path.exists(path):
+                reason = " ".join(result.stderr.split())[-200:] or "no output"
+                raise audio.AudioError(f"{self.path}: fluidsynth failed ({reason})")
+            remaining = round(self.duration_s * sample_rate)
+            for block in audio.stream(path, sample_rate):
+                yield block[:remaining]
+                remaining -= min(len(block), remaining)
+                if not remaining:
+                    return
+
+    def altered(self, soundfonts: Sequence[str], *, seed: int, number: int) -> "MidiFile":
+        """The piece otherwise: within 6 semitones, 7 % of tempo and 10 % of velocity.
+
+        How is a function of the seed, the file's name and the number.
+        """
+        name = f"{seed}:{os.path.basename(self.path)}:{number}"
+        rng = np.random.default_rng(list(hashlib.sha256(name.encode()).digest()))
+        semitones = int(rng.integers(-_SEMITONES, _SEMITONES, endpoint=True))
+        tempo = float(rng.uniform(1 - _TEMPO, 1 + _TEMPO))
+        velocity = float(rng.uniform(1 - _VELOCITY, 1 + _VELOCITY))
+        soundfont = soundfonts[rng.integers(len(soundfonts))]
+        return MidiFile(self.path, soundfont, self.duration_s / tempo, semitones, tempo, velocity)
+
+    def _alter(self, path: str) -> None:
+        import mido
+
+        midi = _read(self.path)
+        default_tempo = 500_000  # Microseconds per quarter note, where the file says nothing.
+        for track in midi.tracks:
+            for i, message in enumerate(track):
+                if message.type == "set_tempo":
+                    track[i] = message.copy(tempo=_within(message.tempo / self.tempo, 1, 2**24 - 1))
+                elif message.type in ("note_on", "note_off", "polytouch"):
+                    changes = {}
+                    if message.channel != _DRUMS:
+                        changes["note"] = _within(message.note + self.semitones, 0, 127)
+                    # A note_on of velocity 0 ends a note.
+                    if message.type == "note_on" and message.velocity:
+                        changes["velocity"] = _within(message.velocity * self.velocity, 1, 127)
+                    track[i] = message.copy(**changes)
+        # In effect until the file's own first tempo, if it has any.
+        tempo = _within(default_tempo / self.tempo, 1, 2**24 - 1)
+        midi.tracks[0].insert(0, mido.MetaMessage("set_tempo", tempo=tempo))
+        midi.save(path)
+
+
+def add_altered(
+    sources: dict[str, MidiFile],
+    split_of: dict[str, str],
+    soundfonts: Sequence[str],
+    *,
+    renderings: int,
+    seed: int,
+) -> dict[str, str]:
+    """Adds `renderings` − 1 altered ones of every training piece: {its name: the piece}.
+
+    Raises:
+      CorpusError: `renderings` is not positive.
+    """
+    if renderings < 1:
+        raise CorpusError(f"renderings {renderings}: there must be 1 or more")
+    training = [name for name in sources if split_of[name] == "train"]
+    altered = {}
+    for name in training:
+        for number in range(1, renderings):
+            altered[f"{name}@{number}"] = name
+            sources[f"{name}@{number}"] = sources[name].altered(
+                soundfonts, seed=seed, number=number
+            )
+    split_of |= dict.fromkeys(altered, "train")
+    return altered
+
+
+def midi_seconds(path: str | os.PathLike) -> float:
+    """The end of a MIDI file in seconds: its latest end of track, by the tempi of all tracks.
+
+    Raises:
+      CorpusError: it is no MIDI file, or has no length.
+    """
+    try:
+        seconds = float(_read(path).length)
+    except (LookupError, TypeError, ValueError) as error:
+        if isinstance(error, CorpusError):
+            raise
+        raise CorpusError(f"{path}: not readable as MIDI ({error!r})") from error
+    if seconds < SEGMENT_SECONDS:
+        raise CorpusError(f"{path}: {seconds:.2f} s long, shorter than a segment")
+    return seconds
+
+
+def find_soundfonts() -> list[str]:
+    """The soundfonts to render with: the first as a rule, the others for altered renderings.
+
+    Those of the environment variable, with ':' between them, or those at Debian's usual places.
+
+    Raises:
+      CorpusError: there is none, or no fluidsynth.
+    """
+    if shutil.which("fluidsynth") is None:
+        raise CorpusError(
+            "fluidsynth is missing, which renders MIDI; Debian: apt-get install fluidsynth"
+        )
+    chosen = os.environ.get(SOUNDFONT_VARIABLE)
+    if chosen:
+        paths = chosen.split(os.pathsep)
+        for path in paths:
+            if not os.path.isfile(path):
+                raise CorpusError(f"{SOUNDFONT_VARIABLE}: no such file: {path}")
+        return paths
+    paths = {}  # By what they lead to: one file can stand under several names.
+    for path in filter(os.path.isfile, SOUNDFONTS):
+        paths.setdefault(os.path.realpath(path), path)
+    if not paths:
+        raise CorpusError(
+            f"no soundfont: set {SOUNDFONT_VARIABLE} to an .sf2 file; Debian: "
+            "apt-get install timgm6mb-soundfont"
+        )
+    return list(paths.values())
+
+
+def _read(path: str | os.PathLike) -> Any:
+    try:
+        import mido
+    except ImportError as error:
+        raise CorpusError(
+            "reading MIDI files needs the extra: pip install damff_jax[midi]"
+        ) from error
+    try:
+        return mido.MidiFile(path)
+    except (OSError, EOFError, ValueError, LookupError, TypeError, mido.KeySignatureError) as error:
+        raise CorpusError(f"{path}: not readable as MIDI ({error!r})") from error
+
+
+def _within(value: float, low: int, high: int) -> int:
+    return min(max(round(value), low), high)
