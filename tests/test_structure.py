@@ -33,11 +33,12 @@ ORDER = [
     "metric_writer",
     "train_log",
     "report",
+    "study",
     "predict",
     "torch_peer",
     "benchmark",
 ]
-PACKAGES = ("models", "benchmark")
+PACKAGES = ("models", "benchmark", "study")
 # What measures the pipeline imports it, inside of the function that needs it.
 SEE_THE_PIPELINE = tuple(
     f"benchmark/{name}.py" for name in ("input", "deam", "features", "made_up")

@@ -134,6 +134,16 @@ def read_pieces(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, list[str
     Raises:
       CorpusError, LabelError: a file is missing or malformed.
     """
+    ratings, left_out = read_ratings(folder)
+    return {song_id: np.mean(x, axis=0) for song_id, x in ratings.items()}, left_out
+
+
+def read_ratings(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, list[str]]]:
+    """Ratings (raters, n, 2), valence and arousal, by the MIDI file's stem; what was left out.
+
+    Raises:
+      CorpusError, LabelError: a file is missing or malformed.
+    """
     paths = sorted(folder.glob("vgmidi_raw_*.json"))
     if not paths:
         raise CorpusError(f"{folder}: no vgmidi_raw_*.json in it")
@@ -160,7 +170,7 @@ def read_pieces(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, list[str
                 if not ratings or not piece["measures"]:
                     left_out[_UNRATED].append(f"{path.name}:{key}")
                     continue
-                pieces[song_id] = np.mean(ratings, axis=0)
+                pieces[song_id] = np.stack(ratings)
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
             raise LabelError(f"{path}: not a JSON file ({error})") from error
         except (AttributeError, KeyError, TypeError, ValueError) as error:

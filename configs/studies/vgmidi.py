@@ -1,0 +1,81 @@
+"""VGMIDI by game: the compared models, DAMFF's ablations and its variants, three seeds each.
+
+Command: python -m damff_jax.study --config=configs/studies/vgmidi.py --manual_dir=DIR --jobs=2
+  DIR holds the folders vgmidi and emopia. `--systems=human_half,human_one,constant,ridge,damff,
+  damff_plus` is the reduced study.
+"""
+
+from typing import Any
+
+System = dict[str, Any]
+
+
+def get_study() -> dict[str, Any]:
+    """The study.
+
+    Returns:
+      folds, seeds: each system runs on all of them.
+      reference: the system that the others are compared with.
+      group: a pattern for song ids; what its group finds is drawn as one by the bootstrap.
+      systems: by name. `command` are arguments for Python, in which {fold}, {seed} and {workdir}
+        stand for a run's, {manual_dir} and {data_dir} for the places given, and {init_from} for the
+        workdir of the system of that name, which runs first. A system that is only pretraining has
+        no row in the table.
+    """
+    return {
+        "folds": (0, 1, 2),
+        "seeds": (0, 1, 2),
+        "reference": "damff",
+        "group": r".*_([^_]*)_[^_]*",
+        "systems": COMPARED | ABLATIONS | VARIANTS,
+    }
+
+
+def human(kind: str) -> System:
+    command = ["-m", "input_pipeline.vgmidi.raters", f"--kind={kind}"]
+    command += ["--manual_dir={manual_dir}/vgmidi", "--fold={fold}", "--seed={seed}"]
+    return {"command": [*command, "--workdir={workdir}"]}
+
+
+def trained(model: str, *arguments: str, data: str = "vgmidi", **more: Any) -> System:
+    command = ["train.py", f"--config=configs/{data}.py:{model}", "--config.seed={seed}"]
+    command += [f"--config.data.manual_dir={{manual_dir}}/{data}"]
+    command += ["--config.data.data_dir={data_dir}", "--workdir={workdir}"]
+    if data == "vgmidi":
+        command += ["--config.data.options.fold={fold}"]
+    return {"command": [*command, *arguments], **more}
+
+
+COMPARED = {
+    "human_half": human("half"),
+    "human_one": human("one"),
+    **{
+        model: trained(model)
+        for model in (
+            "constant",
+            "ridge",
+            "frame_bilstm",
+            "cnn_bigru_small",
+            "cnn_bigru",
+            "cnn_bilstm",
+            "damff",
+        )
+    },
+    "aff": trained("damff", "--config.model.fusion=aff"),
+}
+
+# DAMFF with one thing changed.
+ABLATIONS = {
+    "branch_a": trained("damff", "--config.model.branches=a"),
+    "branch_b": trained("damff", "--config.model.branches=b"),
+    "sum": trained("damff", "--config.model.fusion=sum"),
+    "concat": trained("damff", "--config.model.fusion=concat"),
+    "channel_only": trained("damff", "--config.model.fusion=channel"),
+    "spatial_only": trained("damff", "--config.model.fusion=spatial"),
+    "no_bilstm": trained("damff", "--config.model.sequence=none"),
+    "channel_join": trained("damff", "--config.model.join=channel"),
+    "squeeze_8": trained("damff", "--config.model.squeeze_channels=8"),
+    "mse": trained("damff", "--config.loss.ccc_pooled=0.0", "--config.loss.mse=1.0"),
+}
+
+VARIANTS: dict[str, System] = {}

@@ -1,0 +1,5 @@
+"""Studies: systems × folds × seeds, trained alike, and the table of their scores."""
+
+
+class StudyError(ValueError):
+    """A study that cannot be run or scored; the message is one line."""

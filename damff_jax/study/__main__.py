@@ -1,0 +1,195 @@
+"""Runs a study and prints its table: `python -m damff_jax.study --config=configs/studies/X.py`.
+
+A run that is done is not run again, and one that was broken off goes on, so the command can be
+stopped and given again at any time. All that a run chooses, it chooses by its validation songs.
+Exit status: 0 done, 1 some runs failed (each named), 2 usage.
+"""
+
+import argparse
+import dataclasses
+import importlib.util
+import json
+import re
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+
+from damff_jax import metrics
+from damff_jax.files import write_aside
+from damff_jax.study import StudyError, scores, table
+from damff_jax.study.runs import PREDICTIONS, Run, plan, run_all
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"study: error: {message}\n")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = _Parser("study", description=__doc__.split("\n\n")[0])
+    add = parser.add_argument
+    add("--config", required=True, metavar="FILE.py", help="see configs/studies/vgmidi.py")
+    add("--manual_dir", default="", metavar="DIR", help="the folder of the data sets' folders")
+    add("--data_dir", default="data", metavar="DIR", help="where shards are")
+    add("--study_dir", default="", metavar="DIR", help="of the runs; default runs/<config name>")
+    add("--systems", type=_names, metavar="A,B", help="default: all")
+    add("--folds", type=_numbers, metavar="K,...", help="default: the config's")
+    add("--seeds", type=_numbers, metavar="S,...", help="default: the config's")
+    add("--jobs", type=int, default=1, metavar="N", help="runs at a time, which share the cores")
+    add("--again", action="store_true", help="run the chosen ones from the start")
+    add("--table", action="store_true", help="run nothing, print the table of what is done")
+    add("--output", default="", metavar="FILE", help="write FILE.md and FILE.json")
+    add("--arg", action="append", default=[], metavar="--config.a.b=V", help="for train.py")
+    arguments = parser.parse_args(argv)
+    if arguments.jobs < 1:
+        parser.error(f"--jobs={arguments.jobs}: one at least")
+    if arguments.again and arguments.table:
+        parser.error("--again runs what --table only shows")
+    try:
+        study = load_study(arguments.config)
+        systems = arguments.systems or [
+            name for name, system in study["systems"].items() if not system.get("pretraining")
+        ]
+        if unknown := set(arguments.folds or ()) - set(study["folds"]):
+            raise StudyError(f"no fold {min(unknown)} in {arguments.config}")
+        runs = plan(
+            study,
+            Path(arguments.study_dir or Path("runs") / Path(arguments.config).stem),
+            systems=systems,
+            folds=arguments.folds or study["folds"],
+            seeds=arguments.seeds or study["seeds"],
+            manual_dir=arguments.manual_dir,
+            data_dir=arguments.data_dir,
+            extra=arguments.arg,
+        )
+        failed = 0 if arguments.table else execute(runs, arguments.jobs, arguments.again)
+        results = results_of(study, runs)
+    except StudyError as error:
+        parser.error(str(error))
+    text = table.markdown(results)
+    print(f"\n{text}")
+    if arguments.output:
+        with write_aside(f"{arguments.output}.md") as file:
+            file.write(text + "\n")
+        with write_aside(f"{arguments.output}.json") as file:
+            json.dump(results, file, indent=1, allow_nan=False)
+    return 1 if failed else 0
+
+
+def load_study(path: str) -> dict[str, Any]:
+    """What `get_study()` of a Python file gives.
+
+    Raises:
+      StudyError: there is no such file or function.
+    """
+    spec = importlib.util.spec_from_file_location("study", path)
+    try:
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module.get_study()
+    except (AttributeError, OSError, SyntaxError) as error:
+        raise StudyError(f"{path}: no study in it ({error})") from error
+
+
+def execute(runs: Sequence[Run], jobs: int, again: bool) -> int:
+    """Runs what is not done, with a line of progress each; the number of failures."""
+    started, n_failed = time.monotonic(), 0
+    for n_done, (run, reason) in enumerate(run_all(runs, jobs=jobs, again=again), start=1):
+        n_failed += bool(reason)
+        elapsed = time.strftime("%H:%M:%S", time.gmtime(time.monotonic() - started))
+        print(f"[{n_done}/{len(runs)} {elapsed}] {run}: {reason or 'done'}", flush=True)
+    return n_failed
+
+
+def results_of(study: Mapping[str, Any], runs: Sequence[Run]) -> dict[str, Any]:
+    """All scores of the runs that are done.
+
+    Returns:
+      {"reference": name, "folds": [...], "systems": {name: {"seeds", "n_songs", "n_points",
+      "scores": {flat name: [mean, std over seeds]}, "by_seed": {seed: {flat name: score}},
+      "by_fold": {flat name: [mean over seeds, per fold]}, "against": {dimension: interval},
+      "parameters", "seconds"}}}. Only seeds count of which all folds are done.
+    """
+    by_system: dict[str, dict[int, list[Run]]] = {}
+    for run in runs:
+        if not study["systems"][run.system].get("pretraining"):
+            by_system.setdefault(run.system, {}).setdefault(run.seed, []).append(run)
+    folds = sorted({run.fold for run in runs})
+    curves: dict[str, list[dict[str, metrics.Curve]]] = {}
+    systems = {}
+    for name, seeds in by_system.items():
+        done = {s: rs for s, rs in seeds.items() if all(run.is_done() for run in rs)}
+        if not done:
+            continue
+        per_fold = {
+            seed: [scores.read_predictions(run.workdir / PREDICTIONS) for run in of_seed]
+            for seed, of_seed in done.items()
+        }
+        curves[name] = [scores.merge(per_fold[seed]) for seed in done]
+        summaries = [metrics.summarize(of_seed) for of_seed in curves[name]]
+        systems[name] = {
+            "seeds": list(done),
+            **{key: summaries[0][key] for key in ("n_songs", "n_points")},
+            "scores": scores.mean_and_std(summaries),
+            "by_seed": {
+                seed: metrics.flatten(summary)
+                for seed, summary in zip(done, summaries, strict=True)
+            },
+            "by_fold": _by_fold(list(per_fold.values())),
+            "against": {},
+            "parameters": _n_parameters(next(iter(done.values()))[0]),
+            "seconds": float(np.mean([r.record()["seconds"] for rs in done.values() for r in rs])),
+        }
+    reference = study["reference"]
+    for name in systems:
+        if reference in systems and name != reference:
+            groups = {song: _group(song, study["group"]) for song in curves[name][0]}
+            intervals = scores.paired_intervals(curves[name], curves[reference], groups)
+            systems[name]["against"] = {k: dataclasses.asdict(x) for k, x in intervals.items()}
+    return {"reference": reference, "folds": folds, "systems": systems}
+
+
+def _by_fold(seeds: list[list[Mapping[str, metrics.Curve]]]) -> dict[str, list[float]]:
+    flat_SxK = [[metrics.flatten(metrics.summarize(fold)) for fold in folds] for folds in seeds]
+    return {
+        name: np.mean([[flat[name] for flat in folds] for folds in flat_SxK], axis=0).tolist()
+        for name in flat_SxK[0][0]
+    }
+
+
+def _group(song: str, pattern: str) -> str:
+    """What the pattern's first group finds in a song's id, or else the id."""
+    match = re.fullmatch(pattern, song) if pattern else None
+    return match[1] if match else song
+
+
+def _n_parameters(run: Run) -> int | None:
+    """The number of a run's trained values, if it has a checkpoint."""
+    if not (run.workdir / "checkpoints").is_dir():
+        return None
+    # They take seconds to import.
+    import jax
+
+    from damff_jax import checkpoint
+
+    variables, _ = checkpoint.load_variables(run.workdir)
+    return sum(x.size for x in jax.tree.leaves(variables["params"]))
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",")]
+
+
+def _numbers(text: str) -> list[int]:
+    try:
+        return [int(x) for x in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no list of whole numbers") from None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,142 @@
+"""Scores of a system over all folds and seeds, from the predictions that its runs wrote.
+
+The folds' test songs together are all songs once, so a seed's curves are those of all songs, and
+its scores are taken over them all. Letters: N segments, S seeds, G groups of songs, V = 2.
+"""
+
+import csv
+import dataclasses
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from damff_jax import metrics
+from damff_jax.study import StudyError
+
+COLUMNS = ("song_id", "time_s", "valence", "arousal", "valence_true", "arousal_true")
+_RESAMPLES = 5000
+
+
+def read_predictions(path: str | os.PathLike) -> dict[str, metrics.Curve]:
+    """Curves by song id, of a predictions CSV.
+
+    Raises:
+      StudyError: it is not there or not such a file.
+    """
+    songs: dict[str, list[list[float]]] = {}
+    try:
+        with open(path, encoding="utf-8", newline="") as file:
+            rows = csv.reader(file)
+            if tuple(next(rows, ())) != COLUMNS:
+                raise StudyError(f"{path}: the columns are not {','.join(COLUMNS)}")
+            for song_id, _, *values in rows:
+                songs.setdefault(song_id, []).append([float(x) for x in values])
+        arrays = {song_id: np.array(rows).reshape(-1, 4) for song_id, rows in songs.items()}
+    except OSError as error:
+        raise StudyError(f"{path}: {error.strerror}") from error
+    except ValueError as error:
+        if isinstance(error, StudyError):
+            raise
+        raise StudyError(f"{path}: {error}") from error
+    return {
+        song_id: metrics.Curve(
+            rows_Nx4[:, :2], np.nan_to_num(rows_Nx4[:, 2:]), ~np.isnan(rows_Nx4[:, 2:])
+        )
+        for song_id, rows_Nx4 in arrays.items()
+    }
+
+
+def merge(folds: Sequence[Mapping[str, metrics.Curve]]) -> dict[str, metrics.Curve]:
+    """The curves of all folds together.
+
+    Raises:
+      StudyError: a song is in the test split of two folds.
+    """
+    merged: dict[str, metrics.Curve] = {}
+    for curves in folds:
+        if twice := merged.keys() & curves.keys():
+            raise StudyError(f"song {min(twice)} is tested in two folds")
+        merged |= curves
+    return merged
+
+
+@dataclasses.dataclass(frozen=True)
+class Interval:
+    """A difference of pooled CCCs, and the ends of its 95 % bootstrap interval."""
+
+    difference: float
+    low: float
+    high: float
+
+
+def mean_and_std(summaries: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:
+    """{flat name of a score: [mean, sample standard deviation]} over the seeds' summaries."""
+    flat = [metrics.flatten(summary) for summary in summaries]
+    result = {}
+    for name in flat[0]:
+        values = np.array([scores[name] for scores in flat])
+        result[name] = [float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 else 0.0]
+    return result
+
+
+def paired_intervals(
+    ours: Sequence[Mapping[str, metrics.Curve]],
+    reference: Sequence[Mapping[str, metrics.Curve]],
+    group_of: Mapping[str, str],
+    *,
+    seed: int = 0,
+) -> dict[str, Interval]:
+    """How much higher a system's pooled CCC is than the reference's, by dimension.
+
+    The CCC of a system is the mean over its seeds. Groups of songs are drawn with replacement,
+    the same for both systems, 5,000 times; the interval is that of percentiles.
+
+    Args:
+      ours, reference: curves by song, one mapping per seed, all of the same songs.
+      group_of: {song: group}.
+
+    Raises:
+      StudyError: the systems were scored on different songs.
+    """
+    songs = set(reference[0])
+    if any(set(curves) != songs for curves in (*ours, *reference)):
+        raise StudyError("the systems compared were tested on different songs")
+    groups = sorted({group_of[song] for song in songs})
+    draws = np.random.default_rng(seed).integers(len(groups), size=(_RESAMPLES, len(groups)))
+    times_RxG = np.stack([np.bincount(draw, minlength=len(groups)) for draw in draws])
+    times_RxG = np.concatenate([np.ones((1, len(groups)), int), times_RxG])
+    intervals = {}
+    for v, name in enumerate(metrics.DIMENSIONS):
+        ccc_R, reference_R = (
+            np.mean([times_ccc(curves, groups, group_of, v, times_RxG) for curves in seeds], axis=0)
+            for seeds in (ours, reference)
+        )
+        difference_R = ccc_R - reference_R
+        low, high = np.percentile(difference_R[1:], [2.5, 97.5])
+        intervals[name] = Interval(float(difference_R[0]), float(low), float(high))
+    return intervals
+
+
+def times_ccc(
+    curves: Mapping[str, metrics.Curve],
+    groups: Sequence[str],
+    group_of: Mapping[str, str],
+    v: int,
+    times_RxG: np.ndarray,
+) -> np.ndarray:
+    """Pooled CCC (R,) of R samples in which each group stands so many times."""
+    sums_Gx6 = np.zeros((len(groups), 6))
+    position = {group: g for g, group in enumerate(groups)}
+    for song, curve in curves.items():
+        rows = curve.mask_TxV[:, v]
+        x, y = curve.prediction_TxV[rows, v], curve.truth_TxV[rows, v]
+        sums = len(x), x.sum(), y.sum(), (x * x).sum(), (y * y).sum(), (x * y).sum()
+        sums_Gx6[position[group_of[song]]] += sums
+    n, x, y, xx, yy, xy = (times_RxG @ sums_Gx6).T
+    mean_x, mean_y = x / n, y / n
+    covariance = xy / n - mean_x * mean_y
+    spread = xx / n - mean_x**2 + yy / n - mean_y**2 + (mean_x - mean_y) ** 2
+    # A constant's variance is rounding error here, its covariance with anything too.
+    return np.where(spread > 1e-12, 2 * covariance / np.maximum(spread, 1e-12), 0.0)
