@@ -1,6 +1,6 @@
 """Valence and arousal curves of songs: log-Mel → curve, waveform → curve, file → curve.
 
-    python -m damff_jax.predict AUDIO_OR_FOLDER... --checkpoint=WORKDIR
+    python -m damff_jax.predict AUDIO_OR_FOLDER... [--checkpoint=WORKDIR]
 
 writes `<stem>.csv` per file with the header `time_s,valence,arousal`, a row every 0.5 s, the time
 being the start of the segment. Exit status: 0 all done, 1 some inputs failed (each named), 2 usage.
@@ -19,7 +19,8 @@ import jax
 import numpy as np
 import soxr
 
-from damff_jax import audio, checkpoint, compilation, steps
+from damff_jax import audio, compilation, steps, weights
+from damff_jax.checkpoint import CheckpointError
 from damff_jax.features import (
     SEGMENT_SECONDS,
     FeatureConfig,
@@ -32,6 +33,12 @@ from damff_jax.files import write_aside
 from damff_jax.inference import Windowing, predict_curves
 from damff_jax.models import create_model
 
+# What a model says of itself, by the data set that it was trained on.
+_ORIGINS = {
+    "synthetic": "trained on synthetic songs only: of real music it knows nothing",
+    "vgmidi": "trained on piano arrangements of game music (VGMIDI): its arousal carries over to "
+    "other piano music, its valence hardly, and other instruments it has not heard",
+}
 # Below this level (dB, the loudest Mel bin of the loudest frame) there is no music to speak of.
 LOW_ENERGY_DB = -50.0
 
@@ -40,21 +47,20 @@ class Predictor:
     """A trained model, from log-Mel, samples or files to curves (T, 2): valence, arousal.
 
     Args:
-      workdir: of a training run; its best checkpoint is used.
+      checkpoint: the workdir of a training run, of which the best checkpoint is used, or a
+        safetensors file (see `damff_jax.weights`); by default the weights that come along.
       batch_size: windows per call of the model.
 
     Raises:
       CheckpointError, FeatureMismatchError: there is no checkpoint that can be used.
     """
 
-    def __init__(self, workdir: str | os.PathLike, *, batch_size: int = 4):
-        variables, meta = checkpoint.load_variables(workdir)
+    def __init__(self, checkpoint: str | os.PathLike = weights.DEFAULT, *, batch_size: int = 4):
+        variables, meta = weights.load(checkpoint)
         config = meta["config"]
         self.features = FeatureConfig.from_json(meta["features"])
         dataset = config["data"]["dataset"]
-        self.origin = f"trained on {dataset}"
-        if dataset == "synthetic":
-            self.origin = "trained on synthetic songs only: of real music it knows nothing"
+        self.origin = _ORIGINS.get(dataset, f"trained on {dataset}")
         self._windowing = Windowing(config["data"]["crop_segments"], config["data"]["overlap"])
         self._batch_size = batch_size
         model = create_model(config["model"], dtype=config["dtype"], axis_name=None)
@@ -136,7 +142,12 @@ class Predictor:
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser("predict", description=__doc__.split("\n\n")[0])
     parser.add_argument("inputs", nargs="+", metavar="AUDIO_OR_FOLDER")
-    parser.add_argument("--checkpoint", metavar="WORKDIR", help="of a training run")
+    parser.add_argument(
+        "--checkpoint",
+        default=weights.DEFAULT,
+        metavar="WORKDIR",
+        help="of a training run, or a .safetensors file; default: the weights that come along",
+    )
     parser.add_argument("--output_dir", default=".", metavar="DIR", help="default: this folder")
     parser.add_argument("--plot", action="store_true", help="write <stem>.png too")
     parser.add_argument("--html", action="store_true", help="write <stem>.html too")
@@ -146,8 +157,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     if arguments.batch_size < 1:
         parser.error("--batch_size must be positive")
-    if arguments.checkpoint is None:
-        parser.error("--checkpoint=WORKDIR is needed: the folder of a training run")
     paths = find_inputs(arguments.inputs)
     if not paths:
         parser.error(f"no audio files ({', '.join(audio.EXTENSIONS)}) in {arguments.inputs}")
@@ -158,9 +167,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         predictor = Predictor(arguments.checkpoint, batch_size=arguments.batch_size)
         os.makedirs(arguments.output_dir, exist_ok=True)
-    except (checkpoint.CheckpointError, FeatureMismatchError, OSError) as error:
+    except (CheckpointError, FeatureMismatchError, OSError) as error:
         parser.error(str(error))
-    print(f"predict: {arguments.checkpoint}: {predictor.origin}", file=sys.stderr)
+    name = os.path.basename(os.path.normpath(arguments.checkpoint))
+    print(f"predict: {name}: {predictor.origin}", file=sys.stderr)
     n_failed = 0
     curves = predictor.from_files(paths, strict=arguments.strict)
     for path, name, curve_TxV in zip(paths, output_names(paths), curves, strict=True):

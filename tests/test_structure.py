@@ -28,6 +28,7 @@ ORDER = [
     "compilation",
     "parallel",
     "checkpoint",
+    "weights",
     "inference",
     "evaluation",
     "metric_writer",
