@@ -29,6 +29,7 @@ ORDER = [
     "parallel",
     "checkpoint",
     "inference",
+    "closed_form",
     "evaluation",
     "metric_writer",
     "train_log",
