@@ -1,4 +1,4 @@
-"""Dual-attention fusion against its equations in numpy."""
+"""Attentional fusions against their equations in numpy."""
 
 import jax
 import numpy as np
@@ -28,7 +28,8 @@ def bottleneck(x, params, stats, train):
     def norm(x, name):
         mean, var = stats[name]["mean"], stats[name]["var"]
         if train:
-            mean, var = x[MASK].mean(0), x[MASK].var(0)
+            present = x[MASK].reshape(-1, x.shape[-1])
+            mean, var = present.mean(0), present.var(0)
         return (x - mean) / np.sqrt(var + 1e-5) * params[name]["scale"] + params[name]["bias"]
 
     def dense(x, name):
@@ -39,7 +40,7 @@ def bottleneck(x, params, stats, train):
 
 
 @pytest.mark.parametrize("train", [False, True])
-@pytest.mark.parametrize("fusion", ["daff", "channel", "spatial"])
+@pytest.mark.parametrize("fusion", ["daff", "aff", "channel", "spatial"])
 def test_attention_equations(maps, fusion, train):
     fuse = AttentionFusion(fusion=fusion, reduction=4, axis_name=None)
     variables = variables_for(fuse, maps)
@@ -54,7 +55,9 @@ def test_attention_equations(maps, fusion, train):
     if fusion != "spatial":
         channel = bottleneck(f.mean((1, 2)), params["channel"], stats["channel"], train)
         logits += channel[:, None, None, :]
-    if fusion != "channel":
+    if fusion == "aff":
+        logits += bottleneck(f, params["local"], stats["local"], train)
+    if fusion in ("daff", "spatial"):
         spatial = f.mean(3).reshape(N, H * W)  # time outside, frequency inside
         spatial = bottleneck(spatial, params["spatial"], stats["spatial"], train)
         logits += spatial.reshape(N, H, W)[..., None]
