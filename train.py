@@ -452,7 +452,7 @@ def parse_flags(argv: list[str]) -> list[str]:
         message = str(error)
         if isinstance(error, KeyError):
             message = f"the config has no such key: {error.args[0]}"
-        elif "failed loading config file" in message.lower():
+        elif "failed loading" in message.lower() or "whilst parsing config file" in message:
             message = f"the config file cannot be loaded: {message.splitlines()[-1].strip()}"
         print(f"train.py: error: {' '.join(message.split())}", file=sys.stderr)
         sys.exit(2)

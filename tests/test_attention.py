@@ -1,6 +1,7 @@
 """Attentional fusions against their equations in numpy."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -77,3 +78,22 @@ def test_attention_between_equal_maps_changes_nothing(maps):
     variables = variables_for(fuse, maps)
     y = fuse.apply(variables, maps[0], maps[0], MASK, train=False)
     np.testing.assert_allclose(y, maps[0], rtol=1e-5, atol=1e-6)
+
+
+def test_every_parameter_of_attentional_feature_fusion_has_a_gradient(maps):
+    fuse = AttentionFusion(fusion="aff", axis_name=None)
+    variables = variables_for(fuse, maps)
+    weights = np.random.default_rng(2).normal(size=(N, H, W, C)).astype(np.float32)
+
+    @jax.jit
+    @jax.grad
+    def gradient(params):
+        y, _ = fuse.apply(
+            {**variables, "params": params}, *maps, MASK, train=True, mutable=["batch_stats"]
+        )
+        return jnp.sum((y * weights)[MASK])
+
+    for path, grad in jax.tree.leaves_with_path(gradient(variables["params"])):
+        name = jax.tree_util.keystr(path)
+        before_norm = name.endswith(("['squeeze']['bias']", "['excite']['bias']"))
+        assert np.isfinite(grad).all() and (np.any(grad) or before_norm), name

@@ -6,6 +6,8 @@ import importlib
 import jax
 import jax.numpy as jnp
 import pytest
+from absl import flags
+from ml_collections import config_flags
 
 import train
 from configs import models
@@ -76,6 +78,20 @@ def test_every_config_takes_every_model(name):
         assert config == get_config(name)
     with pytest.raises(ValueError, match=r"no model 'nope'; there are damff, constant"):
         get_config(name, "nope")
+
+
+# How ml_collections loads a config file.
+@pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
+def test_the_command_line_takes_a_model_and_its_knobs():
+    values = flags.FlagValues()
+    config_flags.DEFINE_config_file("config", flag_values=values)
+    path = f"{train.ROOT}/configs/vgmidi.py:ridge"
+    values(["train.py", f"--config={path}", "--config.model.penalty=3.5"])
+    assert values.config.model.name == "ridge"
+    assert values.config.model.penalty == 3.5
+    assert train.default_workdir(values["config"].config_filename).name == "vgmidi-ridge"
+    with pytest.raises(AttributeError, match="fusion"):
+        values(["train.py", f"--config={path}", "--config.model.fusion=sum"])
 
 
 @pytest.mark.parametrize(
