@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -82,16 +83,21 @@ def test_every_config_takes_every_model(name):
 
 # How ml_collections loads a config file.
 @pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
-def test_the_command_line_takes_a_model_and_its_knobs():
-    values = flags.FlagValues()
-    config_flags.DEFINE_config_file("config", flag_values=values)
-    path = f"{train.ROOT}/configs/vgmidi.py:ridge"
-    values(["train.py", f"--config={path}", "--config.model.penalty=3.5"])
+def test_the_command_line_takes_a_model_and_its_knobs(monkeypatch):
+    def parse(*overrides):
+        argv = ["train.py", f"--config={train.ROOT}/configs/vgmidi.py:ridge", *overrides]
+        monkeypatch.setattr(sys, "argv", argv)
+        values = flags.FlagValues()
+        config_flags.DEFINE_config_file("config", flag_values=values)
+        values(argv)
+        return values
+
+    values = parse("--config.model.penalty=3.5")
     assert values.config.model.name == "ridge"
     assert values.config.model.penalty == 3.5
     assert train.default_workdir(values["config"].config_filename).name == "vgmidi-ridge"
     with pytest.raises(AttributeError, match="fusion"):
-        values(["train.py", f"--config={path}", "--config.model.fusion=sum"])
+        parse("--config.model.fusion=sum")
 
 
 @pytest.mark.parametrize(
