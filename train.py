@@ -76,8 +76,10 @@ def run(config: ConfigDict, workdir: Path, *, mode: str = "train") -> dict[str, 
 
     eval_step = parallel.eval_step(functools.partial(steps.eval_step, model=model))
     if mode == "train":
-        fit = solve if closed_form.is_solvable(model) else train
-        fit(config, optim, model, builder, eval_step, workdir)
+        if closed_form.is_solvable(model):
+            solve(config, model, builder, eval_step, workdir)
+        else:
+            train(config, optim, model, builder, eval_step, workdir)
 
     # -------------------------------------------------------------------------------- evaluation
     banner("evaluation")
@@ -196,7 +198,6 @@ def train(
 
 def solve(
     config: ConfigDict,
-    optim: OptimConfig,
     model: nn.Module,
     builder: SongBuilder,
     eval_step: Callable,
@@ -204,11 +205,9 @@ def solve(
 ) -> None:
     """Trains a model that has a closed-form solution; a solution counts as a step.
 
-    Validation chooses among the solutions as among the steps of a training; nothing of `optim` is
-    needed.
+    Validation chooses among the solutions as it does among the steps of a training.
     """
     # -------------------------------------------------------------------------------- model
-    del optim
     state = first_state(config, model, builder, optax.identity(), with_ema=False)
     workdir.mkdir(parents=True, exist_ok=True)
     meta = checkpoint_meta(config, builder)
@@ -231,6 +230,7 @@ def solve(
             batch_size=config.data.eval_batch_size,
             validated=validation_songs is not None,
         )
+        best, chosen = -math.inf, state
         with MetricWriter(workdir, first_step=0) as writer:
             for step, solution in enumerate(solutions, start=1):
                 values = {"params": solution.params, "batch_stats": solution.batch_stats}
@@ -238,14 +238,18 @@ def solve(
                 state = parallel.replicate(state.replace(step=jnp.int32(step), **values))
                 if validation_songs is None:
                     print(f"{solution.description}, not validated: there are no validation songs")
+                    chosen = state
                     continue
                 apply = functools.partial(eval_step, state.eval_variables())
                 summary = metrics.summarize(evaluate(config, apply, validation_songs))
                 writer.write(step, metrics.flatten(summary, "validation/"))
-                v, a = ccc_VA = [summary[name]["pooled"]["ccc"] for name in metrics.DIMENSIONS]
+                v, a = ccc_V = [summary[name]["pooled"]["ccc"] for name in metrics.DIMENSIONS]
                 print(f"{solution.description}: validation CCC valence {v:.3f} arousal {a:.3f}")
-                checkpoints.save_if_best(state, meta, float(np.mean(ccc_VA)))
-        checkpoints.save(state, meta)
+                if np.mean(ccc_V) > best:
+                    best, chosen = float(np.mean(ccc_V)), state
+        if validation_songs is not None:
+            checkpoints.save_if_best(chosen, meta, best)
+        checkpoints.save(chosen, meta)
 
 
 def first_state(

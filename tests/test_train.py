@@ -256,6 +256,10 @@ def test_models_that_are_solved_are_runs_like_all_others(data_dir, tmp_path, mod
     ]
     _, meta = checkpoint.load_variables(tmp_path)
     assert meta["step"] == 1 + np.argmax(scores)
+    assert meta["score"] == pytest.approx(max(scores), abs=1e-9)
+    for name in ("best", "latest"):
+        folder = tmp_path / "checkpoints" / name
+        assert [path.name for path in folder.iterdir()] == [str(meta["step"])]
     chosen = [returned["validation"][v]["pooled"]["ccc"] for v in metrics.DIMENSIONS]
     assert np.mean(chosen) == pytest.approx(max(scores), abs=1e-9)
 

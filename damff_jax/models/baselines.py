@@ -1,6 +1,6 @@
 """The compared models that are trained like DAMFF: with its input, its loss and its loop.
 
-Sizes are near DAMFF's 188,819 parameters at 50 frames × 128 Mel bins unless the fields say else.
+The defaults come near DAMFF's 188,819 parameters at 50 frames × 128 Mel bins.
 Letters: B batch, T segments of 0.5 s, F frames per segment, M Mel bins, N segments (B × T),
 H time, W frequency, C channels, D features, V = 2 (valence, arousal).
 """
@@ -24,12 +24,12 @@ class CNNBiGRU(nn.Module):
     Source: M. Malik, S. Adavanne, K. Drossos, T. Virtanen, D. Ticha, R. Jarina, "Stacked
     Convolutional and Recurrent Neural Networks for Music Emotion Recognition", SMC 2017.
 
-    As published: a single convolution layer that both dimensions share, a branch of bidirectional
-    GRU for each, maxout at its end, dropout, few parameters.
-    Ours, because theirs is another or not known to us: log-Mel frames as the input (theirs has one
-    vector per 0.5 s), the 3 × 3 kernel with batch normalisation, ReLU and pooling as in DAMFF's
-    blocks, the mean over a segment's time, the dense layer, all widths, training both branches
-    together, and the loss.
+    As published (read in its abstract and in a review, the full text was not to be had): one
+    convolution layer; then two branches, for arousal and for valence, of bidirectional GRU with
+    dropout and a maxout output; few parameters. The branches are trained separately.
+    Ours: all widths; log-Mel frames as the input; the 3 × 3 kernel with batch normalisation, ReLU
+    and pooling as in DAMFF's blocks; the mean over a segment's time; the dense layer; both branches
+    trained together, with the configured loss and without the elastic-net penalty of theirs.
 
     Args:
       channels: of the convolution.
