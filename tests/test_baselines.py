@@ -65,11 +65,10 @@ def test_padding_and_the_scale_of_the_input_do_not_matter(name):
     np.testing.assert_allclose(z[:, :5], y, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["cnn_bigru", "cnn_bilstm"])
-def test_statistics_span_the_devices(name):
-    """Outputs in training and running statistics: those of DAMFF's parts have their own tests."""
+# What makes up 'cnn_bilstm' is DAMFF's, and tested there.
+def test_statistics_span_the_devices():
     log_mel, _, mask = batch(b=4, t=6)
-    one, two = (small(name, axis_name=axis, dropout_rate=0.0) for axis in (None, "batch"))
+    one, two = (small("cnn_bigru", axis_name=axis, dropout_rate=0.0) for axis in (None, "batch"))
     variables = random_variables(one, log_mel, mask)
 
     def device(model, *shard):
@@ -85,7 +84,7 @@ def test_statistics_span_the_devices(name):
     )
 
 
-@pytest.mark.parametrize("name", [*SMALL, *SOLVED])
+@pytest.mark.parametrize("name", ["cnn_bigru", "frame_bilstm", "ridge"])
 def test_bfloat16_is_near_float32(name):
     log_mel, _, mask = batch()
     variables = random_variables(small(name), log_mel, mask)
@@ -101,18 +100,15 @@ def test_the_branches_of_the_bigru_share_nothing_but_what_is_before_them():
     model = small("cnn_bigru")
     log_mel, _, mask = batch()
     variables = random_variables(model, log_mel, mask)
-
-    @jax.jit
-    @jax.jacobian
-    def jacobian(params):
-        y = model.apply({**variables, "params": params}, log_mel, mask, train=False)
-        return jnp.sum(y, axis=(0, 1))
-
-    for name, gradients in jacobian(variables["params"]).items():
-        valence, arousal = (any(np.any(g[v]) for g in jax.tree.leaves(gradients)) for v in (0, 1))
-        assert (valence, arousal) == {"valence": (True, False), "arousal": (False, True)}.get(
-            name.split("_")[0], (True, True)
-        ), name
+    apply = jax.jit(
+        lambda params: model.apply(variables | {"params": params}, log_mel, mask, train=False)
+    )
+    y = apply(variables["params"])
+    for name, params in variables["params"].items():
+        changed = variables["params"] | {name: jax.tree.map(lambda p: 0.9 * p, params)}
+        moved = tuple(np.any(apply(changed) != y, axis=(0, 1)))
+        branch = {"valence": (True, False), "arousal": (False, True)}
+        assert moved == branch.get(name.split("_")[0], (True, True)), name
 
 
 @pytest.mark.parametrize("window", [1, 3, 7, 0])

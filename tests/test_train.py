@@ -280,6 +280,17 @@ def test_models_that_are_solved_are_runs_like_all_others(data_dir, tmp_path, mod
     np.testing.assert_allclose(curve, evaluated, atol=5e-3)
 
 
+def test_a_model_without_running_statistics_trains(data_dir, tmp_path):
+    steps = dict.fromkeys(("eval_every_steps", "checkpoint_every_steps"), 1)
+    config = tiny_config(data_dir, "frame_bilstm", num_train_steps=1, **steps)
+    config.model.update(dense_size=4, hidden_size=4)
+    train.run(config, tmp_path)
+    train_event, validation_event = map(
+        json.loads, (tmp_path / "metrics.jsonl").read_text().splitlines()
+    )
+    assert "train/loss" in train_event and "validation/valence/ccc" in validation_event
+
+
 def test_a_model_is_solved_without_validation_songs(data_dir, tmp_path):
     changes = {"data.options.validation_fraction": 0.0, "data.eval_splits": ("test",)}
     train.run(tiny_config(data_dir, "ridge", **changes), tmp_path)
