@@ -1,4 +1,4 @@
-"""Trains and evaluates DAMFF: `python train.py [--config=configs/X.py] [--config.a.b=V]`.
+"""Trains and evaluates a model: `python train.py [--config=configs/X.py[:MODEL]] [--config.a.b=V]`.
 
 Into the workdir go config.json, metrics.jsonl, TensorBoard files and checkpoints/ and, at the end,
 evaluation.json, predictions_<split>.csv and plots. A workdir that holds a run is gone on with.
@@ -17,13 +17,16 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 from absl import app, flags, logging
 from flax import linen as nn
 from ml_collections import ConfigDict, config_flags
 
 from damff_jax import (
     checkpoint,
+    closed_form,
     compilation,
     evaluation,
     losses,
@@ -73,7 +76,10 @@ def run(config: ConfigDict, workdir: Path, *, mode: str = "train") -> dict[str, 
 
     eval_step = parallel.eval_step(functools.partial(steps.eval_step, model=model))
     if mode == "train":
-        train(config, optim, model, builder, eval_step, workdir)
+        if closed_form.is_solvable(model):
+            solve(config, model, builder, eval_step, workdir)
+        else:
+            train(config, optim, model, builder, eval_step, workdir)
 
     # -------------------------------------------------------------------------------- evaluation
     banner("evaluation")
@@ -116,23 +122,9 @@ def train(
 ) -> None:
     """Trains from the workdir's latest checkpoint, or from the start, to the last step."""
     # -------------------------------------------------------------------------------- model
-    banner("model")
     schedule = learning_rate_schedule(optim, config.num_train_steps)
     optimizer = make_optimizer(optim, schedule)
-    mel = builder.info.metadata["mel"]
-    state = train_state.create(
-        model,
-        optimizer,
-        seed=config.seed,
-        segment_shape=(builder.features.frames_per_segment, builder.features.n_mels),
-        input_stats={name: np.asarray(mel[name]) for name in ("mean", "std")},
-        with_ema=optim.ema_decay > 0,
-    )
-    state = parallel.replicate(state)
-    n_params = sum(x.size for x in jax.tree.leaves(state.params))
-    device = jax.local_devices()[0].device_kind
-    print(f"{config.model.name}: {n_params:,} parameters, {config.dtype}")
-    print(f"on {jax.local_device_count()} × {device}, JAX {jax.__version__}")
+    state = first_state(config, model, builder, optimizer, with_ema=optim.ema_decay > 0)
 
     workdir.mkdir(parents=True, exist_ok=True)
     meta = checkpoint_meta(config, builder)
@@ -173,9 +165,7 @@ def train(
             n_devices=jax.local_device_count(),
         )
         train_step, batches = feed(step, crops, on_device=config.data.on_device)
-        validation_songs = None
-        if "validation" in builder.info.metadata["report"]["splits"]:
-            validation_songs = pipeline.load_songs(builder, "validation")
+        validation_songs = load_validation_songs(builder)
 
         with MetricWriter(workdir, first_step=first_step) as writer:
             log = TrainLog(
@@ -221,6 +211,95 @@ def warm_start(
     checkpoint.check_compatible(stored, meta)
     print(f"starting from step {stored['step']} of {config.init_from}")
     return state.warm_start(jax.tree.map(np.asarray, variables))
+
+
+def solve(
+    config: ConfigDict,
+    model: nn.Module,
+    builder: SongBuilder,
+    eval_step: Callable,
+    workdir: Path,
+) -> None:
+    """Trains a model that has a closed-form solution; a solution counts as a step.
+
+    Validation chooses among the solutions as it does among the steps of a training.
+    """
+    # -------------------------------------------------------------------------------- model
+    state = first_state(config, model, builder, optax.identity(), with_ema=False)
+    workdir.mkdir(parents=True, exist_ok=True)
+    meta = checkpoint_meta(config, builder)
+    with Checkpoints(workdir) as checkpoints:
+        if checkpoints.restore_latest(state, meta) is not None:
+            print(f"{workdir} holds the solution")
+            return
+        with write_aside(workdir / "config.json") as file:
+            json.dump(meta["config"], file, indent=2)
+
+        # ---------------------------------------------------------------------------- solutions
+        banner("solving")
+        validation_songs = load_validation_songs(builder)
+        feature_step = parallel.eval_step(functools.partial(closed_form.feature_step, model=model))
+        solutions = closed_form.solutions(
+            model,
+            functools.partial(feature_step, state.eval_variables()),
+            pipeline.load_songs(builder, "train"),
+            windowing=Windowing(config.data.crop_segments, config.data.overlap),
+            batch_size=config.data.eval_batch_size,
+            validated=validation_songs is not None,
+        )
+        best, chosen = -math.inf, state
+        with MetricWriter(workdir, first_step=0) as writer:
+            for step, solution in enumerate(solutions, start=1):
+                values = {"params": solution.params, "batch_stats": solution.batch_stats}
+                values = jax.tree.map(jnp.asarray, values)
+                state = parallel.replicate(state.replace(step=jnp.int32(step), **values))
+                if validation_songs is None:
+                    print(f"{solution.description}, not validated: there are no validation songs")
+                    chosen = state
+                    continue
+                apply = functools.partial(eval_step, state.eval_variables())
+                summary = metrics.summarize(evaluate(config, apply, validation_songs))
+                writer.write(step, metrics.flatten(summary, "validation/"))
+                v, a = ccc_V = [summary[name]["pooled"]["ccc"] for name in metrics.DIMENSIONS]
+                print(f"{solution.description}: validation CCC valence {v:.3f} arousal {a:.3f}")
+                if np.mean(ccc_V) > best:
+                    best, chosen = float(np.mean(ccc_V)), state
+        if validation_songs is not None:
+            checkpoints.save_if_best(chosen, meta, best)
+        checkpoints.save(chosen, meta)
+
+
+def first_state(
+    config: ConfigDict,
+    model: nn.Module,
+    builder: SongBuilder,
+    optimizer: optax.GradientTransformation,
+    *,
+    with_ema: bool,
+) -> train_state.TrainState:
+    """The state before the first step, on all devices; tells of the model."""
+    banner("model")
+    mel = builder.info.metadata["mel"]
+    state = train_state.create(
+        model,
+        optimizer,
+        seed=config.seed,
+        segment_shape=(builder.features.frames_per_segment, builder.features.n_mels),
+        input_stats={name: np.asarray(mel[name]) for name in ("mean", "std")},
+        with_ema=with_ema,
+    )
+    n_params = sum(x.size for x in jax.tree.leaves(state.params))
+    device = jax.local_devices()[0].device_kind
+    print(f"{config.model.name}: {n_params:,} parameters, {config.dtype}")
+    print(f"on {jax.local_device_count()} × {device}, JAX {jax.__version__}")
+    return parallel.replicate(state)
+
+
+def load_validation_songs(builder: SongBuilder) -> pipeline.Songs | None:
+    """The validation split, if the data set has one."""
+    if "validation" not in builder.info.metadata["report"]["splits"]:
+        return None
+    return pipeline.load_songs(builder, "validation")
 
 
 def check_config(config: ConfigDict) -> tuple[FeatureConfig, OptimConfig]:
@@ -362,8 +441,7 @@ def main(argv: list[str]) -> int:
     logging.set_verbosity(logging.ERROR)
     hide_accelerators_from_tensorflow()
     compilation.use_cache()
-    name = Path(flags.FLAGS["config"].config_filename).stem
-    workdir = Path(flags.FLAGS.workdir or Path("runs") / name)
+    workdir = Path(flags.FLAGS.workdir or default_workdir(flags.FLAGS["config"].config_filename))
     started = time.monotonic()
     try:
         run(flags.FLAGS.config, workdir, mode=flags.FLAGS.mode)
@@ -374,6 +452,12 @@ def main(argv: list[str]) -> int:
         return 1
     print(f"done in {format_seconds(time.monotonic() - started)}")
     return 0
+
+
+def default_workdir(config: str) -> Path:
+    """runs/vgmidi for configs/vgmidi.py, and runs/vgmidi-ridge for configs/vgmidi.py:ridge."""
+    path, _, model = config.partition(":")
+    return Path("runs") / "-".join(filter(None, [Path(path).stem, model]))
 
 
 def parse_flags(argv: list[str]) -> list[str]:
@@ -390,7 +474,7 @@ def parse_flags(argv: list[str]) -> list[str]:
         message = str(error)
         if isinstance(error, KeyError):
             message = f"the config has no such key: {error.args[0]}"
-        elif "failed loading config file" in message.lower():
+        elif "failed loading" in message.lower() or "whilst parsing config file" in message:
             message = f"the config file cannot be loaded: {message.splitlines()[-1].strip()}"
         print(f"train.py: error: {' '.join(message.split())}", file=sys.stderr)
         sys.exit(2)

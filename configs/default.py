@@ -1,10 +1,15 @@
-"""Every knob with its default: the paper's model and features. Other configs are deltas to this."""
+"""Every knob with its default, the model's in models.py. Other configs are deltas to this."""
 
 import ml_collections
 
+from configs import models
 
-def get_config() -> ml_collections.ConfigDict:
-    """DAMFF as read from the paper; what the paper does not say is ours, and marked."""
+
+def get_config(model: str = "damff") -> ml_collections.ConfigDict:
+    """DAMFF as read from the paper; what the paper does not say is ours, and marked.
+
+    Every config takes the name of another model in `models.py`: `--config=configs/X.py:NAME`.
+    """
     config = ml_collections.ConfigDict()
     config.seed = 0
     config.batch_size = 16  # Crops per step over all devices. Ours.
@@ -25,19 +30,7 @@ def get_config() -> ml_collections.ConfigDict:
     features.fmin = 0.0
     features.fmax = 0.0  # 0: half the sample rate.
 
-    config.model = model = ml_collections.ConfigDict()
-    model.name = "damff"
-    model.channels = (8, 16, 64)  # Per branch, of the three stages.
-    model.kernels_a = ((1, 5), (5, 5), (3, 3))  # (time, frequency)
-    model.kernels_b = ((3, 1), (3, 3), (5, 5))
-    model.branches = "ab"  # Both, or one scale alone: a, b.
-    model.join = "time"  # Of the branches after stage 1: time, channel.
-    model.fusion = "daff"  # daff, channel, spatial, sum, concat.
-    model.reduction = 4  # Of the attentions' bottlenecks.
-    model.squeeze_channels = 1  # Kept per point by the 1 x 1 convolution.
-    model.sequence = "bilstm"  # bilstm, lstm, none.
-    model.hidden_size = 48  # LSTM units per direction.
-    model.dropout_rate = 0.0
+    models.use(config, model)  # Its knobs stand in models.py.
 
     # Weights of the training loss's terms. Ours: the paper's loss is not known.
     config.loss = loss = ml_collections.ConfigDict()

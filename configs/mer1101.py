@@ -9,8 +9,8 @@ import ml_collections
 from configs import default
 
 
-def get_config() -> ml_collections.ConfigDict:
-    config = default.get_config()
+def get_config(model: str = "damff") -> ml_collections.ConfigDict:
+    config = default.get_config(model)
     config.num_train_steps = 4000
     data = config.data
     data.dataset = "mer1101"

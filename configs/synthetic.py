@@ -11,8 +11,8 @@ import ml_collections
 from configs import default
 
 
-def get_config() -> ml_collections.ConfigDict:
-    config = default.get_config()
+def get_config(model: str = "damff") -> ml_collections.ConfigDict:
+    config = default.get_config(model)
     config.batch_size = 8
     config.num_train_steps = 120
     config.log_every_steps = 10

@@ -12,8 +12,8 @@ import ml_collections
 from configs import default
 
 
-def get_config() -> ml_collections.ConfigDict:
-    config = default.get_config()
+def get_config(model: str = "damff") -> ml_collections.ConfigDict:
+    config = default.get_config(model)
     config.num_train_steps = 300
     config.log_every_steps = 10
     config.eval_every_steps = 50

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-# (log_mel_NxWxFxM, mask_NxW) → (N, W, V)
+# (log_mel_NxWxFxM, mask_NxW) → (N, W, V), or another number of values per segment
 Apply = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
@@ -54,7 +54,30 @@ def predict_curves(
     batch_size: int,
     errors: tuple[type[Exception], ...] = (),
 ) -> Iterator[np.ndarray | Exception]:
-    """Predicts songs in their order.
+    """Predicts songs in their order, see `join_windows`.
+
+    Yields:
+      The song's curve (T, V), float32 in [-1, 1] (the head is linear, so what it gives beyond the
+      scale is limited to it), T being its number of segments; or the exception that its stream
+      raised.
+    """
+    songs = join_windows(apply, songs, windowing=windowing, batch_size=batch_size, errors=errors)
+    for joined in songs:
+        if isinstance(joined, Exception):
+            yield joined
+        else:
+            yield np.clip(joined, -1, 1).astype(np.float32)
+
+
+def join_windows(
+    apply: Apply,
+    songs: Iterable[Iterable[np.ndarray]],
+    *,
+    windowing: Windowing,
+    batch_size: int,
+    errors: tuple[type[Exception], ...] = (),
+) -> Iterator[np.ndarray | Exception]:
+    """Applies a model to songs in their order.
 
     Args:
       apply: the model; always called with `batch_size` windows, so that it compiles once.
@@ -64,9 +87,8 @@ def predict_curves(
       errors: exceptions of a song's stream that end this song only.
 
     Yields:
-      The song's curve (T, V), float32 in [-1, 1] (the head is linear, so what it gives beyond the
-      scale is limited to it), T being its number of segments; or the exception that its stream
-      raised.
+      What the model gives for the song (T, V), float64, T being its number of segments; or the
+      exception that its stream raised.
     """
     curves: collections.deque[_Curve] = collections.deque()
     first = 0
@@ -107,6 +129,8 @@ class _Curve:
 
     def add(self, window: _Window, prediction_TxV: np.ndarray) -> None:
         n, stop = window.n_segments, window.start + window.n_segments
+        if not len(self._weight_T):
+            self._sum_TxV = np.zeros((0, prediction_TxV.shape[-1]))
         if stop > len(self._weight_T):
             more = stop - len(self._weight_T)
             self._sum_TxV = np.pad(self._sum_TxV, ((0, more), (0, 0)))
@@ -118,8 +142,7 @@ class _Curve:
     def result(self) -> np.ndarray | Exception:
         if self.end.error is not None:
             return self.end.error
-        mean_TxV = self._sum_TxV / self._weight_T[:, None]
-        return np.clip(mean_TxV, -1, 1).astype(np.float32)
+        return self._sum_TxV / self._weight_T[:, None]
 
 
 def _windows_of_songs(songs, windowing, errors) -> Iterator[_Window | _End]:

@@ -1,6 +1,7 @@
-"""Dual-attention fusion against its equations in numpy."""
+"""Attentional fusions against their equations in numpy."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -28,7 +29,8 @@ def bottleneck(x, params, stats, train):
     def norm(x, name):
         mean, var = stats[name]["mean"], stats[name]["var"]
         if train:
-            mean, var = x[MASK].mean(0), x[MASK].var(0)
+            present = x[MASK].reshape(-1, x.shape[-1])
+            mean, var = present.mean(0), present.var(0)
         return (x - mean) / np.sqrt(var + 1e-5) * params[name]["scale"] + params[name]["bias"]
 
     def dense(x, name):
@@ -39,7 +41,7 @@ def bottleneck(x, params, stats, train):
 
 
 @pytest.mark.parametrize("train", [False, True])
-@pytest.mark.parametrize("fusion", ["daff", "channel", "spatial"])
+@pytest.mark.parametrize("fusion", ["daff", "aff", "channel", "spatial"])
 def test_attention_equations(maps, fusion, train):
     fuse = AttentionFusion(fusion=fusion, reduction=4, axis_name=None)
     variables = variables_for(fuse, maps)
@@ -54,7 +56,9 @@ def test_attention_equations(maps, fusion, train):
     if fusion != "spatial":
         channel = bottleneck(f.mean((1, 2)), params["channel"], stats["channel"], train)
         logits += channel[:, None, None, :]
-    if fusion != "channel":
+    if fusion == "aff":
+        logits += bottleneck(f, params["local"], stats["local"], train)
+    if fusion in ("daff", "spatial"):
         spatial = f.mean(3).reshape(N, H * W)  # time outside, frequency inside
         spatial = bottleneck(spatial, params["spatial"], stats["spatial"], train)
         logits += spatial.reshape(N, H, W)[..., None]
@@ -74,3 +78,22 @@ def test_attention_between_equal_maps_changes_nothing(maps):
     variables = variables_for(fuse, maps)
     y = fuse.apply(variables, maps[0], maps[0], MASK, train=False)
     np.testing.assert_allclose(y, maps[0], rtol=1e-5, atol=1e-6)
+
+
+def test_every_parameter_of_attentional_feature_fusion_has_a_gradient(maps):
+    fuse = AttentionFusion(fusion="aff", axis_name=None)
+    variables = variables_for(fuse, maps)
+    weights = np.random.default_rng(2).normal(size=(N, H, W, C)).astype(np.float32)
+
+    @jax.jit
+    @jax.grad
+    def gradient(params):
+        y, _ = fuse.apply(
+            {**variables, "params": params}, *maps, MASK, train=True, mutable=["batch_stats"]
+        )
+        return jnp.sum((y * weights)[MASK])
+
+    for path, grad in jax.tree.leaves_with_path(gradient(variables["params"])):
+        name = jax.tree_util.keystr(path)
+        before_norm = name.endswith(("['squeeze']['bias']", "['excite']['bias']"))
+        assert np.isfinite(grad).all() and (np.any(grad) or before_norm), name

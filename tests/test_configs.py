@@ -2,12 +2,16 @@
 
 import dataclasses
 import importlib
+import sys
 
 import jax
 import jax.numpy as jnp
 import pytest
+from absl import flags
+from ml_collections import config_flags
 
 import train
+from configs import models
 from damff_jax.models import create_model
 from input_pipeline import datasets
 
@@ -20,11 +24,33 @@ PARAMETERS = {
     "synthetic": 115_703,
     "vgmidi": 115_703,
 }
-NAMES = sorted(path.stem for path in (train.ROOT / "configs").glob("[a-z]*.py"))
+NAMES = sorted(
+    path.stem for path in (train.ROOT / "configs").glob("[a-z]*.py") if path.stem != "models"
+)
+# At 50 frames × 128 bins, and at half of both.
+MODEL_PARAMETERS = {
+    "damff": (188_819, 115_703),
+    "constant": (2, 2),
+    "ridge": (2_050, 1_026),
+    "cnn_bigru": (182_692, 133_540),
+    "cnn_bigru_small": (10_804, 6_708),
+    "cnn_bilstm": (190_246, 79_654),
+    "frame_bilstm": (164_738, 131_970),
+}
 
 
-def get_config(name):
-    return importlib.import_module(f"configs.{name}").get_config()
+def get_config(name, *model):
+    return importlib.import_module(f"configs.{name}").get_config(*model)
+
+
+def count_parameters(config):
+    features, _ = train.check_config(config)
+    model = create_model(config.model, dtype=config.dtype, axis_name=None)
+    log_mel = jnp.zeros((1, 1, features.frames_per_segment, features.n_mels))
+    init = jax.eval_shape(
+        lambda: model.init(jax.random.key(0), log_mel, jnp.ones((1, 1), bool), train=False)
+    )
+    return sum(x.size for x in jax.tree.leaves(init["params"]))
 
 
 def test_every_config_is_counted():
@@ -33,14 +59,57 @@ def test_every_config_is_counted():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_parameters(name):
-    config = get_config(name)
-    features, _ = train.check_config(config)
-    model = create_model(config.model, dtype=config.dtype, axis_name=None)
-    log_mel = jnp.zeros((1, 1, features.frames_per_segment, features.n_mels))
-    init = jax.eval_shape(
-        lambda: model.init(jax.random.key(0), log_mel, jnp.ones((1, 1), bool), train=False)
-    )
-    assert sum(x.size for x in jax.tree.leaves(init["params"])) == PARAMETERS[name]
+    assert count_parameters(get_config(name)) == PARAMETERS[name]
+
+
+@pytest.mark.parametrize("model", models.MODELS)
+def test_parameters_of_the_models(model):
+    counts = tuple(count_parameters(get_config(name, model)) for name in ("deam", "vgmidi"))
+    assert counts == MODEL_PARAMETERS[model]
+    text = " ".join(models.MODELS[model].__doc__.split())
+    assert f"{counts[0]:,} parameters ({counts[1]:,})" in text
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_config_takes_every_model(name):
+    for model in models.MODELS:
+        config = get_config(name, model)
+        assert config.model == models.MODELS[model]()
+        models.use(config, "damff")
+        assert config == get_config(name)
+    with pytest.raises(ValueError, match=r"no model 'nope'; there are damff, constant"):
+        get_config(name, "nope")
+
+
+# How ml_collections loads a config file.
+@pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
+def test_the_command_line_takes_a_model_and_its_knobs(monkeypatch):
+    def parse(*overrides):
+        argv = ["train.py", f"--config={train.ROOT}/configs/vgmidi.py:ridge", *overrides]
+        monkeypatch.setattr(sys, "argv", argv)
+        values = flags.FlagValues()
+        config_flags.DEFINE_config_file("config", flag_values=values)
+        values(argv)
+        return values
+
+    values = parse("--config.model.penalty=3.5")
+    assert values.config.model.name == "ridge"
+    assert values.config.model.penalty == 3.5
+    assert train.default_workdir(values["config"].config_filename).name == "vgmidi-ridge"
+    with pytest.raises(AttributeError, match="fusion"):
+        parse("--config.model.fusion=sum")
+
+
+@pytest.mark.parametrize(
+    ("config", "workdir"),
+    [
+        ("configs/vgmidi.py", "runs/vgmidi"),
+        ("configs/vgmidi.py:ridge", "runs/vgmidi-ridge"),
+        ("/my/own.py:", "runs/own"),
+    ],
+)
+def test_the_default_workdir_names_config_and_model(config, workdir):
+    assert str(train.default_workdir(config)) == workdir
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "default"])

@@ -6,14 +6,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from model_cases import BATCH, MELS, SEGMENTS, batch, loss_and_grads, random_variables
 
 from damff_jax.models.damff import DAMFF
-
-BATCH, SEGMENTS, FRAMES, MELS = 2, 3, 8, 16
 
 # Name, fields, and the number of parameters at 50 frames × 128 Mel bins.
 ABLATIONS = {
     "damff": ({}, 188_819),
+    "aff": ({"fusion": "aff"}, 188_819 - 19_152 + 2_288),
     "channel attention": ({"fusion": "channel"}, 188_819 - 19_152),
     "spatial attention": ({"fusion": "spatial"}, 188_819 - 2_288),
     "sum": ({"fusion": "sum"}, 188_819 - 21_440),
@@ -29,41 +29,6 @@ ABLATIONS = {
     "dropout": ({"dropout_rate": 0.3}, 188_819),
     "bfloat16": ({"dtype": jnp.bfloat16}, 188_819),
 }
-
-
-def batch(b=BATCH, t=SEGMENTS, f=FRAMES, m=MELS, seed=0):
-    rng = np.random.default_rng(seed)
-    log_mel = rng.normal(size=(b, t, f, m)).astype(np.float32)
-    labels = rng.uniform(-1, 1, (b, t, 2)).astype(np.float32)
-    mask = np.ones((b, t), bool)
-    mask[-1, -1] = False
-    return log_mel, labels, mask
-
-
-def random_variables(model, log_mel, mask):
-    """Variables off every initial value, without compiling the initialisers."""
-    rng = np.random.default_rng(1)
-
-    def fill(path, leaf):
-        if path[-1].key in ("scale", "var", "std"):
-            return rng.uniform(0.8, 1.2, leaf.shape).astype(np.float32)
-        fan_in = max(leaf.size // leaf.shape[-1], 1)
-        return rng.normal(0, fan_in**-0.5, leaf.shape).astype(np.float32)
-
-    shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), log_mel, mask, train=False))
-    return jax.tree.map_with_path(fill, shapes)
-
-
-def loss_and_grads(model, variables, log_mel, labels, mask):
-    def loss_fn(params):
-        y, updates = model.apply(
-            {**variables, "params": params}, log_mel, mask, train=True, mutable=["batch_stats"],
-            rngs={"dropout": jax.random.key(1)},
-        )  # fmt: skip
-        present = mask[..., None]
-        return jnp.sum(jnp.where(present, (y - labels) ** 2, 0)), (y, updates)
-
-    return jax.value_and_grad(loss_fn, has_aux=True)(variables["params"])
 
 
 @pytest.mark.parametrize("name", ABLATIONS)
@@ -91,6 +56,7 @@ def test_parameter_count(name):
 
 
 # Each ablation at least once; together where they do not touch, since compiling takes the time.
+# The gradients of 'aff' are in test_attention.py.
 COMBINATIONS = [
     {},
     {"fusion": "channel", "sequence": "lstm"},

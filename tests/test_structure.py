@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+import configs.models
 from configs import default
 from damff_jax.features import FeatureConfig
-from damff_jax.models import DAMFF
+from damff_jax.models import MODELS
 from damff_jax.optim import OptimConfig
 
 ROOT = Path(__file__).parents[1]
@@ -30,6 +31,7 @@ ORDER = [
     "checkpoint",
     "weights",
     "inference",
+    "closed_form",
     "evaluation",
     "metric_writer",
     "train_log",
@@ -111,16 +113,21 @@ def test_features_start_without_librosa():
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 
-def test_the_default_config_holds_every_knob_and_its_default():
+def test_the_configs_hold_every_knob_and_its_default():
     config = default.get_config()
-    model_fields = {
-        field.name: field.default
-        for field in dataclasses.fields(DAMFF)
-        if field.name not in ("parent", "name", "dtype", "axis_name")
-    }
-    assert {k: v for k, v in config.model.items() if k != "name"} == model_fields
+    assert config.model == configs.models.damff()
     assert config.features.to_dict() == dataclasses.asdict(FeatureConfig())
     assert config.optim.to_dict() == dataclasses.asdict(OptimConfig())
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_model_configs_hold_every_knob_and_its_default(name):
+    fields = {
+        field.name: field.default
+        for field in dataclasses.fields(MODELS[name])
+        if field.name not in ("parent", "name", "dtype", "axis_name")
+    }
+    assert configs.models.MODELS[name]().to_dict() == {"name": name, **fields}
 
 
 def test_every_knob_of_the_top_level_and_of_data_is_read():

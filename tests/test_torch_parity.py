@@ -1,4 +1,4 @@
-"""The whole model against an independent PyTorch build of it: outputs, gradients, statistics.
+"""The models against independent PyTorch builds: outputs, gradients, statistics.
 
 The peer runs in float64, so that the difference is our rounding alone: two float32 builds differ
 by more than either does from the truth where batch normalisation meets a nearly constant feature.
@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from damff_jax.models.damff import DAMFF
+from damff_jax.models.gru import BiGRU
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install -e '.[parity]'")
 from damff_jax.torch_peer import TorchDAMFF  # noqa: E402 (needs torch)
@@ -116,3 +117,45 @@ def test_parameter_counts_differ_by_the_second_lstm_bias():
 def test_a_wrong_shape_is_refused(case):
     with pytest.raises(ValueError, match="cannot load"):
         TorchDAMFF(frames=FRAMES, n_mels=MELS, hidden_size=16).load_flax(case[1])
+
+
+def test_the_gru_is_that_of_pytorch():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(3, 6, 5)).astype(np.float32)
+    layer = BiGRU(hidden_size=4)
+    mask = np.ones((3, 6), bool)
+    shapes = jax.eval_shape(lambda: layer.init(jax.random.key(0), x, mask)["params"])
+    params = jax.tree.map(lambda p: rng.normal(0, 0.5, p.shape).astype(np.float32), shapes)
+
+    peer = torch.nn.GRU(5, 4, batch_first=True, bidirectional=True).double()
+    with torch.no_grad():
+        for direction, suffix in enumerate(("", "_reverse")):
+            own = {name: torch.from_numpy(p[direction]) for name, p in params.items()}
+            # The gates' second biases are zero, the candidate's is ours.
+            second_bias = torch.cat([torch.zeros(8), own["candidate_bias"]])
+            for name, value in (
+                ("weight_ih_l0", own["input_kernel"].T),
+                ("weight_hh_l0", own["recurrent_kernel"].T),
+                ("bias_ih_l0", own["bias"]),
+                ("bias_hh_l0", second_bias),
+            ):
+                getattr(peer, name + suffix).copy_(value)
+
+    y, pull_back = jax.vjp(lambda params, x: layer.apply({"params": params}, x, mask), params, x)
+    peer_x = torch.from_numpy(x).double().requires_grad_()
+    peer_y, _ = peer(peer_x)
+    assert_close(y, peer_y.detach().numpy(), "output")
+
+    weights = rng.normal(size=y.shape).astype(np.float32)
+    grads, x_grad = pull_back(jnp.asarray(weights))
+    (peer_y * torch.from_numpy(weights)).sum().backward()
+    assert_close(x_grad, peer_x.grad.numpy(), "input")
+    for direction, suffix in enumerate(("", "_reverse")):
+        peer_grads = {
+            "input_kernel": getattr(peer, f"weight_ih_l0{suffix}").grad.T,
+            "recurrent_kernel": getattr(peer, f"weight_hh_l0{suffix}").grad.T,
+            "bias": getattr(peer, f"bias_ih_l0{suffix}").grad,
+            "candidate_bias": getattr(peer, f"bias_hh_l0{suffix}").grad[8:],
+        }
+        for name, grad in peer_grads.items():
+            assert_close(grads[name][direction], grad.numpy(), name + suffix)

@@ -29,14 +29,15 @@ def data_dir(tmp_path_factory):
     return tmp_path_factory.mktemp("data")
 
 
-def tiny_config(data_dir, **changes):
-    config = synthetic.get_config()
+def tiny_config(data_dir, model="damff", **changes):
+    config = synthetic.get_config(model)
     config.batch_size = config.data.eval_batch_size = 4
     config.num_train_steps = 6
     config.log_every_steps = 1
     config.eval_every_steps = config.checkpoint_every_steps = 3
     config.features.update(sample_rate=8000, n_fft=512, win_length=480, hop_length=400, n_mels=16)
-    config.model.update(channels=(2, 2, 4), hidden_size=4, dropout_rate=0.2)
+    if model == "damff":
+        config.model.update(channels=(2, 2, 4), hidden_size=4, dropout_rate=0.2)
     config.optim.ema_decay = 0.9
     config.data.update(data_dir=str(data_dir), crop_segments=8, overlap=2, workers=1)
     with config.data.options.unlocked():
@@ -244,6 +245,60 @@ def test_songs_that_the_device_cannot_hold_are_refused(data_dir, monkeypatch, tm
     assert seen == jax.local_devices()[:1]
 
 
+@pytest.mark.parametrize(("model", "n_solutions"), [("constant", 1), ("ridge", 7)])
+def test_models_that_are_solved_are_runs_like_all_others(data_dir, tmp_path, model, n_solutions):
+    config = tiny_config(data_dir, model)
+    returned = train.run(config, tmp_path)
+    events = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [event["step"] for event in events] == list(range(1, n_solutions + 1))
+    scores = [
+        np.mean([event[f"validation/{v}/ccc"] for v in metrics.DIMENSIONS]) for event in events
+    ]
+    _, meta = checkpoint.load_variables(tmp_path)
+    assert meta["step"] == 1 + np.argmax(scores)
+    assert meta["score"] == pytest.approx(max(scores), abs=1e-9)
+    for name in ("best", "latest"):
+        folder = tmp_path / "checkpoints" / name
+        assert [path.name for path in folder.iterdir()] == [str(meta["step"])]
+    chosen = [returned["validation"][v]["pooled"]["ccc"] for v in metrics.DIMENSIONS]
+    assert np.mean(chosen) == pytest.approx(max(scores), abs=1e-9)
+
+    saved = (tmp_path / "predictions_test.csv").read_bytes()
+    assert train.run(config, tmp_path) == returned
+    assert train.run(config, tmp_path, mode="evaluate") == returned
+    assert (tmp_path / "predictions_test.csv").read_bytes() == saved
+    other = tiny_config(data_dir, "ridge", **{"model.penalty": 2.0})
+    with pytest.raises(ValueError, match="another model"):
+        train.run(other, tmp_path)
+
+    (path,) = data_dir.glob("synthetic/songs-*/MEMD_audio/2001.flac")
+    curve = predict.Predictor(tmp_path).from_file(path)
+    with open(tmp_path / "predictions_test.csv") as file:
+        rows = [row for row in csv.DictReader(file) if row["song_id"] == "2001"]
+    evaluated = [[float(row["valence"]), float(row["arousal"])] for row in rows]
+    # Shards are float16, files are not.
+    np.testing.assert_allclose(curve, evaluated, atol=5e-3)
+
+
+def test_a_model_without_running_statistics_trains(data_dir, tmp_path):
+    steps = dict.fromkeys(("eval_every_steps", "checkpoint_every_steps"), 1)
+    config = tiny_config(data_dir, "frame_bilstm", num_train_steps=1, **steps)
+    config.model.update(dense_size=4, hidden_size=4)
+    train.run(config, tmp_path)
+    train_event, validation_event = map(
+        json.loads, (tmp_path / "metrics.jsonl").read_text().splitlines()
+    )
+    assert "train/loss" in train_event and "validation/valence/ccc" in validation_event
+
+
+def test_a_model_is_solved_without_validation_songs(data_dir, tmp_path):
+    changes = {"data.options.validation_fraction": 0.0, "data.eval_splits": ("test",)}
+    train.run(tiny_config(data_dir, "ridge", **changes), tmp_path)
+    assert (tmp_path / "metrics.jsonl").read_text() == ""
+    _, meta = checkpoint.load_variables(tmp_path)
+    assert meta["step"] == 1
+
+
 def test_evaluating_again_gives_the_same(finished, data_dir):
     workdir, returned = finished
     assert train.run(tiny_config(data_dir), workdir, mode="evaluate") == returned
@@ -422,6 +477,10 @@ def test_samples_that_make_no_sense_are_refused(finished, value):
         ("--config.modle.fusion=sum", "modle"),
         ("--config.batch_size=many", "batch_size"),
         ("--config=nowhere.py", "nowhere.py"),
+        (
+            f"--config={ROOT}/configs/synthetic.py:nope",
+            "no model 'nope'; there are damff, constant",
+        ),
         ("--workdri=x", "workdri"),
     ],
 )

@@ -8,8 +8,14 @@ attention plus a spatial attention of their sum:
     s = BN(PW4 relu(BN(PW3 flatten(mean_C(F)))))      HW → HW/r → HW
     M = sigmoid(c ⊕ s)          X = M ⊙ A + (1 − M) ⊙ B
 
-It is Attentional Feature Fusion (Dai et al., WACV 2021) with a spatial branch in the place of the
-local one. Letters: N segments, H time, W frequency, C channels.
+It is Attentional Feature Fusion (AFF: Y. Dai, F. Gieseke, S. Oehmcke, Y. Wu, K. Barnard, WACV 2021)
+with a spatial branch in the place of the local one, which attends to the channels at each point:
+
+    l = BN(PW4 relu(BN(PW3 F)))                       C → C/r → C, at every point
+    M = sigmoid(c ⊕ l)          X = M ⊙ A + (1 − M) ⊙ B
+
+That is AFF as published. Its authors' public code doubles X, the paper's equation does not; neither
+fusion here does. Letters: N segments, H time, W frequency, C channels.
 """
 
 from typing import Any, Literal
@@ -20,11 +26,11 @@ from flax import linen as nn
 
 from damff_jax.models.normalization import BatchNorm
 
-Fusion = Literal["daff", "channel", "spatial", "sum", "concat"]
+Fusion = Literal["daff", "aff", "channel", "spatial", "sum", "concat"]
 
 
 class Bottleneck(nn.Module):
-    """Dense D → D/r, BN, ReLU, dense D/r → D, BN."""
+    """Dense D → D/r, BN, ReLU, dense D/r → D, BN, on the last axis."""
 
     reduction: int = 4
     dtype: Any = jnp.float32
@@ -62,8 +68,8 @@ class AttentionFusion(nn.Module):
     """Fuses two feature maps (N, H, W, C) into one.
 
     Args:
-      fusion: 'daff', one of its attentions alone ('channel', 'spatial'), 'sum', or 'concat' (along
-        channels, so that the result has 2 C).
+      fusion: 'daff', 'aff', their channel attention or DAFF's spatial one alone ('channel',
+        'spatial'), 'sum', or 'concat' (along channels, so that the result has 2 C).
       reduction: r of the bottlenecks.
     """
 
@@ -88,7 +94,7 @@ class AttentionFusion(nn.Module):
             "axis_name": self.axis_name,
         }
         logits = jnp.zeros((), self.dtype)
-        if self.fusion in ("daff", "channel"):
+        if self.fusion in ("daff", "aff", "channel"):
             channel_NxC = Bottleneck(**bottleneck, name="channel")(
                 jnp.mean(f_NxHxWxC, axis=(1, 2)), mask_N, train=train
             )
@@ -98,5 +104,7 @@ class AttentionFusion(nn.Module):
                 jnp.mean(f_NxHxWxC, axis=3).reshape(n, h * w), mask_N, train=train
             )
             logits = logits + spatial_NxHW.reshape(n, h, w, 1)
+        if self.fusion == "aff":
+            logits = logits + Bottleneck(**bottleneck, name="local")(f_NxHxWxC, mask_N, train=train)
         m = nn.sigmoid(logits)
         return m * a_NxHxWxC + (1 - m) * b_NxHxWxC

@@ -13,7 +13,8 @@ import numpy as np
 from flax import linen as nn
 
 
-def _orthogonal_per_gate(key: jax.Array, shape: tuple[int, int, int], dtype=jnp.float32):
+def orthogonal_per_gate(key: jax.Array, shape: tuple[int, int, int], dtype=jnp.float32):
+    """Initial recurrent kernels (K, H, gates · H), an orthogonal (H, H) each."""
     k, h, g = shape
     init = nn.initializers.orthogonal()
     blocks = jax.vmap(lambda key: init(key, (h, h), dtype))(jax.random.split(key, k * g // h))
@@ -43,7 +44,7 @@ class LSTM(nn.Module):
         b, t, d = x_BxTxD.shape
         lecun = nn.initializers.lecun_normal(batch_axis=(0,))
         input_kernel = self.param("input_kernel", lecun, (k, d, 4 * h))
-        recurrent_kernel = self.param("recurrent_kernel", _orthogonal_per_gate, (k, h, 4 * h))
+        recurrent_kernel = self.param("recurrent_kernel", orthogonal_per_gate, (k, h, 4 * h))
         bias = self.param("bias", _forget_bias_one, (k, 4 * h))
         # sigmoid(x) = (1 + tanh(x / 2)) / 2, so with i, f and o halved here, which is exact, all
         # four gates are one tanh in the scan.

@@ -6,7 +6,6 @@ T segments of 0.5 s, F frames per segment, M Mel bins, C channels, D features, V
 arousal).
 """
 
-from collections.abc import Sequence
 from typing import Any, Literal
 
 import jax
@@ -14,8 +13,10 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from damff_jax.models.attention import AttentionFusion, Fusion
-from damff_jax.models.bilstm import LSTM
-from damff_jax.models.branches import Kernel, MultiScaleBranches
+from damff_jax.models.branches import MultiScaleBranches
+from damff_jax.models.fields import Rate, Size, StageChannels, StageKernels
+from damff_jax.models.head import SequenceModel, sequence_and_head
+from damff_jax.models.inputs import standardized
 
 
 class DAMFF(nn.Module):
@@ -30,24 +31,24 @@ class DAMFF(nn.Module):
       channels, kernels_a, kernels_b, branches, join: see `MultiScaleBranches`.
       fusion, reduction: see `AttentionFusion`; unused with a single branch.
       squeeze_channels: channels that the 1 × 1 convolution keeps per point.
-      sequence: 'bilstm', 'lstm' (forward in time only) or 'none'.
+      sequence: see `sequence_and_head`.
       hidden_size: LSTM units per direction.
       dropout_rate: on the sequence model's input and output; the paper's readings have none.
       dtype: of the computation; parameters, statistics and the output stay float32.
       axis_name: the device axis that BatchNorm's statistics span; None for a single device.
     """
 
-    channels: Sequence[int] = (8, 16, 64)
-    kernels_a: Sequence[Kernel] = ((1, 5), (5, 5), (3, 3))
-    kernels_b: Sequence[Kernel] = ((3, 1), (3, 3), (5, 5))
+    channels: StageChannels = (8, 16, 64)
+    kernels_a: StageKernels = ((1, 5), (5, 5), (3, 3))
+    kernels_b: StageKernels = ((3, 1), (3, 3), (5, 5))
     branches: Literal["ab", "a", "b"] = "ab"
     join: Literal["time", "channel"] = "time"
     fusion: Fusion = "daff"
-    reduction: int = 4
-    squeeze_channels: int = 1
-    sequence: Literal["bilstm", "lstm", "none"] = "bilstm"
-    hidden_size: int = 48
-    dropout_rate: float = 0.0
+    reduction: Size = 4
+    squeeze_channels: Size = 1
+    sequence: SequenceModel = "bilstm"
+    hidden_size: Size = 48
+    dropout_rate: Rate = 0.0
     dtype: Any = jnp.float32
     axis_name: str | None = "batch"
 
@@ -56,12 +57,7 @@ class DAMFF(nn.Module):
         self, log_mel_BxTxFxM: jax.Array, mask_BxT: jax.Array, *, train: bool
     ) -> jax.Array:
         b, t, f, m = log_mel_BxTxFxM.shape
-        mean_M = self.variable("input_stats", "mean", jnp.zeros, (m,)).value
-        std_M = self.variable("input_stats", "std", jnp.ones, (m,)).value
-        x_BxTxFxM = (log_mel_BxTxFxM.astype(jnp.float32) - mean_M) / std_M
-        # Padding may hold anything, NaN included: a NaN times a zero mask would still be a NaN.
-        x_BxTxFxM = jnp.where(mask_BxT[..., None, None], x_BxTxFxM, 0.0).astype(self.dtype)
-
+        x_BxTxFxM = standardized(self, log_mel_BxTxFxM, mask_BxT).astype(self.dtype)
         mask_N = mask_BxT.reshape(b * t)
         common = {"dtype": self.dtype, "axis_name": self.axis_name}
         maps = MultiScaleBranches(
@@ -84,13 +80,12 @@ class DAMFF(nn.Module):
         # A 1 × 1 convolution is a dense layer over the channels.
         squeeze = nn.Dense(self.squeeze_channels, dtype=self.dtype, name="squeeze")
         x_BxTxD = squeeze(fused_NxHxWxC).reshape(b, t, -1)
-        dropout = nn.Dropout(self.dropout_rate, deterministic=not train)
-        if self.sequence != "none":
-            x_BxTxD = LSTM(
-                hidden_size=self.hidden_size,
-                bidirectional=self.sequence == "bilstm",
-                dtype=self.dtype,
-                name="sequence",
-            )(dropout(x_BxTxD), mask_BxT)
-        head = nn.Dense(2, dtype=jnp.float32, name="head")
-        return head(dropout(x_BxTxD).astype(jnp.float32))
+        return sequence_and_head(
+            x_BxTxD,
+            mask_BxT,
+            sequence=self.sequence,
+            hidden_size=self.hidden_size,
+            dropout_rate=self.dropout_rate,
+            dtype=self.dtype,
+            train=train,
+        )

@@ -1,0 +1,73 @@
+"""Types of the models' fields that carry what their values must be.
+
+`create_model` checks a configuration against them, so that a model says what it takes where it
+says its fields, and nowhere else.
+"""
+
+import dataclasses
+import typing
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, Literal
+
+Kernel = tuple[int, int]
+
+
+@dataclasses.dataclass(frozen=True)
+class Check:
+    """What a field's value must pass; `complaint` goes on after the value itself."""
+
+    passes: Callable[[Any], bool]
+    complaint: str
+
+
+def check(cls: type, fields: dict[str, Any]) -> None:
+    """Checks values for the fields of a model's class.
+
+    Raises:
+      ValueError: no such field, or a value that it does not take, naming it.
+    """
+    hints = typing.get_type_hints(cls, include_extras=True)
+    reserved = {"parent", "name", "dtype", "axis_name"}
+    known = {field.name for field in dataclasses.fields(cls)} - reserved
+    for field, value in fields.items():
+        if field not in known:
+            raise ValueError(f"model.{field}: no such field; there are {', '.join(sorted(known))}")
+        hint = hints[field]
+        if typing.get_origin(hint) is Literal and value not in typing.get_args(hint):
+            choices = ", ".join(typing.get_args(hint))
+            raise ValueError(f"model.{field}: {value!r}; there are {choices}")
+        for rule in getattr(hint, "__metadata__", ()):
+            if not rule.passes(value):
+                raise ValueError(f"model.{field}: {value!r} {rule.complaint}")
+
+
+def _is_size(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def _are(passes: Callable[[Any], bool], length: int | None = None) -> Callable[[Any], bool]:
+    """Says whether a value is a tuple, of that length or of any but none, whose items pass."""
+    return lambda value: (
+        isinstance(value, tuple)
+        and (len(value) == length if length else len(value) > 0)
+        and all(map(passes, value))
+    )
+
+
+_THREE_STAGES = "does not give three stages their sizes"
+
+Size = Annotated[int, Check(_is_size, "is no positive whole number")]
+Rate = Annotated[float, Check(lambda value: 0 <= value < 1, "is outside [0, 1)")]
+StageChannels = Annotated[Sequence[int], Check(_are(_is_size, 3), _THREE_STAGES)]
+StageKernels = Annotated[Sequence[Kernel], Check(_are(_are(_is_size, 2), 3), _THREE_STAGES)]
+Windows = Annotated[
+    Sequence[int],
+    Check(
+        _are(lambda value: value == 0 or (_is_size(value) and value % 2 == 1)),
+        "are no window sizes: odd numbers of segments, or 0 for the whole crop",
+    ),
+]
+Penalty = Annotated[float, Check(lambda value: value > 0, "is no positive penalty")]
+Penalties = Annotated[
+    Sequence[float], Check(_are(lambda value: value > 0), "are no positive penalties")
+]

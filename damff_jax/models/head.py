@@ -1,0 +1,42 @@
+"""What DAMFF and the models next to it end with: a BiLSTM and a linear layer.
+
+Letters: B batch, T segments, D features, V = 2 (valence, arousal).
+"""
+
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from damff_jax.models.bilstm import LSTM
+
+SequenceModel = Literal["bilstm", "lstm", "none"]
+
+
+def sequence_and_head(
+    x_BxTxD: jax.Array,
+    mask_BxT: jax.Array,
+    *,
+    sequence: SequenceModel = "bilstm",
+    hidden_size: int,
+    dropout_rate: float,
+    dtype: Any,
+    train: bool,
+) -> jax.Array:
+    """Gives (B, T, 2), float32. The layers become the calling module's `sequence` and `head`.
+
+    Args:
+      sequence: 'bilstm', 'lstm' (forward in time only) or 'none'.
+      dropout_rate: on the sequence model's input and output.
+    """
+    dropout = nn.Dropout(dropout_rate, deterministic=not train)
+    if sequence != "none":
+        x_BxTxD = LSTM(
+            hidden_size=hidden_size,
+            bidirectional=sequence == "bilstm",
+            dtype=dtype,
+            name="sequence",
+        )(dropout(x_BxTxD), mask_BxT)
+    head = nn.Dense(2, dtype=jnp.float32, name="head")
+    return head(dropout(x_BxTxD).astype(jnp.float32))
