@@ -1,6 +1,7 @@
 """MIDI files as a source of sound: their length, and fluidsynth to render them."""
 
 import dataclasses
+import functools
 import os
 import shutil
 import subprocess
@@ -22,6 +23,8 @@ SOUNDFONTS = (
     "/usr/share/soundfonts/FluidR3_GM.sf2",
     "/usr/share/soundfonts/default.sf2",
 )
+# No MIDI devices and no shell; gain and Hz.
+_RENDERING = ("-ni", "-q", "-g", "0.5", "-r", "44100")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,8 +44,7 @@ class MidiFile:
         # piece independent of the features.
         with tempfile.TemporaryDirectory() as folder:
             path = os.path.join(folder, "rendered.wav")
-            command = ["fluidsynth", "-ni", "-q", "-g", "0.5", "-r", "44100", "-F", path]
-            command += [self.soundfont, self.path]
+            command = ["fluidsynth", *_RENDERING, "-F", path, self.soundfont, self.path]
             result = subprocess.run(command, capture_output=True, text=True, check=False)
             # Without the soundfont, fluidsynth goes on with one of its own.
             failed = result.returncode or "fluidsynth: error" in result.stderr
@@ -55,6 +57,17 @@ class MidiFile:
                 remaining -= min(len(block), remaining)
                 if not remaining:
                     return
+
+    def identity(self) -> str:
+        soundfont = _digest_once(self.soundfont, os.stat(self.soundfont).st_mtime_ns)
+        rendering = " ".join(_RENDERING)
+        return f"midi {audio.digest(self.path)} {soundfont} {rendering} {self.duration_s!r}"
+
+
+@functools.lru_cache(maxsize=1)
+def _digest_once(path: str, mtime_ns: int) -> str:
+    del mtime_ns
+    return audio.digest(path)
 
 
 def midi_seconds(path: Path) -> float:
