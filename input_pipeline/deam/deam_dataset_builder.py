@@ -91,7 +91,7 @@ def deam_corpus(manual_dir: Path, options: DeamOptions) -> Corpus:
     """Reads a directory in DEAM's layout.
 
     Raises:
-      CorpusError, LabelError: it is not in that layout.
+      CorpusError, LabelError: it is not in that layout, or has too few clips for the options.
     """
     audio_dir = _find(manual_dir, Path("MEMD_audio"))
     alignment = read_labels(_find(manual_dir, _LABELS))
@@ -102,7 +102,11 @@ def deam_corpus(manual_dir: Path, options: DeamOptions) -> Corpus:
 
 
 def split_songs(song_ids: list[str], options: DeamOptions) -> dict[str, str]:
-    """{song id: split} of the songs that the protocol uses."""
+    """{song id: split} of the songs that the protocol uses.
+
+    Raises:
+      CorpusError: an id is no number, or there are too few clips for the options.
+    """
     foreign = [song_id for song_id in song_ids if not song_id.isdecimal()]
     if foreign:
         raise CorpusError(f"DEAM's song ids are numbers, not {shorten(foreign)}")
