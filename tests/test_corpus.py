@@ -162,6 +162,7 @@ def test_unknown_protocol_is_refused():
         ({"fold": 10}, r"fold 10 is outside 0\.\.9"),
         ({"fold": -1}, r"fold -1 is outside 0\.\.9"),
         ({"n_folds": 1}, "n_folds must be 2 or more, not 1"),
+        ({"split_seed": -1}, "split_seed -1 is negative"),
         ({"n_folds": 3000}, "n_folds 3000: there are 1999 clips only"),
         ({"validation_fraction": 1.0}, "leave no songs for training"),
         ({"validation_fraction": -0.1}, "validation fraction -0.1"),

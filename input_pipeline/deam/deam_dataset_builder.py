@@ -18,12 +18,7 @@ from input_pipeline.corpus import (
 
 # Ids above 2000 are the 58 full-length songs of the MediaEval 2015 evaluation set.
 LAST_CLIP_ID = 2000
-PROTOCOLS = (
-    "release",
-    "mediaeval2015",
-    "cross_validation",
-    "mediaeval2015_cross_validation",
-)
+PROTOCOLS = "release", "mediaeval2015", "cross_validation", "mediaeval2015_cross_validation"
 _LABELS = Path("annotations averaged per song") / "dynamic (per second annotations)"
 
 
@@ -56,6 +51,8 @@ class DeamOptions(Options):
             raise CorpusError(f"protocol {self.protocol!r} is none of {', '.join(PROTOCOLS)}")
         if self.n_folds < 2:
             raise CorpusError(f"n_folds must be 2 or more, not {self.n_folds}")
+        if self.split_seed < 0:
+            raise CorpusError(f"split_seed {self.split_seed} is negative")
         if not self.in_folds and self.fold:
             raise CorpusError(f"protocol {self.protocol} has no folds, so no fold {self.fold}")
         if not 0 <= self.fold < self.n_folds:
