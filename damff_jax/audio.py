@@ -1,5 +1,6 @@
 """Audio files as streams of mono samples: decoding by libsndfile, resampling by soxr."""
 
+import hashlib
 import os
 import re
 import stat
@@ -68,6 +69,16 @@ def stream(
 def load(path: str | os.PathLike, sample_rate: int, *, strict: bool = False) -> np.ndarray:
     """The whole file as `stream` gives it: float32 (n_samples,)."""
     return np.concatenate(list(stream(path, sample_rate, strict=strict)))
+
+
+def digest(path: str | os.PathLike) -> str:
+    """SHA-256 of a file's content, in hexadecimal digits.
+
+    Raises:
+      AudioError: the file is missing, unreadable or not a regular one.
+    """
+    with _open(path) as raw:
+        return hashlib.file_digest(raw, "sha256").hexdigest()
 
 
 class _SequentialFile(soundfile.SoundFile):

@@ -18,6 +18,7 @@ from tqdm import tqdm
 from damff_jax.features import FeatureConfig
 from input_pipeline.corpus import Corpus, CorpusError, Song, refuse_missing_audio
 from input_pipeline.extraction import extract_all
+from input_pipeline.feature_cache import FeatureCache
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,7 +141,9 @@ class SongBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     ) -> Iterator[tuple[str, dict[str, Any]]]:
         moments = self._moments[split] = MelMoments(self.features.n_mels)
         counts = {"n_songs": 0, "n_segments": 0, "n_labels": 0}
-        extracted = extract_all(songs, self.features, self.executor)
+        # <data_dir>/<data set>/<config>/<version>; all data sets share the cache.
+        cache = FeatureCache(Path(self.data_dir).parents[2] / "feature_cache")
+        extracted = extract_all(songs, self.features, self.executor, extract=cache.extract)
         started = time.monotonic()
         bar = tqdm(extracted, split, len(songs), unit="song", disable=not self.progress)
         for song, features in bar:

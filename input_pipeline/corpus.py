@@ -25,10 +25,23 @@ class CorpusError(ValueError):
 
 
 class Source(Protocol):
-    """Where a song's sound comes from; picklable, so that a worker process can open it."""
+    """Where a song's sound comes from; picklable, so that a worker process can open it.
+
+    Attributes:
+      path: the file that messages name.
+    """
+
+    path: str
 
     def blocks(self, sample_rate: int) -> Iterator[np.ndarray]:
         """Mono float32 samples at `sample_rate`, block by block."""
+
+    def identity(self) -> str:
+        """All that decides the samples, and nothing else: not where the file lies.
+
+        Raises:
+          AudioError: the source cannot be read.
+        """
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +50,9 @@ class AudioFile:
 
     def blocks(self, sample_rate: int) -> Iterator[np.ndarray]:
         return audio.stream(self.path, sample_rate)
+
+    def identity(self) -> str:
+        return f"audio {audio.digest(self.path)}"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,7 +11,7 @@ import dataclasses
 import multiprocessing
 import os
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures.process import BrokenProcessPool
 
 import numpy as np
@@ -69,10 +69,15 @@ def extract_all(
     songs: Iterable[Song],
     config: FeatureConfig,
     executor: concurrent.futures.Executor | None = None,
+    *,
+    extract: Callable[[Song, FeatureConfig], Extracted] = extract,
 ) -> Iterator[tuple[Song, Extracted]]:
     """Extracts songs in their order; with more than one worker, ahead of the consumer.
 
     An exception of a worker is raised here, at its song.
+
+    Args:
+      extract: how a song is extracted; `FeatureCache.extract` remembers.
 
     Raises:
       AudioError: a source cannot be read.

@@ -6,6 +6,7 @@ alone cannot be: a listener's rating survives it.
 """
 
 import dataclasses
+import functools
 import hashlib
 import os
 import shutil
@@ -30,6 +31,8 @@ SOUNDFONTS = (
 )
 
 
+# No MIDI devices and no shell; gain and Hz.
+_RENDERING = ("-ni", "-q", "-g", "0.5", "-r", "44100")
 # How far an altered rendering goes from what is written.
 _SEMITONES = 6
 _TEMPO = 0.07
@@ -65,8 +68,7 @@ class MidiFile:
             if (self.semitones, self.tempo, self.velocity) != (0, 1.0, 1.0):
                 score = os.path.join(folder, "altered.mid")
                 self._alter(score)
-            command = ["fluidsynth", "-ni", "-q", "-g", "0.5", "-r", "44100", "-F", path]
-            command += [self.soundfont, score]
+            command = ["fluidsynth", *_RENDERING, "-F", path, self.soundfont, score]
             result = subprocess.run(command, capture_output=True, text=True, check=False)
             # Without the soundfont, fluidsynth goes on with one of its own.
             failed = result.returncode or "fluidsynth: error" in result.stderr
@@ -79,6 +81,11 @@ class MidiFile:
                 remaining -= min(len(block), remaining)
                 if not remaining:
                     return
+
+    def identity(self) -> str:
+        soundfont = _digest_once(self.soundfont, os.stat(self.soundfont).st_mtime_ns)
+        changes = self.duration_s, self.semitones, self.tempo, self.velocity
+        return f"midi {audio.digest(self.path)} {soundfont} {' '.join(_RENDERING)} {changes!r}"
 
     def altered(self, soundfonts: Sequence[str], *, seed: int, number: int) -> "MidiFile":
         """The piece otherwise: within 6 semitones, 7 % of tempo and 10 % of velocity.
@@ -188,6 +195,12 @@ def find_soundfonts() -> list[str]:
             "apt-get install timgm6mb-soundfont"
         )
     return list(paths.values())
+
+
+@functools.lru_cache
+def _digest_once(path: str, mtime_ns: int) -> str:
+    del mtime_ns
+    return audio.digest(path)
 
 
 def _read(path: str | os.PathLike) -> Any:

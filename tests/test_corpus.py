@@ -1,5 +1,6 @@
 """Songs, splits and folds: every song once, and none lost without account."""
 
+import collections
 import dataclasses
 from pathlib import Path
 
@@ -151,8 +152,73 @@ def test_validation_songs_of_deam_follow_the_seed():
 
 
 def test_unknown_protocol_is_refused():
-    with pytest.raises(CorpusError, match="'mediaeval' is neither release nor mediaeval2015"):
-        split_songs(DEAM_IDS, DeamOptions(protocol="mediaeval"))
+    with pytest.raises(CorpusError, match="'mediaeval' is none of release, mediaeval2015, cross"):
+        DeamOptions(protocol="mediaeval")
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"fold": 10}, r"fold 10 is outside 0\.\.9"),
+        ({"fold": -1}, r"fold -1 is outside 0\.\.9"),
+        ({"n_folds": 1}, "n_folds must be 2 or more, not 1"),
+        ({"split_seed": -1}, "split_seed -1 is negative"),
+        ({"n_folds": 3000}, "n_folds 3000: there are 1999 clips only"),
+        ({"validation_fraction": 1.0}, "leave no songs for training"),
+        ({"validation_fraction": -0.1}, "validation fraction -0.1"),
+        ({"protocol": "release", "fold": 3}, "protocol release has no folds, so no fold 3"),
+    ],
+)
+def test_bad_folds_of_deam_are_refused(options, reason):
+    with pytest.raises(CorpusError, match=reason):
+        split_songs(DEAM_IDS, DeamOptions(**({"protocol": "cross_validation"} | options)))
+
+
+@pytest.mark.parametrize(
+    ("protocol", "clips"),
+    [
+        ("cross_validation", [str(i) for i in range(2, 2001)]),
+        ("mediaeval2015_cross_validation", MEDIAEVAL),
+    ],
+)
+@pytest.mark.parametrize(("n_folds", "seed"), [(10, 0), (10, 7), (3, 1), (2, 0)])
+def test_folds_of_deam_are_disjoint_and_balanced_and_hold_every_clip(
+    protocol, clips, n_folds, seed
+):
+    tested = []
+    for fold in range(n_folds):
+        options = DeamOptions(protocol=protocol, fold=fold, n_folds=n_folds, split_seed=seed)
+        split_of = split_songs(DEAM_IDS, options)
+        assert split_of == split_songs(DEAM_IDS[::-1], options)
+        assert split_of.keys() == set(clips)
+        n_test, n = sizes(split_of)["test"], len(clips)
+        assert n_test in (n // n_folds, n // n_folds + 1)
+        assert sizes(split_of)["validation"] == round(0.1 * (n - n_test))
+        tested += members(split_of, "test")
+    assert sorted(tested) == sorted(clips)
+
+
+def test_folds_of_deam_follow_the_seed_and_each_has_validation_songs_of_its_own():
+    def of(name, **options):
+        split_of = split_songs(DEAM_IDS, DeamOptions(protocol="cross_validation", **options))
+        return frozenset(members(split_of, name))
+
+    assert of("test", split_seed=0) != of("test", split_seed=1)
+    assert len({of("validation", fold=fold) for fold in range(10)}) == 10
+
+
+def test_every_clip_is_trained_on_in_most_folds():
+    counts = collections.Counter()
+    for fold in range(10):
+        split_of = split_songs(DEAM_IDS, DeamOptions(protocol="cross_validation", fold=fold))
+        counts.update(members(split_of, "train"))
+    assert min(counts[str(i)] for i in range(2, 2001)) >= 3
+
+
+def test_folds_of_deam_are_those_of_every_other_machine_and_version():
+    ids = [str(i) for i in range(2, 14)]
+    options = DeamOptions(protocol="cross_validation", n_folds=4, fold=1)
+    assert members(split_songs(ids, options), "test") == {"3", "10", "12"}
 
 
 def test_foreign_song_ids_are_refused():

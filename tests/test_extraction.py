@@ -5,6 +5,7 @@ import dataclasses
 import os
 import sys
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from input_pipeline import extraction
 from input_pipeline.annotations import Labels
 from input_pipeline.corpus import AudioFile, CorpusError, Song
 from input_pipeline.extraction import extract, extract_all
+from input_pipeline.feature_cache import FeatureCache
 from input_pipeline.midi import MidiFile
 from input_pipeline.synthetic import songs as synthetic_songs
 
@@ -149,6 +151,7 @@ def modules_and_threads(*_):
 def test_workers_import_neither_jax_nor_tensorflow():
     # All that workers are sent, over all data sets: unpickling imports where it comes from.
     sent = extract, song_of(AudioFile("a")), MidiFile("a", "b", 1.0), synthetic_songs.write_songs
+    sent += (FeatureCache(Path("a")).extract,)
     with extraction.pool(1) as executor:
         modules, _ = executor.submit(modules_and_threads, *sent).result()
     assert {"jax", "jaxlib", "flax", "tensorflow", "tensorflow_datasets"}.isdisjoint(modules)

@@ -12,6 +12,7 @@ import pytest
 import soundfile
 import tensorflow_datasets as tfds
 
+from damff_jax import audio
 from damff_jax.features import FeatureConfig, log_mel_blocks, segments
 from input_pipeline.annotations import read_labels
 from input_pipeline.corpus import AudioFile
@@ -48,7 +49,9 @@ def prepare(tmp_path, capsys):
 
 
 def files_below(folder):
-    return sorted(path for path in folder.rglob("*") if path.is_file())
+    """Shards and the account of them; what the cache of features holds is none of them."""
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return sorted(path for path in files if "feature_cache" not in path.parts)
 
 
 def examples_of(out):
@@ -269,6 +272,52 @@ def test_data_set_is_built_after_a_failure(prepare, manual_dir):
     (manual_dir / "valence.csv").write_text(good)
     status, out, _ = prepare()
     assert status == 0 and len(examples_of(out)[0]) == 4
+
+
+@pytest.fixture
+def decoded(monkeypatch):
+    """Names of the files that were decoded."""
+    names = []
+    stream = audio.stream
+
+    def count(path, sample_rate):
+        names.append(Path(path).name)
+        return stream(path, sample_rate)
+
+    monkeypatch.setattr(audio, "stream", count)
+    return names
+
+
+def test_build_goes_on_where_another_one_broke_off(prepare, manual_dir, decoded):
+    path = manual_dir / "songs" / "song 2.ogg"
+    good = path.read_bytes()
+    bad_audio(manual_dir)
+    assert prepare()[0] == 1
+    before = set(decoded) - {path.name}
+    decoded.clear()
+    path.write_bytes(good)
+    status, out, _ = prepare()
+    assert status == 0 and len(examples_of(out)[0]) == 4
+    assert before and before.isdisjoint(decoded) and len(before) + len(decoded) == 4
+
+
+def test_other_splits_decode_nothing_again(prepare, manual_dir, decoded):
+    _, first, _ = prepare()
+    _, second, _ = prepare("--split_seed=1")
+    assert len(decoded) == 4
+    with_cache, info = examples_of(second)
+    # As if there had never been another one.
+    shutil.rmtree(manual_dir.parent / "data" / "feature_cache")
+    shutil.rmtree(second.splitlines()[0].split(": ")[1])
+    assert prepare("--split_seed=1")[1].startswith("built: ")
+    assert len(decoded) == 8
+    without_cache, same_info = examples_of(second)
+    assert with_cache.keys() == without_cache.keys()
+    for song_id, example in with_cache.items():
+        for name, value in example.items():
+            np.testing.assert_array_equal(value, without_cache[song_id][name])
+    assert info.metadata["mel"] == same_info.metadata["mel"]
+    assert examples_of(first)[1].metadata["mel"] != info.metadata["mel"]
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from input_pipeline.corpus import (
     Corpus,
     CorpusError,
     assemble,
+    balanced_folds,
     find_audio,
     shorten,
     split_by_song,
@@ -17,6 +18,7 @@ from input_pipeline.corpus import (
 
 # Ids above 2000 are the 58 full-length songs of the MediaEval 2015 evaluation set.
 LAST_CLIP_ID = 2000
+PROTOCOLS = "release", "mediaeval2015", "cross_validation", "mediaeval2015_cross_validation"
 _LABELS = Path("annotations averaged per song") / "dynamic (per second annotations)"
 
 
@@ -26,14 +28,43 @@ class DeamOptions(Options):
 
     Args:
       protocol: 'release' trains on the 1,744 clips, 'mediaeval2015' on the 431 of the MediaEval
-        2015 development set; both test on the 58 full songs.
-      validation_fraction: share of the protocol's clips, by song, kept for validation.
-      split_seed: decides which clips those are.
+        2015 development set; both test on the 58 full songs. 'cross_validation' deals the 1,744
+        clips to folds and tests on one of them, 'mediaeval2015_cross_validation' the 431; the full
+        songs take no part.
+      fold: the fold of clips that is the test split, from 0; of cross-validation only.
+      n_folds: of cross-validation; they differ by one song at most.
+      validation_fraction: share of the clips outside the test split, by song, kept for validation.
+      split_seed: decides which clips those are, and the folds.
+
+    Raises:
+      CorpusError: an option makes no sense.
     """
 
     protocol: str = "release"
+    fold: int = 0
+    n_folds: int = 10
     validation_fraction: float = 0.1
     split_seed: int = 0
+
+    def __post_init__(self):
+        if self.protocol not in PROTOCOLS:
+            raise CorpusError(f"protocol {self.protocol!r} is none of {', '.join(PROTOCOLS)}")
+        if self.n_folds < 2:
+            raise CorpusError(f"n_folds must be 2 or more, not {self.n_folds}")
+        if self.split_seed < 0:
+            raise CorpusError(f"split_seed {self.split_seed} is negative")
+        if not self.in_folds and self.fold:
+            raise CorpusError(f"protocol {self.protocol} has no folds, so no fold {self.fold}")
+        if not 0 <= self.fold < self.n_folds:
+            raise CorpusError(f"fold {self.fold} is outside 0..{self.n_folds - 1}")
+
+    @property
+    def of_mediaeval2015(self) -> bool:
+        return self.protocol.startswith("mediaeval2015")
+
+    @property
+    def in_folds(self) -> bool:
+        return self.protocol.endswith("cross_validation")
 
 
 class Builder(SongBuilder):
@@ -47,7 +78,7 @@ class Builder(SongBuilder):
 
     @classmethod
     def label(cls, options: DeamOptions) -> str:
-        return options.protocol
+        return options.protocol + (f"-fold{options.fold}" if options.in_folds else "")
 
     def corpus(self, manual_dir: Path) -> Corpus:
         return deam_corpus(manual_dir, self.options)
@@ -57,7 +88,7 @@ def deam_corpus(manual_dir: Path, options: DeamOptions) -> Corpus:
     """Reads a directory in DEAM's layout.
 
     Raises:
-      CorpusError, LabelError: it is not in that layout, or the protocol is unknown.
+      CorpusError, LabelError: it is not in that layout, or has too few clips for the options.
     """
     audio_dir = _find(manual_dir, Path("MEMD_audio"))
     alignment = read_labels(_find(manual_dir, _LABELS))
@@ -68,20 +99,30 @@ def deam_corpus(manual_dir: Path, options: DeamOptions) -> Corpus:
 
 
 def split_songs(song_ids: list[str], options: DeamOptions) -> dict[str, str]:
-    """{song id: split} of the songs that the protocol uses."""
+    """{song id: split} of the songs that the protocol uses.
+
+    Raises:
+      CorpusError: an id is no number, or there are too few clips for the options.
+    """
     foreign = [song_id for song_id in song_ids if not song_id.isdecimal()]
     if foreign:
         raise CorpusError(f"DEAM's song ids are numbers, not {shorten(foreign)}")
     clips = [song_id for song_id in song_ids if int(song_id) <= LAST_CLIP_ID]
-    full_songs = [song_id for song_id in song_ids if int(song_id) > LAST_CLIP_ID]
-    if options.protocol == "mediaeval2015":
+    if options.of_mediaeval2015:
         development = mediaeval2015_ids()
         clips = [song_id for song_id in clips if song_id in development]
-    elif options.protocol != "release":
-        raise CorpusError(f"protocol {options.protocol!r} is neither release nor mediaeval2015")
+    test = [song_id for song_id in song_ids if int(song_id) > LAST_CLIP_ID]
+    seed = options.split_seed
+    if options.in_folds:
+        if len(clips) < options.n_folds:
+            raise CorpusError(f"n_folds {options.n_folds}: there are {len(clips)} clips only")
+        test = balanced_folds(dict.fromkeys(clips, 1.0), options.n_folds, seed=seed)[options.fold]
+        # Each fold draws its validation songs anew: by one order for all folds, the songs at its
+        # head would never be trained on.
+        seed = seed * options.n_folds + options.fold
     fractions = {"validation": options.validation_fraction}
-    split_of = split_by_song(clips, fractions, seed=options.split_seed)
-    return split_of | dict.fromkeys(full_songs, "test")
+    split_of = split_by_song(set(clips) - set(test), fractions, seed=seed)
+    return split_of | dict.fromkeys(test, "test")
 
 
 def mediaeval2015_ids() -> frozenset[str]:

@@ -1,0 +1,89 @@
+"""Features on disk, a file per song, so that no song is decoded twice.
+
+A data set in ten folds is the same songs dealt out ten times, and a build that was broken off has
+most of its work behind it: both find here what was computed before. The files are named by what
+decides their content, so they never go stale, and each may be deleted at any time.
+"""
+
+import dataclasses
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+
+from damff_jax.features import FeatureConfig
+from damff_jax.files import write_aside
+from input_pipeline.corpus import Song
+from input_pipeline.extraction import Extracted, extract
+
+# Stands for the song's path in the decoder's remarks, since files may move.
+_PATH = "\0path\0"
+_DIGEST_SIZE = hashlib.sha256().digest_size
+
+
+@dataclasses.dataclass(frozen=True)
+class FeatureCache:
+    """Extracts songs through a folder; worker processes may share it.
+
+    A file is the SHA-256 of its name and the rest, a line of JSON (shape, missing segments,
+    warnings), and the log-Mel as little-endian float16. It is written aside and put in place whole;
+    one that is damaged all the same is computed again.
+    """
+
+    folder: Path
+
+    def extract(self, song: Song, config: FeatureConfig) -> Extracted:
+        """What `extraction.extract` gives, bit for bit.
+
+        Raises:
+          AudioError: the source cannot be read.
+          OSError: the folder cannot be written to.
+        """
+        path = self.folder / config.hash / _key(song)
+        extracted = _read(path, song)
+        if extracted is None:
+            extracted = extract(song, config)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _write(path, song, extracted)
+        return extracted
+
+
+def _key(song: Song) -> str:
+    """Names a song's sound and the span of its labels, which is all that is extracted."""
+    values = [song.source.identity(), song.labels.first_segment, len(song.labels)]
+    return hashlib.sha256(json.dumps(values).encode()).hexdigest()
+
+
+def _read(path: Path, song: Song) -> Extracted | None:
+    """The content of a file; None if it is absent or not as it was written."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    digest, body = content[:_DIGEST_SIZE], content[_DIGEST_SIZE:]
+    if digest != _digest(path, body):
+        return None
+    line, _, samples = body.partition(b"\n")
+    header = json.loads(line)
+    return Extracted(
+        # Copied, because what lies in bytes is read-only.
+        log_mel_TxFxM=np.frombuffer(samples, "<f2").reshape(header["shape"]).astype(np.float16),
+        n_missing=header["n_missing"],
+        warnings=[text.replace(_PATH, song.source.path) for text in header["warnings"]],
+    )
+
+
+def _write(path: Path, song: Song, extracted: Extracted) -> None:
+    header = {
+        "shape": extracted.log_mel_TxFxM.shape,
+        "n_missing": extracted.n_missing,
+        "warnings": [text.replace(song.source.path, _PATH) for text in extracted.warnings],
+    }
+    body = json.dumps(header).encode() + b"\n" + extracted.log_mel_TxFxM.astype("<f2").tobytes()
+    with write_aside(path, "wb") as file:
+        file.write(_digest(path, body) + body)
+
+
+def _digest(path: Path, body: bytes) -> bytes:
+    return hashlib.sha256(path.name.encode() + body).digest()
