@@ -65,6 +65,8 @@ def run(config: ConfigDict, workdir: Path, *, mode: str = "train") -> dict[str, 
     features, optim = check_config(config)
     model = create_model(config.model, dtype=config.dtype, axis_name=steps.AXIS_NAME)
 
+    if config.init_from and closed_form.is_solvable(model):
+        raise ValueError(f"init_from: {config.model.name} is solved, so it starts from nothing")
     if mode == "evaluate" and not workdir.is_dir():
         raise CheckpointError(f"{workdir}: no such directory, so no checkpoint in it")
 
@@ -204,11 +206,11 @@ def warm_start(
     """The state before the first step, with the variables of the run `config.init_from`.
 
     Raises:
-      CheckpointError, FeatureMismatchError: that run has no checkpoint, or of another model or
-        other features.
+      CheckpointError, FeatureMismatchError: that run has no checkpoint, or one of another model, of
+        other features or of other splits of the same data set.
     """
     variables, stored = checkpoint.load_variables(config.init_from)
-    checkpoint.check_compatible(stored, meta)
+    checkpoint.check_compatible(stored, meta, option="--config.init_from")
     print(f"starting from step {stored['step']} of {config.init_from}")
     return state.warm_start(jax.tree.map(np.asarray, variables))
 

@@ -10,8 +10,8 @@ import ml_collections
 from configs import default
 
 
-def get_config() -> ml_collections.ConfigDict:
-    config = default.get_config()
+def get_config(model: str = "damff") -> ml_collections.ConfigDict:
+    config = default.get_config(model)
     config.num_train_steps = 600
     config.log_every_steps = 20
     config.eval_every_steps = 100

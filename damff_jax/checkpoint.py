@@ -108,20 +108,25 @@ def load_variables(workdir: str | os.PathLike) -> tuple[dict[str, Any], dict[str
     raise CheckpointError(f"{workdir}: no checkpoint of a training run in it")
 
 
-def check_compatible(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+def check_compatible(
+    stored: Mapping[str, Any], wanted: Mapping[str, Any], *, option: str = "--workdir"
+) -> None:
     """Compares the meta data of a checkpoint with that of the present run.
+
+    Args:
+      option: what named the checkpoint, for messages.
 
     Raises:
       CheckpointError: the models differ, or the data set is another version of the same, in which
         training songs may be test songs here; it shows in what.
       FeatureMismatchError: the features differ; it shows both.
     """
-    _refuse_differences("model", *(meta["config"]["model"] for meta in (stored, wanted)))
+    _refuse_differences("model", *(m["config"]["model"] for m in (stored, wanted)), option)
     features = (FeatureConfig.from_json(meta["features"]) for meta in (stored, wanted))
     check_same(*features, "the checkpoint")
     data = [{"dataset": meta["identity"]["dataset"]} for meta in (stored, wanted)]
     if len({x["dataset"].split("/")[0] for x in data}) == 1:
-        _refuse_differences("version of the data set", *data)
+        _refuse_differences("version of the data set", *data, option)
 
 
 def check_same_run(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
@@ -134,7 +139,9 @@ def check_same_run(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> None
     _refuse_differences("run", stored["identity"], wanted["identity"])
 
 
-def _refuse_differences(what: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+def _refuse_differences(
+    what: str, old: Mapping[str, Any], new: Mapping[str, Any], option: str = "--workdir"
+) -> None:
     old, new = (json.loads(json.dumps(values)) for values in (old, new))
     different = [
         f"{key}: {old.get(key)} there, {new.get(key)} here"
@@ -143,7 +150,7 @@ def _refuse_differences(what: str, old: Mapping[str, Any], new: Mapping[str, Any
     ]
     if different:
         raise CheckpointError(
-            f"the checkpoint is of another {what} ({'; '.join(different)}); take another --workdir"
+            f"the checkpoint is of another {what} ({'; '.join(different)}); take another {option}"
         )
 
 

@@ -20,11 +20,9 @@ import numpy as np
 import soxr
 
 from damff_jax import audio, compilation, steps, weights
-from damff_jax.checkpoint import CheckpointError
 from damff_jax.features import (
     SEGMENT_SECONDS,
     FeatureConfig,
-    FeatureMismatchError,
     log_mel,
     log_mel_blocks,
     segments,
@@ -52,7 +50,8 @@ class Predictor:
       batch_size: windows per call of the model.
 
     Raises:
-      CheckpointError, FeatureMismatchError: there is no checkpoint that can be used.
+      CheckpointError: there is no checkpoint, or it is damaged.
+      FeatureMismatchError, ValueError: it is of another version of this program.
     """
 
     def __init__(self, checkpoint: str | os.PathLike = weights.DEFAULT, *, batch_size: int = 4):
@@ -167,8 +166,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         predictor = Predictor(arguments.checkpoint, batch_size=arguments.batch_size)
         os.makedirs(arguments.output_dir, exist_ok=True)
-    except (CheckpointError, FeatureMismatchError, OSError) as error:
-        parser.error(str(error))
+    except (ValueError, OSError) as error:
+        parser.exit(2, f"predict: error: {error}\n")
     name = os.path.basename(os.path.normpath(arguments.checkpoint))
     print(f"predict: {name}: {predictor.origin}", file=sys.stderr)
     n_failed = 0

@@ -3,14 +3,16 @@
     python -m damff_jax.weights WORKDIR FILE.safetensors
 
 A safetensors file holds arrays and text and nothing that could be run. Names of arrays are paths,
-`params/branches/stage1/a_kernel`; the text is the checkpoint's meta data as JSON.
+`params/branches/stage1/a_kernel`; the text is the checkpoint's meta data as JSON, and a SHA-256 of
+it all, by which a damaged file is known.
 """
 
 import argparse
+import hashlib
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,19 +37,30 @@ def load(path: str | os.PathLike) -> tuple[dict[str, Any], dict[str, Any]]:
       As `checkpoint.load_variables`.
 
     Raises:
-      CheckpointError: there is no such file or checkpoint, or it holds something else.
+      CheckpointError: there is no such file or checkpoint, it holds something else, or it is
+        damaged.
     """
+    if path == DEFAULT and not DEFAULT.exists():
+        raise CheckpointError(
+            f"{DEFAULT}: no such file, so no weights come along: name those of a training run, "
+            f"its workdir or a {SUFFIX} file"
+        )
     if not str(path).endswith(SUFFIX):
         return checkpoint.load_variables(path)
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
-            meta = json.loads((file.metadata() or {})["damff_jax"])
+            texts = file.metadata() or {}
+            text, stored_digest = texts["damff_jax"], texts["sha256"]
             flat = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        if _digest(flat, text) != stored_digest:
+            raise CheckpointError(f"{path}: damaged: its content is not what was written")
+        meta = json.loads(text)
         variables = {"batch_stats": {}, **traverse_util.unflatten_dict(flat, sep="/")}
-        _ = meta["config"]["model"], meta["features"], meta["step"], variables["input_stats"]
+    except CheckpointError:
+        raise
     except OSError as error:
         raise CheckpointError(f"{path}: {error}") from error
-    except (safetensors.SafetensorError, ValueError, KeyError, TypeError) as error:
+    except (safetensors.SafetensorError, ValueError, LookupError, TypeError) as error:
         raise CheckpointError(f"{path}: not weights of this program ({error!r})") from error
     return variables, meta
 
@@ -55,10 +68,18 @@ def load(path: str | os.PathLike) -> tuple[dict[str, Any], dict[str, Any]]:
 def save(path: str | os.PathLike, variables: dict[str, Any], meta: dict[str, Any]) -> None:
     """Writes variables and meta data to a safetensors file, whole or not at all."""
     flat = traverse_util.flatten_dict(variables, sep="/")
-    arrays = {name: np.ascontiguousarray(x) for name, x in flat.items()}
-    text = {"damff_jax": json.dumps(meta, allow_nan=False)}
+    arrays = {name: np.asarray(x, order="C") for name, x in flat.items()}
+    text = json.dumps(meta, allow_nan=False)
+    texts = {"damff_jax": text, "sha256": _digest(arrays, text)}
     with write_aside(path, mode="wb") as file:
-        file.write(safetensors.numpy.save(arrays, text))
+        file.write(safetensors.numpy.save(arrays, texts))
+
+
+def _digest(arrays: Mapping[str, np.ndarray], text: str) -> str:
+    digest = hashlib.sha256(text.encode())
+    for name, x in sorted(arrays.items()):
+        digest.update(f"\0{name} {x.dtype} {x.shape}\0".encode() + x.tobytes())
+    return digest.hexdigest()
 
 
 def main(argv: Sequence[str] | None = None) -> int:

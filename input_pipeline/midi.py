@@ -90,7 +90,8 @@ class MidiFile:
     def altered(self, soundfonts: Sequence[str], *, seed: int, number: int) -> "MidiFile":
         """The piece otherwise: within 6 semitones, 7 % of tempo and 10 % of velocity.
 
-        How is a function of the seed, the file's name and the number.
+        How is a function of the seed, the file's name and the number; an altered piece is altered
+        as the piece that is written would be.
         """
         name = f"{seed}:{os.path.basename(self.path)}:{number}"
         rng = np.random.default_rng(list(hashlib.sha256(name.encode()).digest()))
@@ -98,9 +99,15 @@ class MidiFile:
         tempo = float(rng.uniform(1 - _TEMPO, 1 + _TEMPO))
         velocity = float(rng.uniform(1 - _VELOCITY, 1 + _VELOCITY))
         soundfont = soundfonts[rng.integers(len(soundfonts))]
-        return MidiFile(self.path, soundfont, self.duration_s / tempo, semitones, tempo, velocity)
+        written_s = self.duration_s * self.tempo
+        return MidiFile(self.path, soundfont, written_s / tempo, semitones, tempo, velocity)
 
     def _alter(self, path: str) -> None:
+        """Writes the piece as it is to be rendered, notes and tempi within what MIDI can say.
+
+        Raises:
+          AudioError: it holds what can be read but not written.
+        """
         import mido
 
         midi = _read(self.path)
@@ -120,7 +127,10 @@ class MidiFile:
         # In effect until the file's own first tempo, if it has any.
         tempo = _within(default_tempo / self.tempo, 1, 2**24 - 1)
         midi.tracks[0].insert(0, mido.MetaMessage("set_tempo", tempo=tempo))
-        midi.save(path)
+        try:
+            midi.save(path)
+        except ValueError as error:
+            raise audio.AudioError(f"{self.path}: cannot be altered ({error})") from error
 
 
 def add_altered(
@@ -131,7 +141,13 @@ def add_altered(
     renderings: int,
     seed: int,
 ) -> dict[str, str]:
-    """Adds `renderings` − 1 altered ones of every training piece: {its name: the piece}.
+    """Adds `renderings` − 1 altered ones of every training piece to `sources` and `split_of`.
+
+    Args:
+      soundfonts: see `MidiFile.altered`, `seed` too.
+
+    Returns:
+      {name of an altered one: name of its piece}.
 
     Raises:
       CorpusError: `renderings` is not positive.
@@ -170,7 +186,7 @@ def midi_seconds(path: str | os.PathLike) -> float:
 def find_soundfonts() -> list[str]:
     """The soundfonts to render with: the first as a rule, the others for altered renderings.
 
-    Those of the environment variable, with ':' between them, or those at Debian's usual places.
+    Those of the environment variable, with ':' between them, or those at the usual places.
 
     Raises:
       CorpusError: there is none, or no fluidsynth.
@@ -179,13 +195,12 @@ def find_soundfonts() -> list[str]:
         raise CorpusError(
             "fluidsynth is missing, which renders MIDI; Debian: apt-get install fluidsynth"
         )
-    chosen = os.environ.get(SOUNDFONT_VARIABLE)
+    chosen = list(filter(None, os.environ.get(SOUNDFONT_VARIABLE, "").split(os.pathsep)))
+    for path in chosen:
+        if not os.path.isfile(path):
+            raise CorpusError(f"{SOUNDFONT_VARIABLE}: no such file: {path}")
     if chosen:
-        paths = chosen.split(os.pathsep)
-        for path in paths:
-            if not os.path.isfile(path):
-                raise CorpusError(f"{SOUNDFONT_VARIABLE}: no such file: {path}")
-        return paths
+        return chosen
     paths = {}  # By what they lead to: one file can stand under several names.
     for path in filter(os.path.isfile, SOUNDFONTS):
         paths.setdefault(os.path.realpath(path), path)

@@ -4,16 +4,19 @@
 
 `half` predicts the mean of one random half of a piece's raters by that of the other, `one` the mean
 of all raters but one by that one. No model that is trained on means can be judged by `half` as by
-an upper bound for the whole panel, whose mean is less noisy than that of a half.
+an upper bound for the whole panel, whose mean is less noisy than that of a half. Pieces without a
+MIDI file or with one rater are left out.
 """
 
 import argparse
+import csv
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from damff_jax.features import SEGMENT_SECONDS
 from damff_jax.files import write_aside
 from input_pipeline.annotations import LabelError
 from input_pipeline.corpus import CorpusError
@@ -26,6 +29,8 @@ from input_pipeline.vgmidi.vgmidi_dataset_builder import (
 )
 
 KINDS = ("half", "one")
+# Those of the predictions that a training run writes.
+COLUMNS = ("song_id", "time_s", "valence", "arousal", "valence_true", "arousal_true")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -36,21 +41,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--fold", type=int, default=0)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args(argv)
+    if arguments.seed < 0:
+        parser.error("--seed must not be negative")
     try:
         curves = panel_curves(
             arguments.manual_dir, arguments.kind, fold=arguments.fold, seed=arguments.seed
         )
-    except (CorpusError, LabelError) as error:
+        arguments.workdir.mkdir(parents=True, exist_ok=True)
+        with write_aside(arguments.workdir / "predictions_test.csv", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(COLUMNS)
+            for song_id, values_Tx4 in curves.items():
+                for t, values in enumerate(values_Tx4):
+                    time = f"{SEGMENT_SECONDS * t:.1f}"
+                    writer.writerow([song_id, time, *(f"{x:.9g}" for x in values)])
+    except (CorpusError, LabelError, OSError) as error:
         print(f"raters: error: {error}", file=sys.stderr)
         return 1
-    arguments.workdir.mkdir(parents=True, exist_ok=True)
-    with write_aside(arguments.workdir / "predictions_test.csv") as file:
-        file.write("song_id,time_s,valence,arousal,valence_true,arousal_true\n")
-        for song_id, values_Tx4 in curves.items():
-            for t, values in enumerate(values_Tx4):
-                file.write(
-                    f"{song_id},{0.5 * t:.1f}," + ",".join(f"{x:.9g}" for x in values) + "\n"
-                )
     return 0
 
 
@@ -58,23 +65,26 @@ def panel_curves(manual_dir: Path, kind: str, *, fold: int, seed: int) -> dict[s
     """(T, 4) per test piece: the predicting raters' valence and arousal, then the others'.
 
     Raises:
-      CorpusError, LabelError: the directory does not hold the data set.
+      CorpusError, LabelError: the directory does not hold the data set, or no test piece of it.
     """
     ratings, _ = read_ratings(manual_dir / "labelled" / "annotations")
     folder = manual_dir / "labelled" / "midi"
+    paths = {s: path for s in ratings if (path := folder / f"{s}.mid").is_file()}
     # The given folds do not depend on how long the pieces are.
-    split_of = split_pieces(dict.fromkeys(ratings, 1.0), VgmidiOptions(fold=fold))
+    split_of = split_pieces(dict.fromkeys(paths, 1.0), VgmidiOptions(fold=fold))
     curves = {}
     for number, song_id in enumerate(sorted(ratings)):
-        path, ratings_RxNxV = folder / f"{song_id}.mid", ratings[song_id]
-        if split_of[song_id] != "test" or not path.is_file() or len(ratings_RxNxV) < 2:
+        ratings_RxNxV = ratings[song_id]
+        if split_of.get(song_id) != "test" or len(ratings_RxNxV) < 2:
             continue
         order = np.random.default_rng([seed, number]).permutation(len(ratings_RxNxV))
         n = 1 if kind == "one" else len(order) // 2
         parts = (ratings_RxNxV[part].mean(axis=0) for part in (order[:n], order[n:]))
-        seconds = midi_seconds(path)
+        seconds = midi_seconds(paths[song_id])
         values = [labels_of(part_NxV, seconds).values_TxV for part_NxV in parts]
         curves[song_id] = np.concatenate(values, axis=1)
+    if not curves:
+        raise CorpusError(f"{folder}: no piece of fold {fold} with two raters or more")
     return curves
 
 
