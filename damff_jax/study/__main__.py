@@ -40,7 +40,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--folds", type=_numbers, metavar="K,...", help="default: the config's")
     add("--seeds", type=_numbers, metavar="S,...", help="default: the config's")
     add("--jobs", type=int, default=1, metavar="N", help="runs at a time, which share the cores")
-    add("--again", action="store_true", help="run the chosen ones from the start")
+    add(
+        "--again",
+        action="store_true",
+        help="run the chosen ones, and what they start from, from the start",
+    )
     add("--table", action="store_true", help="run nothing, print the table of what is done")
     add("--output", default="", metavar="FILE", help="write FILE.md and FILE.json")
     add("--arg", action="append", default=[], metavar="--config.a.b=V", help="for train.py")
@@ -66,9 +70,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             data_dir=arguments.data_dir,
             extra=arguments.arg,
         )
+        needs_files = any("{manual_dir}" in a for run in runs for a in run.recipe)
+        if needs_files and not arguments.manual_dir and not arguments.table:
+            raise StudyError("--manual_dir is wanted, for the data sets")
+        if arguments.output:
+            Path(arguments.output).parent.mkdir(parents=True, exist_ok=True)
         failed = 0 if arguments.table else execute(runs, arguments.jobs, arguments.again)
         results = results_of(study, runs)
-    except StudyError as error:
+    except (StudyError, OSError) as error:
         parser.error(str(error))
     text = table.markdown(results)
     print(f"\n{text}")
@@ -84,15 +93,23 @@ def load_study(path: str) -> dict[str, Any]:
     """What `get_study()` of a Python file gives.
 
     Raises:
-      StudyError: there is no such file or function.
+      StudyError: there is no such file or function, or what it gives is no study.
     """
     spec = importlib.util.spec_from_file_location("study", path)
+    if spec is None:
+        raise StudyError(f"{path}: no Python file")
     try:
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
-        return module.get_study()
-    except (AttributeError, OSError, SyntaxError) as error:
-        raise StudyError(f"{path}: no study in it ({error})") from error
+        study = module.get_study()
+        missing = {"folds", "seeds", "reference", "group", "systems"} - study.keys()
+    except Exception as error:  # A config file is a program: it can raise anything.
+        raise StudyError(f"{path}: no study in it ({error!r})") from error
+    if missing:
+        raise StudyError(f"{path}: the study has no {min(missing)!r}")
+    if study["reference"] not in study["systems"]:
+        raise StudyError(f"{path}: the reference is no system: {study['reference']!r}")
+    return study
 
 
 def execute(runs: Sequence[Run], jobs: int, again: bool) -> int:
@@ -113,6 +130,9 @@ def results_of(study: Mapping[str, Any], runs: Sequence[Run]) -> dict[str, Any]:
       "scores": {flat name: [mean, std over seeds]}, "by_seed": {seed: {flat name: score}},
       "by_fold": {flat name: [mean over seeds, per fold]}, "against": {dimension: interval},
       "parameters", "seconds"}}}. Only seeds count of which all folds are done.
+
+    Raises:
+      StudyError: a run was made by another recipe, or its predictions cannot be scored.
     """
     by_system: dict[str, dict[int, list[Run]]] = {}
     for run in runs:
@@ -168,7 +188,7 @@ def _group(song: str, pattern: str) -> str:
 
 
 def _n_parameters(run: Run) -> int | None:
-    """The number of a run's trained values, if it has a checkpoint."""
+    """The number of a run's trained values, if it has checkpoints."""
     if not (run.workdir / "checkpoints").is_dir():
         return None
     # They take seconds to import.

@@ -1,8 +1,9 @@
 """The runs of a study: a system on a fold with a seed, each a program in a process of its own.
 
     <study_dir>/<system>/fold<k>_seed<s>/    the run's workdir, and in it
-        study.json                           its recipe and how long it took, once it is done
-        log.txt                              what it printed
+        study.json                           its recipe and how long it took, once it is done; of
+                                             a run that was broken off, its last start
+        log.txt                              what it printed, in all its starts
 
 A run that is done is not run again; one that was broken off goes on from its checkpoint.
 """
@@ -35,6 +36,7 @@ class Run:
         {manual_dir} and {data_dir} stand for the places that `places` says. What a run is does not
         depend on those.
       after: runs that must be done before this one.
+      predicts: whether it must leave predictions of test songs.
     """
 
     system: str
@@ -44,6 +46,7 @@ class Run:
     recipe: tuple[str, ...]
     places: Mapping[str, Any]
     after: tuple["Run", ...] = ()
+    predicts: bool = True
 
     def __str__(self) -> str:
         return f"{self.system}/{self.workdir.name}"
@@ -60,19 +63,33 @@ class Run:
         if record["recipe"] != list(self.recipe):
             changed = set(map(str, record["recipe"])) ^ set(self.recipe)
             raise StudyError(
-                f"{self.workdir} was made by another recipe ({', '.join(sorted(changed))}); "
+                f"{self.workdir} was made by another recipe "
+                f"({', '.join(sorted(changed)) or 'in another order'}); "
                 "run it --again or take another --study_dir"
             )
         return True
 
     def record(self) -> dict[str, Any] | None:
-        """What study.json says; None before the run is done."""
+        """What study.json says, `recipe` and `seconds`; None before the run is done.
+
+        Raises:
+          StudyError: it says something else.
+        """
+        path = self.workdir / "study.json"
         try:
-            return json.loads((self.workdir / "study.json").read_text(encoding="utf-8"))
+            record = json.loads(path.read_text(encoding="utf-8"))
+            return {"recipe": list(record["recipe"]), "seconds": float(record["seconds"])}
         except FileNotFoundError:
             return None
-        except ValueError as error:
-            raise StudyError(f"{self.workdir}/study.json: {error}") from error
+        except (ValueError, LookupError, TypeError) as error:
+            raise StudyError(f"{path}: not the record of a run ({error!r})") from error
+
+    def command(self) -> list[str]:
+        """The recipe with the places filled in."""
+        command = list(self.recipe)
+        for name, place in self.places.items():
+            command = [argument.replace(f"{{{name}}}", str(place)) for argument in command]
+        return [sys.executable, *command]
 
 
 def plan(
@@ -93,23 +110,26 @@ def plan(
       extra: arguments added to every command of `train.py`.
 
     Raises:
-      StudyError: the study has no such system.
+      StudyError: the study has no such system, or systems start from one another.
     """
     runs: dict[Path, Run] = {}
 
-    def add(name: str, fold: int, seed: int) -> Run:
+    def add(name: str, fold: int, seed: int, *followers: str) -> Run:
+        if name in followers:
+            raise StudyError(f"systems that start from one another: {', '.join(followers)}")
         if name not in study["systems"]:
             raise StudyError(f"no system {name!r}; there are {', '.join(study['systems'])}")
         system = study["systems"][name]
         # What a system starts from has seen no song of any fold, so all folds share it.
-        stem = f"seed{seed}" if system.get("pretraining") else f"fold{fold}_seed{seed}"
+        pretraining = bool(system.get("pretraining"))
+        stem = f"seed{seed}" if pretraining else f"fold{fold}_seed{seed}"
         workdir = study_dir / name / stem
         if workdir in runs:
             return runs[workdir]
         places = {"workdir": workdir, "manual_dir": manual_dir, "data_dir": data_dir}
         after: tuple[Run, ...] = ()
         if system.get("init_from"):
-            after = (add(system["init_from"], fold, seed),)
+            after = (add(system["init_from"], fold, seed, *followers, name),)
             places["init_from"] = after[0].workdir
         recipe = [
             argument.replace("{fold}", str(fold)).replace("{seed}", str(seed))
@@ -117,8 +137,8 @@ def plan(
         ]
         if recipe[0] == "train.py":
             recipe += extra
-        runs[workdir] = Run(name, fold, seed, workdir, tuple(recipe), places, after)
-        return runs[workdir]
+        run = Run(name, fold, seed, workdir, tuple(recipe), places, after, not pretraining)
+        return runs.setdefault(workdir, run)
 
     # A whole seed first, so that a study that is broken off has a table of fewer seeds.
     for seed in seeds:
@@ -134,13 +154,23 @@ def run_all(
     """Runs what is not done; gives every run, when it is, with '', or the reason why it failed.
 
     Args:
+      runs: those that others come after stand before them.
       jobs: runs at a time; the processor's cores are shared out among them, because small models
         gain more from a core each than from cores in common.
       again: runs also what is done, from the start.
+
+    Raises:
+      StudyError: one is done by another recipe, or waits for what is not among them; then none is
+        run.
     """
-    if again:
-        for run in runs:
-            shutil.rmtree(run.workdir, ignore_errors=True)
+    known: set[Path] = set()
+    for run in runs:
+        if again and run.workdir.exists():
+            shutil.rmtree(run.workdir)
+        run.is_done()
+        if lacking := [r for r in run.after if r.workdir not in known and not r.is_done()]:
+            raise StudyError(f"{run} waits for {lacking[0]}, which does not run before it")
+        known.add(run.workdir)
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     shares: queue.SimpleQueue = queue.SimpleQueue()
     for job in range(jobs):
@@ -190,17 +220,21 @@ def _execute(run: Run) -> str:
     run.workdir.mkdir(parents=True, exist_ok=True)
     log = run.workdir / "log.txt"
     started = time.monotonic()
-    with open(log, "a", encoding="utf-8") as file:
+    with open(log, "ab") as file:
+        before = file.tell()
         code = subprocess.run(
-            [sys.executable, *(a.format(**run.places) for a in run.recipe)],
+            run.command(),
             stdout=file,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
             check=False,
         ).returncode
     if code:
-        lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        output = log.read_bytes()[before:].decode(errors="replace")
+        lines = output.strip().splitlines()
         return f"exit status {code}: {lines[-1] if lines else 'no output'} (see {log})"
+    if run.predicts and not (run.workdir / PREDICTIONS).is_file():
+        return f"exit status 0, but no {PREDICTIONS} (see {log})"
     seconds = time.monotonic() - started
     with write_aside(run.workdir / "study.json") as file:
         json.dump({"recipe": list(run.recipe), "seconds": round(seconds, 1)}, file)

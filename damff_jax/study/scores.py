@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from damff_jax import metrics
+from damff_jax.evaluation import COLUMNS
 from damff_jax.study import StudyError
 
-COLUMNS = ("song_id", "time_s", "valence", "arousal", "valence_true", "arousal_true")
 _RESAMPLES = 5000
 
 
@@ -23,7 +23,8 @@ def read_predictions(path: str | os.PathLike) -> dict[str, metrics.Curve]:
     """Curves by song id, of a predictions CSV.
 
     Raises:
-      StudyError: it is not there or not such a file.
+      StudyError: it is not there or not such a file, a prediction is not finite, or there are no
+        labels of one of the dimensions.
     """
     songs: dict[str, list[list[float]]] = {}
     try:
@@ -31,21 +32,26 @@ def read_predictions(path: str | os.PathLike) -> dict[str, metrics.Curve]:
             rows = csv.reader(file)
             if tuple(next(rows, ())) != COLUMNS:
                 raise StudyError(f"{path}: the columns are not {','.join(COLUMNS)}")
-            for song_id, _, *values in rows:
-                songs.setdefault(song_id, []).append([float(x) for x in values])
-        arrays = {song_id: np.array(rows).reshape(-1, 4) for song_id, rows in songs.items()}
+            for row in rows:
+                values = [float(x) for x in row[2:]]
+                if len(row) != len(COLUMNS) or not np.all(np.isfinite(values[:2])):
+                    raise StudyError(f"{path}: line {rows.line_num}: {','.join(row)}")
+                songs.setdefault(row[0], []).append(values)
     except OSError as error:
         raise StudyError(f"{path}: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, csv.Error) as error:
         if isinstance(error, StudyError):
             raise
         raise StudyError(f"{path}: {error}") from error
-    return {
-        song_id: metrics.Curve(
-            rows_Nx4[:, :2], np.nan_to_num(rows_Nx4[:, 2:]), ~np.isnan(rows_Nx4[:, 2:])
-        )
-        for song_id, rows_Nx4 in arrays.items()
-    }
+    curves = {}
+    for song_id, values in songs.items():
+        values_Nx4 = np.array(values)
+        mask_NxV = ~np.isnan(values_Nx4[:, 2:])
+        curves[song_id] = metrics.Curve(values_Nx4[:, :2], values_Nx4[:, 2:], mask_NxV)
+    for v, name in enumerate(metrics.DIMENSIONS):
+        if not any(curve.mask_TxV[:, v].any() for curve in curves.values()):
+            raise StudyError(f"{path}: no {name} labels")
+    return curves
 
 
 def merge(folds: Sequence[Mapping[str, metrics.Curve]]) -> dict[str, metrics.Curve]:
@@ -101,8 +107,11 @@ def paired_intervals(
       StudyError: the systems were scored on different songs.
     """
     songs = set(reference[0])
-    if any(set(curves) != songs for curves in (*ours, *reference)):
-        raise StudyError("the systems compared were tested on different songs")
+    for curves in (*ours, *reference):
+        if different := songs ^ set(curves):
+            raise StudyError(
+                f"the systems compared were tested on different songs: {min(different)}"
+            )
     groups = sorted({group_of[song] for song in songs})
     draws = np.random.default_rng(seed).integers(len(groups), size=(_RESAMPLES, len(groups)))
     times_RxG = np.stack([np.bincount(draw, minlength=len(groups)) for draw in draws])
@@ -131,10 +140,12 @@ def times_ccc(
     position = {group: g for g, group in enumerate(groups)}
     for song, curve in curves.items():
         rows = curve.mask_TxV[:, v]
-        x, y = curve.prediction_TxV[rows, v], curve.truth_TxV[rows, v]
+        # Differences of sums of squares want float64.
+        x, y = (z[rows, v].astype(np.float64) for z in (curve.prediction_TxV, curve.truth_TxV))
         sums = len(x), x.sum(), y.sum(), (x * x).sum(), (y * y).sum(), (x * y).sum()
         sums_Gx6[position[group_of[song]]] += sums
     n, x, y, xx, yy, xy = (times_RxG @ sums_Gx6).T
+    n = np.maximum(n, 1)  # Groups without labels can make up a sample; it scores 0.
     mean_x, mean_y = x / n, y / n
     covariance = xy / n - mean_x * mean_y
     spread = xx / n - mean_x**2 + yy / n - mean_y**2 + (mean_x - mean_y) ** 2

@@ -48,12 +48,15 @@ def _interval(interval: Mapping[str, float] | None) -> str:
     return f"{_signed(interval['difference'])} [{low}, {high}]"
 
 
-def _short(x: float) -> str:
-    return f"{x:.3f}".replace("0.", ".", 1)
+def _short(x: float, sign: str = "-") -> str:
+    """Three decimals without the zero before them: .123, −.123, 1.234."""
+    text = f"{x:{sign}.3f}"
+    digits = text.lstrip("+-")
+    return text[: -len(digits)].replace("-", "−") + digits.removeprefix("0")
 
 
 def _signed(x: float) -> str:
-    return f"{x:+.3f}".replace("0.", ".", 1).replace("-", "−")
+    return _short(x, "+")
 
 
 def _line(cells: Sequence[str]) -> str:
