@@ -83,7 +83,10 @@ class MidiFile:
                     return
 
     def identity(self) -> str:
-        soundfont = _digest_once(self.soundfont, os.stat(self.soundfont).st_mtime_ns)
+        try:
+            soundfont = _digest_once(self.soundfont, os.stat(self.soundfont).st_mtime_ns)
+        except OSError as error:
+            raise audio.AudioError(f"{self.soundfont}: {error.strerror}") from error
         changes = self.duration_s, self.semitones, self.tempo, self.velocity
         return f"midi {audio.digest(self.path)} {soundfont} {' '.join(_RENDERING)} {changes!r}"
 

@@ -1,7 +1,9 @@
-"""Set-up that must come before JAX and TensorFlow are imported."""
+"""Set-up that must come before JAX and TensorFlow are imported, and fixtures of several files."""
 
 import os
 import tempfile
+
+import pytest
 
 # Four simulated devices, so that what depends on their number can be tested anywhere.
 os.environ["XLA_FLAGS"] = (
@@ -16,3 +18,23 @@ os.environ["MPLBACKEND"] = "agg"
 
 def pytest_unconfigure():
     _cache.cleanup()
+
+
+@pytest.fixture
+def fake_fluidsynth(tmp_path, monkeypatch):
+    """A program of that name that writes nothing."""
+    program = tmp_path / "bin" / "fluidsynth"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\nexit 0\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(program.parent))
+
+
+@pytest.fixture
+def soundfonts(fake_fluidsynth, tmp_path, monkeypatch):
+    """Two chosen soundfonts, which are empty files: what is not rendered needs no more."""
+    paths = [str(tmp_path / name) for name in ("first.sf2", "second.sf2")]
+    for path in paths:
+        open(path, "w").close()
+    monkeypatch.setenv("DAMFF_SOUNDFONT", os.pathsep.join(paths))
+    return paths

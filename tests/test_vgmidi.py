@@ -1,22 +1,18 @@
-"""VGMIDI: ratings as labels, the length of MIDI files, folds by game, and rendering."""
+"""VGMIDI: ratings as labels, folds by game, renderings."""
 
 import json
 import os
-import random
 import shutil
 from pathlib import Path
 
-import mido
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from damff_jax.audio import AudioError
 from input_pipeline import midi
 from input_pipeline.annotations import LabelError
 from input_pipeline.corpus import CorpusError
-from input_pipeline.midi import MidiFile, find_soundfonts, midi_seconds
 from input_pipeline.vgmidi.vgmidi_dataset_builder import (
     DEFAULT_FOLDS,
     VgmidiOptions,
@@ -162,88 +158,6 @@ def test_folder_without_annotations_is_refused(tmp_path):
         read_pieces(tmp_path)
 
 
-# The length of a MIDI file -----------------------------------------------------------------------
-
-
-def tempo(value, at=0):
-    return mido.MetaMessage("set_tempo", tempo=value, time=at)
-
-
-def end(at=0):
-    return mido.MetaMessage("end_of_track", time=at)
-
-
-def note(beats):
-    return [
-        mido.Message("note_on", note=60, velocity=80),
-        mido.Message("note_off", note=60, time=480 * beats),
-    ]
-
-
-def write_midi(path, *tracks):
-    mido.MidiFile(tracks=[mido.MidiTrack(track) for track in tracks], ticks_per_beat=480).save(path)
-    return path
-
-
-MIDI_FILES = {
-    "default tempo": ([[*note(4), end()]], 2.0),
-    "tempo of its own": ([[tempo(1_000_000), *note(4), end()]], 4.0),
-    "tempo changes": ([[tempo(500_000), *note(2), tempo(1_000_000), *note(2), end()]], 3.0),
-    "silence before the end of track": ([[*note(4), end(480)]], 2.5),
-    "tempo in another track than the notes": ([[tempo(250_000), end()], [*note(4), end()]], 1.0),
-    "tempo in the second track": ([[*note(4), end()], [tempo(1_000_000, 960), end()]], 3.0),
-    "tempi in several tracks": (
-        [
-            [tempo(500_000), tempo(1_000_000, 960), end()],
-            [*note(4), end(960)],
-            [tempo(250_000, 480 * 5), end()],
-        ],
-        2 * 0.5 + 3 * 1.0 + 1 * 0.25,
-    ),
-    "latest end of track in the first track": ([[*note(1), end(480 * 5)], [*note(2), end()]], 3.0),
-    "latest end of track in a track without notes": ([[*note(2), end()], [end(480 * 4)]], 2.0),
-}
-
-
-@pytest.mark.parametrize(("tracks", "seconds"), MIDI_FILES.values(), ids=MIDI_FILES)
-def test_length_is_the_latest_end_of_track_by_the_tempi_of_all_tracks(tmp_path, tracks, seconds):
-    path = write_midi(tmp_path / "a.mid", *tracks)
-    assert midi_seconds(path) == pytest.approx(seconds, abs=1e-9)
-
-
-@pytest.mark.parametrize(
-    ("content", "reason"),
-    [
-        (b"", "not readable as MIDI"),
-        (b"RIFF" + b"\0" * 100, "not readable as MIDI"),
-        (None, r"0\.00 s long, shorter than a segment"),
-    ],
-)
-def test_file_without_a_length_is_refused_by_name(tmp_path, content, reason):
-    path = tmp_path / "a.mid"
-    write_midi(path, [end()]) if content is None else path.write_bytes(content)
-    with pytest.raises(CorpusError, match=f"^{path}: {reason}"):
-        midi_seconds(path)
-
-
-def test_mutated_midi_files_are_read_or_refused(tmp_path):
-    path = tmp_path / "a.mid"
-    key = mido.MetaMessage("key_signature", key="F#m")
-    write_midi(path, [key, tempo(500_000), *note(2), end()], [*note(4), end()])
-    content, rng = path.read_bytes(), random.Random(0)
-    refused = 0
-    for _ in range(1000):
-        mutated = bytearray(content)
-        for _ in range(rng.randint(1, 3)):
-            mutated[rng.randrange(len(mutated))] = rng.randrange(256)
-        path.write_bytes(mutated)
-        try:
-            assert midi_seconds(path) >= 0.5
-        except CorpusError:
-            refused += 1
-    assert 0 < refused < 1000
-
-
 # Folds -------------------------------------------------------------------------------------------
 
 GAMES = [game for fold in DEFAULT_FOLDS for game in fold]
@@ -292,77 +206,12 @@ def test_fold_that_does_not_exist_is_refused(options):
         split_pieces(DURATIONS, VgmidiOptions(**options))
 
 
-# Fluidsynth and soundfonts -----------------------------------------------------------------------
+# The corpus ---------------------------------------------------------------------------------------
 
 needs_fluidsynth = pytest.mark.skipif(
     shutil.which("fluidsynth") is None or not any(map(os.path.isfile, midi.SOUNDFONTS)),
     reason="fluidsynth or a soundfont is not installed",
 )
-
-
-@pytest.fixture
-def fake_fluidsynth(tmp_path, monkeypatch):
-    """A program of that name that writes nothing."""
-    program = tmp_path / "bin" / "fluidsynth"
-    program.parent.mkdir()
-    program.write_text("#!/bin/sh\nexit 0\n")
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", str(program.parent))
-
-
-def test_missing_fluidsynth_is_an_error_that_says_what_to_install(monkeypatch):
-    monkeypatch.setenv("PATH", "/none")
-    with pytest.raises(CorpusError, match=r"fluidsynth is missing.* apt-get install fluidsynth"):
-        vgmidi_corpus(DUMMY, VgmidiOptions())
-
-
-@pytest.mark.usefixtures("fake_fluidsynth")
-def test_missing_soundfont_is_an_error_that_says_what_to_install(monkeypatch):
-    monkeypatch.delenv(midi.SOUNDFONT_VARIABLE, raising=False)
-    monkeypatch.setattr(midi, "SOUNDFONTS", ("/none.sf2",))
-    with pytest.raises(CorpusError, match=r"no soundfont: set DAMFF_SOUNDFONT .* apt-get install"):
-        find_soundfonts()
-
-
-@pytest.mark.usefixtures("fake_fluidsynth")
-def test_chosen_soundfont_comes_before_the_usual_places(tmp_path, monkeypatch):
-    for name in ("chosen.sf2", "usual.sf2"):
-        (tmp_path / name).touch()
-    monkeypatch.setattr(midi, "SOUNDFONTS", ("/none.sf2", str(tmp_path / "usual.sf2")))
-    monkeypatch.delenv(midi.SOUNDFONT_VARIABLE, raising=False)
-    assert find_soundfonts() == [str(tmp_path / "usual.sf2")]
-    monkeypatch.setenv(midi.SOUNDFONT_VARIABLE, str(tmp_path / "chosen.sf2"))
-    assert find_soundfonts() == [str(tmp_path / "chosen.sf2")]
-    monkeypatch.setenv(midi.SOUNDFONT_VARIABLE, "/nowhere.sf2")
-    with pytest.raises(CorpusError, match=r"DAMFF_SOUNDFONT: no such file: /nowhere\.sf2"):
-        find_soundfonts()
-
-
-@pytest.mark.usefixtures("fake_fluidsynth")
-def test_fluidsynth_that_writes_nothing_is_an_error(tmp_path):
-    path = write_midi(tmp_path / "a.mid", note(4))
-    with pytest.raises(AudioError, match=f"^{path}: fluidsynth failed"):
-        list(MidiFile(str(path), "a.sf2", 2.0).blocks(16_000))
-
-
-@needs_fluidsynth
-@pytest.mark.parametrize("sample_rate", [44_100, 16_000])
-def test_rendered_piece_sounds_and_ends_with_its_midi_file(tmp_path, sample_rate):
-    path = write_midi(tmp_path / "a.mid", [*note(4), end()])
-    source = MidiFile(str(path), find_soundfonts()[0], midi_seconds(path))
-    samples = np.concatenate(list(source.blocks(sample_rate)))
-    assert samples.shape == (2 * sample_rate,) and samples.dtype == np.float32
-    for half in np.split(samples, 2):
-        assert np.abs(half).max() > 0.003
-
-
-@needs_fluidsynth
-def test_unreadable_soundfont_is_an_error_not_another_sound(tmp_path):
-    path = write_midi(tmp_path / "a.mid", [*note(4), end()])
-    soundfont = tmp_path / "bad.sf2"
-    soundfont.write_text("no sound")
-    with pytest.raises(AudioError, match=r"fluidsynth failed .*not a SoundFont"):
-        list(MidiFile(str(path), str(soundfont), 2.0).blocks(16_000))
 
 
 @needs_fluidsynth

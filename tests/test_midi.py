@@ -1,0 +1,413 @@
+"""MIDI files as sound: their length, soundfonts, rendering, and rendering otherwise."""
+
+import dataclasses
+import os
+import random
+import shutil
+
+import mido
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from damff_jax.audio import AudioError
+from input_pipeline import midi
+from input_pipeline.corpus import CorpusError
+from input_pipeline.midi import MidiFile, add_altered, find_soundfonts, midi_seconds
+
+# The length of a MIDI file -----------------------------------------------------------------------
+
+
+def tempo(value, at=0):
+    return mido.MetaMessage("set_tempo", tempo=value, time=at)
+
+
+def end(at=0):
+    return mido.MetaMessage("end_of_track", time=at)
+
+
+def note(beats):
+    return [
+        mido.Message("note_on", note=60, velocity=80),
+        mido.Message("note_off", note=60, time=480 * beats),
+    ]
+
+
+def write_midi(path, *tracks):
+    mido.MidiFile(tracks=[mido.MidiTrack(track) for track in tracks], ticks_per_beat=480).save(path)
+    return path
+
+
+MIDI_FILES = {
+    "default tempo": ([[*note(4), end()]], 2.0),
+    "tempo of its own": ([[tempo(1_000_000), *note(4), end()]], 4.0),
+    "tempo changes": ([[tempo(500_000), *note(2), tempo(1_000_000), *note(2), end()]], 3.0),
+    "silence before the end of track": ([[*note(4), end(480)]], 2.5),
+    "tempo in another track than the notes": ([[tempo(250_000), end()], [*note(4), end()]], 1.0),
+    "tempo in the second track": ([[*note(4), end()], [tempo(1_000_000, 960), end()]], 3.0),
+    "tempi in several tracks": (
+        [
+            [tempo(500_000), tempo(1_000_000, 960), end()],
+            [*note(4), end(960)],
+            [tempo(250_000, 480 * 5), end()],
+        ],
+        2 * 0.5 + 3 * 1.0 + 1 * 0.25,
+    ),
+    "latest end of track in the first track": ([[*note(1), end(480 * 5)], [*note(2), end()]], 3.0),
+    "latest end of track in a track without notes": ([[*note(2), end()], [end(480 * 4)]], 2.0),
+}
+
+
+@pytest.mark.parametrize(("tracks", "seconds"), MIDI_FILES.values(), ids=MIDI_FILES)
+def test_length_is_the_latest_end_of_track_by_the_tempi_of_all_tracks(tmp_path, tracks, seconds):
+    path = write_midi(tmp_path / "a.mid", *tracks)
+    assert midi_seconds(path) == pytest.approx(seconds, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "not readable as MIDI"),
+        (b"RIFF" + b"\0" * 100, "not readable as MIDI"),
+        (None, r"0\.00 s long, shorter than a segment"),
+    ],
+)
+def test_file_without_a_length_is_refused_by_name(tmp_path, content, reason):
+    path = tmp_path / "a.mid"
+    write_midi(path, [end()]) if content is None else path.write_bytes(content)
+    with pytest.raises(CorpusError, match=f"^{path}: {reason}"):
+        midi_seconds(path)
+
+
+def test_mutated_midi_files_are_read_or_refused(tmp_path):
+    path = tmp_path / "a.mid"
+    key = mido.MetaMessage("key_signature", key="F#m")
+    write_midi(path, [key, tempo(500_000), *note(2), end()], [*note(4), end()])
+    content, rng = path.read_bytes(), random.Random(0)
+    refused = 0
+    for _ in range(1000):
+        mutated = bytearray(content)
+        for _ in range(rng.randint(1, 3)):
+            mutated[rng.randrange(len(mutated))] = rng.randrange(256)
+        path.write_bytes(mutated)
+        try:
+            assert midi_seconds(path) >= 0.5
+        except CorpusError:
+            refused += 1
+    assert 0 < refused < 1000
+
+
+# Fluidsynth and soundfonts -----------------------------------------------------------------------
+
+needs_fluidsynth = pytest.mark.skipif(
+    shutil.which("fluidsynth") is None or not any(map(os.path.isfile, midi.SOUNDFONTS)),
+    reason="fluidsynth or a soundfont is not installed",
+)
+
+
+def test_missing_fluidsynth_is_an_error_that_says_what_to_install(monkeypatch):
+    monkeypatch.setenv("PATH", "/none")
+    with pytest.raises(CorpusError, match=r"fluidsynth is missing.* apt-get install fluidsynth"):
+        find_soundfonts()
+
+
+@pytest.mark.usefixtures("fake_fluidsynth")
+def test_missing_soundfont_is_an_error_that_says_what_to_install(monkeypatch):
+    monkeypatch.delenv(midi.SOUNDFONT_VARIABLE, raising=False)
+    monkeypatch.setattr(midi, "SOUNDFONTS", ("/none.sf2",))
+    with pytest.raises(CorpusError, match=r"no soundfont: set DAMFF_SOUNDFONT .* apt-get install"):
+        find_soundfonts()
+
+
+@pytest.mark.usefixtures("fake_fluidsynth")
+def test_chosen_soundfont_comes_before_the_usual_places(tmp_path, monkeypatch):
+    for name in ("chosen.sf2", "usual.sf2"):
+        (tmp_path / name).touch()
+    monkeypatch.setattr(midi, "SOUNDFONTS", ("/none.sf2", str(tmp_path / "usual.sf2")))
+    monkeypatch.delenv(midi.SOUNDFONT_VARIABLE, raising=False)
+    assert find_soundfonts() == [str(tmp_path / "usual.sf2")]
+    monkeypatch.setenv(midi.SOUNDFONT_VARIABLE, str(tmp_path / "chosen.sf2"))
+    assert find_soundfonts() == [str(tmp_path / "chosen.sf2")]
+    monkeypatch.setenv(midi.SOUNDFONT_VARIABLE, "/nowhere.sf2")
+    with pytest.raises(CorpusError, match=r"DAMFF_SOUNDFONT: no such file: /nowhere\.sf2"):
+        find_soundfonts()
+
+
+def test_several_soundfonts_can_be_chosen(soundfonts, tmp_path, monkeypatch):
+    usual = tmp_path / "usual.sf2"
+    usual.touch()
+    monkeypatch.setattr(midi, "SOUNDFONTS", (str(usual),))
+    first, second = soundfonts
+    for chosen, found in (
+        (f"{second}:{first}", [second, first]),
+        (f":{first}:", [first]),
+        (":", [str(usual)]),
+        ("", [str(usual)]),
+    ):
+        monkeypatch.setenv(midi.SOUNDFONT_VARIABLE, chosen)
+        assert find_soundfonts() == found
+    monkeypatch.setenv(midi.SOUNDFONT_VARIABLE, f"{first}:/nowhere.sf2")
+    with pytest.raises(CorpusError, match=r"DAMFF_SOUNDFONT: no such file: /nowhere\.sf2$"):
+        find_soundfonts()
+
+
+def test_a_usual_soundfont_under_two_names_is_one(soundfonts, tmp_path, monkeypatch):
+    monkeypatch.delenv(midi.SOUNDFONT_VARIABLE)
+    link = tmp_path / "default.sf2"
+    link.symlink_to(soundfonts[1])
+    monkeypatch.setattr(midi, "SOUNDFONTS", (str(link), *soundfonts))
+    assert find_soundfonts() == [str(link), soundfonts[0]]
+
+
+@pytest.mark.usefixtures("fake_fluidsynth")
+def test_fluidsynth_that_writes_nothing_is_an_error(tmp_path):
+    path = write_midi(tmp_path / "a.mid", note(4))
+    with pytest.raises(AudioError, match=f"^{path}: fluidsynth failed"):
+        list(MidiFile(str(path), "a.sf2", 2.0).blocks(16_000))
+
+
+@needs_fluidsynth
+@pytest.mark.parametrize("sample_rate", [44_100, 16_000])
+def test_rendered_piece_sounds_and_ends_with_its_midi_file(tmp_path, sample_rate):
+    path = write_midi(tmp_path / "a.mid", [*note(4), end()])
+    source = MidiFile(str(path), find_soundfonts()[0], midi_seconds(path))
+    samples = np.concatenate(list(source.blocks(sample_rate)))
+    assert samples.shape == (2 * sample_rate,) and samples.dtype == np.float32
+    for half in np.split(samples, 2):
+        assert np.abs(half).max() > 0.003
+
+
+@needs_fluidsynth
+def test_unreadable_soundfont_is_an_error_not_another_sound(tmp_path):
+    path = write_midi(tmp_path / "a.mid", [*note(4), end()])
+    soundfont = tmp_path / "bad.sf2"
+    soundfont.write_text("no sound")
+    with pytest.raises(AudioError, match=r"fluidsynth failed .*not a SoundFont"):
+        list(MidiFile(str(path), str(soundfont), 2.0).blocks(16_000))
+
+
+# Altered renderings ------------------------------------------------------------------------------
+
+
+def altered_file(path, tmp_path, **changes):
+    """What fluidsynth is given of a piece with these changes."""
+    source = MidiFile(str(path), "a.sf2", midi_seconds(path), **changes)
+    source._alter(str(tmp_path / "altered.mid"))
+    return mido.MidiFile(tmp_path / "altered.mid")
+
+
+def on(note, velocity=80, channel=0, time=0):
+    return mido.Message("note_on", note=note, velocity=velocity, channel=channel, time=time)
+
+
+def off(note, channel=0, time=480):
+    return mido.Message("note_off", note=note, velocity=64, channel=channel, time=time)
+
+
+def test_a_hand_made_piece_is_altered(tmp_path):
+    pedal = mido.Message("control_change", control=64, value=127, time=10)
+    touch = mido.Message("polytouch", note=60, value=9)
+    path = write_midi(
+        tmp_path / "a.mid",
+        [mido.MetaMessage("track_name", name="t", time=5), on(60), touch, off(60), end(7)],
+        [on(36, channel=9), pedal, off(36, channel=9), on(125, 120), on(125, 0, time=480), end()],
+    )
+    midi_file = altered_file(path, tmp_path, semitones=5, tempo=0.5, velocity=1.1)
+    assert midi_file.ticks_per_beat == 480 and midi_file.type == 1
+    assert [list(track) for track in midi_file.tracks] == [
+        [
+            tempo(1_000_000),
+            mido.MetaMessage("track_name", name="t", time=5),
+            on(65, 88),
+            touch.copy(note=65),
+            off(65),
+            end(7),
+        ],
+        [
+            on(36, 88, channel=9),
+            pedal,
+            off(36, channel=9),
+            on(127, 127),
+            on(127, 0, time=480),
+            end(),
+        ],
+    ]
+
+
+messages = st.one_of(
+    st.builds(on, *(st.integers(0, 127),) * 2, st.sampled_from([0, 9]), st.integers(0, 960)),
+    st.builds(off, st.integers(0, 127), st.sampled_from([0, 9]), st.integers(0, 960)),
+    st.builds(tempo, st.integers(100_000, 4_000_000), st.integers(0, 960)),
+)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    tracks=st.lists(st.lists(messages, max_size=12), min_size=1, max_size=3),
+    semitones=st.integers(-6, 6),
+    factor=st.floats(0.93, 1.07),
+    velocity=st.floats(0.9, 1.1),
+)
+def test_only_pitch_tempo_and_velocity_are_altered(
+    tmp_path_factory, tracks, semitones, factor, velocity
+):
+    folder = tmp_path_factory.mktemp("midi")
+    path = write_midi(folder / "a.mid", *([*track, end(960)] for track in tracks))
+    midi_file = altered_file(path, folder, semitones=semitones, tempo=factor, velocity=velocity)
+    first, *after = midi_file.tracks[0]
+    assert (first.type, first.time) == ("set_tempo", 0)
+    assert first.tempo == pytest.approx(500_000 / factor, abs=0.5)
+    for old, new in zip(tracks, [after, *midi_file.tracks[1:]], strict=True):
+        assert len(new) == len(old) + 1
+        for a, b in zip(old, new, strict=False):
+            assert (a.type, a.time) == (b.type, b.time)
+            if a.type == "set_tempo":
+                assert b.tempo == pytest.approx(a.tempo / factor, abs=0.5)
+                continue
+            moved = 0 if a.channel == 9 else semitones
+            assert (b.channel, b.note) == (a.channel, np.clip(a.note + moved, 0, 127))
+            if a.type == "note_off" or a.velocity == 0:
+                assert b.velocity == a.velocity
+            else:
+                assert b.velocity == pytest.approx(np.clip(a.velocity * velocity, 1, 127), abs=0.5)
+    length = midi_seconds(path) / factor
+    assert midi_seconds(folder / "altered.mid") == pytest.approx(length, rel=1e-5)
+
+
+@pytest.mark.parametrize(("tracks", "seconds"), MIDI_FILES.values(), ids=MIDI_FILES)
+def test_the_length_of_an_altered_piece_is_that_of_what_is_rendered(tmp_path, tracks, seconds):
+    path = write_midi(tmp_path / "a.mid", *tracks)
+    for number in range(3):
+        source = MidiFile(str(path), "a.sf2", midi_seconds(path))
+        source = source.altered(["a.sf2"], seed=0, number=number)
+        source._alter(str(tmp_path / "altered.mid"))
+        assert source.duration_s == pytest.approx(seconds / source.tempo, rel=1e-12)
+        rendered = midi_seconds(tmp_path / "altered.mid")
+        assert rendered == pytest.approx(source.duration_s, rel=1e-5)
+
+
+def test_tempi_stay_within_what_midi_can_say(tmp_path):
+    path = write_midi(tmp_path / "a.mid", [tempo(2**24 - 1), *note(1), tempo(1), end(480)])
+    for factor in (0.93, 2.5):
+        midi_file = altered_file(path, tmp_path, tempo=factor)
+        tempi = [message.tempo for message in midi_file.tracks[0] if message.type == "set_tempo"]
+        assert tempi[1:] == [min(round((2**24 - 1) / factor), 2**24 - 1), 1]
+
+
+def test_mutated_midi_files_are_altered_or_refused(tmp_path):
+    path = tmp_path / "a.mid"
+    write_midi(path, [tempo(500_000), *note(2), end()], [on(60), off(60), *note(4), end()])
+    content, rng = path.read_bytes(), random.Random(1)
+    # A real-time message can be read but not written.
+    mutants = [content.replace(bytes([0x90, 60, 80]), bytes([0xF8, 0, 0xF8]), 1)]
+    for _ in range(500):
+        mutants.append(bytearray(content))
+        for _ in range(rng.randint(1, 3)):
+            mutants[-1][rng.randrange(len(content))] = rng.randrange(256)
+    altered = refused = 0
+    for mutant in mutants:
+        path.write_bytes(mutant)
+        try:
+            altered_file(path, tmp_path, semitones=1, tempo=1.01)
+            altered += 1
+        except AudioError as error:
+            assert str(error).startswith(f"{path}: cannot be altered")
+            refused += 1
+        except CorpusError:
+            pass
+    assert altered > 50 and refused > 0
+
+
+def test_how_a_piece_is_altered_depends_on_seed_name_and_number_alone():
+    def alter(path="/x/a.mid", seed=0, number=1, **changes):
+        source = dataclasses.replace(MidiFile(path, "a.sf2", 60.0), **changes)
+        source = source.altered(["a.sf2", "b.sf2"], seed=seed, number=number)
+        return dataclasses.replace(source, path="")
+
+    assert alter() == alter(path="/y/a.mid") == alter(soundfont="c.sf2")
+    # What is altered already does not go further.
+    assert alter() == alter(tempo=1.25, duration_s=48.0, semitones=3, velocity=0.9)
+    different = [alter(), alter(number=2), alter(seed=1), alter(path="/x/b.mid")]
+    assert len(set(different)) == 4
+
+
+def test_alterations_fill_their_ranges():
+    soundfonts = ["a.sf2", "b.sf2", "c.sf2"]
+    source = MidiFile("/x/a.mid", "a.sf2", 60.0)
+    drawn = [source.altered(soundfonts, seed=0, number=n) for n in range(300)]
+    assert {x.semitones for x in drawn} == set(range(-6, 7))
+    assert {x.soundfont for x in drawn} == set(soundfonts)
+    for values, width in ([x.tempo for x in drawn], 0.07), ([x.velocity for x in drawn], 0.1):
+        assert 1 - width <= min(values) < 1 - 0.95 * width
+        assert 1 + 0.95 * width < max(values) <= 1 + width
+
+
+def test_training_pieces_get_altered_renderings():
+    sources = {name: MidiFile(f"/x/{name}.mid", "a.sf2", 60.0) for name in "abc"}
+    split_of = {"a": "train", "b": "validation", "c": "train", "d": "train"}
+    altered = add_altered(sources, split_of, ["a.sf2"], renderings=3, seed=4)
+    assert altered == {"a@1": "a", "a@2": "a", "c@1": "c", "c@2": "c"}
+    assert split_of == {
+        **dict.fromkeys([*altered, "a", "c", "d"], "train"),
+        "b": "validation",
+    }
+    assert sources.keys() == {*"abc", *altered}
+    assert sources["a"] == MidiFile("/x/a.mid", "a.sf2", 60.0)
+    for name, piece in altered.items():
+        number = int(name[-1])
+        assert sources[name] == sources[piece].altered(["a.sf2"], seed=4, number=number)
+
+
+def test_one_rendering_is_the_piece_as_it_is_written_and_none_is_refused():
+    sources, split_of = {"a": MidiFile("/x/a.mid", "a.sf2", 60.0)}, {"a": "train"}
+    assert add_altered(sources, split_of, ["a.sf2"], renderings=1, seed=0) == {}
+    assert sources.keys() == split_of.keys() == {"a"}
+    with pytest.raises(CorpusError, match="renderings 0: there must be 1 or more"):
+        add_altered(sources, split_of, ["a.sf2"], renderings=0, seed=0)
+
+
+def test_identity_is_that_of_the_sound(tmp_path):
+    for folder in ("x", "y"):
+        (tmp_path / folder).mkdir()
+        for name in ("a.mid", "b.mid", "a.sf2", "b.sf2"):
+            (tmp_path / folder / name).write_text(name)
+
+    def identity(folder="x", path="a.mid", soundfont="a.sf2", **changes):
+        paths = [str(tmp_path / folder / name) for name in (path, soundfont)]
+        return MidiFile(*paths, **{"duration_s": 2.0, **changes}).identity()
+
+    assert identity() == identity("y")
+    changes = ({"path": "b.mid"}, {"soundfont": "b.sf2"}, {"duration_s": 2.5}, {"semitones": 1},
+               {"tempo": 1.01}, {"velocity": 0.99})  # fmt: skip
+    assert len(changes) == len(dataclasses.fields(MidiFile))
+    assert len({identity(), *(identity(**change) for change in changes)}) == 1 + len(changes)
+    before = identity()
+    os.utime(tmp_path / "x" / "a.sf2", ns=(1, 1))
+    assert identity() == before
+    (tmp_path / "x" / "a.sf2").write_text("changed")
+    assert identity() != before
+    for missing in ({"path": "no.mid"}, {"soundfont": "no.sf2"}):
+        with pytest.raises(AudioError, match=rf"no\.{'mid' if 'path' in missing else 'sf2'}: "):
+            identity(**missing)
+
+
+@needs_fluidsynth
+def test_an_altered_piece_sounds_altered(tmp_path):
+    path = write_midi(tmp_path / "a.mid", [on(60), off(60, time=1920), end()])
+    source = MidiFile(str(path), find_soundfonts()[0], midi_seconds(path))
+
+    def render(**changes):
+        return np.concatenate(list(dataclasses.replace(source, **changes).blocks(8000)))
+
+    def pitch(samples):
+        """The strongest frequency in the octave around the note, in Hz."""
+        spectrum = np.abs(np.fft.rfft(samples[:8000]))
+        return 200 + np.argmax(spectrum[200:420])
+
+    plain, higher = render(), render(semitones=6, tempo=1.25, duration_s=source.duration_s / 1.25)
+    assert len(plain) == 16_000 and len(higher) == 12_800
+    assert pitch(plain) == pytest.approx(261.6, rel=0.01)
+    assert pitch(higher) == pytest.approx(261.6 * 2**0.5, rel=0.01)
+    softer, louder = (np.std(render(velocity=factor)) for factor in (0.7, 1.3))
+    assert softer < 0.9 * np.std(plain) < 0.9 * 0.9 * louder
