@@ -13,16 +13,22 @@ from ml_collections import config_flags
 import train
 from configs import models
 from damff_jax.models import create_model
+from damff_jax.study import scores
+from damff_jax.study.__main__ import load_study
+from damff_jax.study.runs import PREDICTIONS, plan
 from input_pipeline import datasets
+from input_pipeline.vgmidi import raters
 
-# At 25 frames × 64 bins a segment has 6 × 8 points, a quarter of the paper's 12 × 16.
+# At 25 frames × 64 bins a segment has 6 × 8 points, a quarter of the paper's 12 × 16; at 10 × 64
+# it has 2 × 8.
 PARAMETERS = {
     "default": 188_819,
     "deam": 188_819,
+    "emopia": 102_271,
     "folder": 188_819,
     "mer1101": 188_819,
     "synthetic": 115_703,
-    "vgmidi": 115_703,
+    "vgmidi": 102_271,
 }
 NAMES = sorted(
     path.stem for path in (train.ROOT / "configs").glob("[a-z]*.py") if path.stem != "models"
@@ -64,7 +70,7 @@ def test_parameters(name):
 
 @pytest.mark.parametrize("model", models.MODELS)
 def test_parameters_of_the_models(model):
-    counts = tuple(count_parameters(get_config(name, model)) for name in ("deam", "vgmidi"))
+    counts = tuple(count_parameters(get_config(name, model)) for name in ("deam", "synthetic"))
     assert counts == MODEL_PARAMETERS[model]
     text = " ".join(models.MODELS[model].__doc__.split())
     assert f"{counts[0]:,} parameters ({counts[1]:,})" in text
@@ -82,22 +88,29 @@ def test_every_config_takes_every_model(name):
 
 
 # How ml_collections loads a config file.
-@pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
-def test_the_command_line_takes_a_model_and_its_knobs(monkeypatch):
-    def parse(*overrides):
-        argv = ["train.py", f"--config={train.ROOT}/configs/vgmidi.py:ridge", *overrides]
-        monkeypatch.setattr(sys, "argv", argv)
-        values = flags.FlagValues()
-        config_flags.DEFINE_config_file("config", flag_values=values)
-        values(argv)
-        return values
+ignore_loading = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
 
-    values = parse("--config.model.penalty=3.5")
+
+def parse(monkeypatch, *arguments):
+    """The flags of train.py with these arguments."""
+    argv = ["train.py", *arguments]
+    monkeypatch.setattr(sys, "argv", argv)
+    values = flags.FlagValues()
+    config_flags.DEFINE_config_file("config", flag_values=values)
+    flags.DEFINE_string("workdir", None, "", flag_values=values)
+    assert values(argv) == ["train.py"]
+    return values
+
+
+@ignore_loading
+def test_the_command_line_takes_a_model_and_its_knobs(monkeypatch):
+    config = f"--config={train.ROOT}/configs/vgmidi.py:ridge"
+    values = parse(monkeypatch, config, "--config.model.penalty=3.5")
     assert values.config.model.name == "ridge"
     assert values.config.model.penalty == 3.5
     assert train.default_workdir(values["config"].config_filename).name == "vgmidi-ridge"
     with pytest.raises(AttributeError, match="fusion"):
-        parse("--config.model.fusion=sum")
+        parse(monkeypatch, config, "--config.model.fusion=sum")
 
 
 @pytest.mark.parametrize(
@@ -117,3 +130,50 @@ def test_a_data_set_config_shows_all_its_options_with_their_defaults(name):
     data = get_config(name).data
     options = datasets.make_options(data.dataset, data.options.to_dict())
     assert data.options.to_dict() == dataclasses.asdict(type(options)())
+
+
+# Studies -----------------------------------------------------------------------------------------
+
+STUDIES = sorted((train.ROOT / "configs" / "studies").glob("[a-z]*.py"))
+SYSTEMS = [(path.stem, name) for path in STUDIES for name in load_study(str(path))["systems"]]
+
+
+@ignore_loading
+@pytest.mark.parametrize(("study", "system"), SYSTEMS)
+def test_every_system_of_a_study_is_a_command(study, system, tmp_path, monkeypatch):
+    """Up to the point where a data set is wanted; of raters, to the end."""
+    content = load_study(str(train.ROOT / "configs" / "studies" / f"{study}.py"))
+    (tmp_path / "data_sets").mkdir()
+    for name in ("vgmidi", "emopia"):
+        dummy = train.ROOT / "input_pipeline" / name / "dummy_data"
+        (tmp_path / "data_sets" / name).symlink_to(dummy)
+    manual_dir, data_dir = str(tmp_path / "data_sets"), str(tmp_path / "data")
+    for run in plan(content, tmp_path / "runs", systems=[system], folds=[1], seeds=[2],
+                    manual_dir=manual_dir, data_dir=data_dir):  # fmt: skip
+        _, *command = run.command()
+        assert not any("{" in argument for argument in command)
+        if command[:2] == ["-m", raters.__spec__.name]:
+            assert raters.main(command[2:]) == 0
+            assert len(scores.read_predictions(run.workdir / PREDICTIONS)) == 1
+            continue
+        assert command[0] == "train.py"
+        monkeypatch.chdir(train.ROOT)
+        values = parse(monkeypatch, *command[1:])
+        assert values.workdir == str(run.workdir)
+        config = values.config
+        train.check_config(config)
+        create_model(config.model, dtype=config.dtype, axis_name=None)
+        options = datasets.make_options(config.data.dataset, config.data.options.to_dict())
+        assert config.seed == 2
+        if run.predicts:
+            assert options.fold == 1
+        assert config.data.data_dir == data_dir
+        assert config.data.manual_dir == f"{manual_dir}/{config.data.dataset}"
+        assert config.init_from == (str(run.after[0].workdir) if run.after else "")
+
+
+def test_the_systems_of_a_study_differ():
+    for path in STUDIES:
+        systems = load_study(str(path))["systems"]
+        commands = [(tuple(x["command"]), x.get("init_from")) for x in systems.values()]
+        assert len(set(commands)) == len(commands)

@@ -1,7 +1,8 @@
 """VGMIDI: ratings as labels, folds by game, renderings."""
 
+import csv
+import itertools
 import json
-import os
 import shutil
 from pathlib import Path
 
@@ -10,11 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from input_pipeline import midi
+from damff_jax import evaluation
 from input_pipeline.annotations import LabelError
 from input_pipeline.corpus import CorpusError
+from input_pipeline.vgmidi import raters
 from input_pipeline.vgmidi.vgmidi_dataset_builder import (
     DEFAULT_FOLDS,
+    Builder,
     VgmidiOptions,
     game_of,
     labels_of,
@@ -193,6 +196,20 @@ def test_default_folds_are_those_of_the_list(fold):
     assert tested == set(DEFAULT_FOLDS[fold])
 
 
+@pytest.mark.parametrize("options", [{}, {"n_folds": 4}])
+def test_fold_minus_one_is_no_test_split(options):
+    options = VgmidiOptions(fold=-1, **options)
+    split_of = split_pieces(DURATIONS, options)
+    assert split_of.keys() == DURATIONS.keys()
+    splits = {game: {split_of[s] for s in DURATIONS if game_of(s) == game} for game in GAMES}
+    assert all(len(split) == 1 for split in splits.values())
+    n_validation = sum(split == "validation" for split in split_of.values())
+    assert n_validation == 3 * round(0.15 * 25)
+    assert set(split_of.values()) == {"train", "validation"}
+    names = [Builder.config(options=VgmidiOptions(fold=fold)).name for fold in (-1, 0)]
+    assert names[0].startswith("all-") and names[1].startswith("fold0-")
+
+
 def test_other_numbers_of_folds_follow_the_seed():
     draws = [
         split_pieces(DURATIONS, VgmidiOptions(n_folds=4, split_seed=seed)) for seed in (1, 1, 2)
@@ -208,13 +225,8 @@ def test_fold_that_does_not_exist_is_refused(options):
 
 # The corpus ---------------------------------------------------------------------------------------
 
-needs_fluidsynth = pytest.mark.skipif(
-    shutil.which("fluidsynth") is None or not any(map(os.path.isfile, midi.SOUNDFONTS)),
-    reason="fluidsynth or a soundfont is not installed",
-)
 
-
-@needs_fluidsynth
+@pytest.mark.usefixtures("soundfonts")
 def test_pieces_without_midi_files_are_left_out(tmp_path):
     folder = shutil.copytree(DUMMY, tmp_path / "vgmidi")
     (folder / "labelled" / "midi" / "A_NES_Tetris_One.mid").unlink()
@@ -227,3 +239,148 @@ def test_pieces_without_midi_files_are_left_out(tmp_path):
         "A_NES_Chrono Trigger_Two",
         "A_NES_The Sims_Three",
     }
+
+
+@pytest.mark.usefixtures("soundfonts")
+def test_only_training_pieces_are_rendered_otherwise():
+    songs = vgmidi_corpus(DUMMY, VgmidiOptions(fold=0, renderings=3)).songs
+    (validation,), (test,) = songs["validation"], songs["test"]
+    assert test.song_id == "A_NES_Tetris_One"
+    for song in (validation, test):
+        assert (song.source.semitones, song.source.tempo, song.source.duration_s) == (0, 1.0, 4.0)
+    piece, *altered = sorted(songs["train"], key=lambda song: song.song_id)
+    assert [song.song_id for song in altered] == [f"{piece.song_id}@1", f"{piece.song_id}@2"]
+    written, rendered = piece.source, [song.source for song in altered]
+    assert (written.semitones, written.tempo, written.velocity) == (0, 1.0, 1.0)
+    assert len({(x.semitones, x.tempo, x.velocity, x.soundfont) for x in rendered}) == 2
+    ratings = read_pieces(DUMMY / "labelled" / "annotations")[0][piece.song_id]
+    for song in altered:
+        assert song.source.path == written.path
+        assert song.source.duration_s == pytest.approx(4.0 / song.source.tempo)
+        # Four ratings, each of a quarter of the piece however long it lasts.
+        labels, expected = song.labels, labels_of(ratings, song.source.duration_s)
+        assert len(labels) == int(2 * song.source.duration_s) and labels.mask_TxV.all()
+        np.testing.assert_array_equal(labels.values_TxV, expected.values_TxV)
+    once = vgmidi_corpus(DUMMY, VgmidiOptions(fold=0))
+    assert {song.song_id for song in once.songs["train"]} == {piece.song_id}
+
+
+@pytest.mark.usefixtures("soundfonts")
+def test_the_seed_decides_the_renderings():
+    def sources(seed):
+        options = VgmidiOptions(fold=-1, validation_fraction=0.0, renderings=2, split_seed=seed)
+        songs = vgmidi_corpus(DUMMY, options).songs["train"]
+        assert len(songs) == 6
+        return {song.song_id: song.source for song in songs}
+
+    assert sources(0) == sources(0) != sources(1)
+    with pytest.raises(CorpusError, match="renderings 0"):
+        vgmidi_corpus(DUMMY, VgmidiOptions(renderings=0))
+
+
+# Raters ------------------------------------------------------------------------------------------
+
+
+def panel(tmp_path, ratings, names=("A_NES_Tetris_One", "A_NES_The Sims_Two")):
+    """A data set of pieces of 4 s, with these ratings (raters, 2 measures, 2) of every piece."""
+    folder = tmp_path / "vgmidi" / "labelled"
+    for part in ("annotations", "midi"):
+        (folder / part).mkdir(parents=True, exist_ok=True)
+    content = {"pieces": {}, "annotations": {}}
+    for k, name in enumerate(names):
+        source = DUMMY / "labelled" / "midi" / "A_NES_Tetris_One.mid"
+        shutil.copy(source, folder / "midi" / f"{name}.mid")
+        content["pieces"][f"piece{k}"] = piece(f"{name}.mid", 2)
+        for rater, values_NxV in enumerate(ratings):
+            valence, arousal = np.transpose(values_NxV).tolist()
+            content["annotations"][f"piece{k}_{rater}"] = rating(valence, arousal)
+    (folder / "annotations" / "vgmidi_raw_1.json").write_text(json.dumps(content))
+    return folder.parent
+
+
+# Powers of two, so that a mean of some shows which they are.
+PANEL = np.array([[[x, -x], [x / 2, x / 4]] for x in (1 / 2, 1 / 4, 1 / 8, 1 / 16, 1 / 32)])
+
+
+def raters_of(value):
+    """The raters whose mean of the first valence a value is."""
+    for size in range(1, len(PANEL) + 1):
+        for chosen in itertools.combinations(range(len(PANEL)), size):
+            if abs(np.mean(PANEL[list(chosen), 0, 0]) - value) < 1e-6:
+                return set(chosen)
+    raise AssertionError(f"{value} is the mean of no raters")
+
+
+@pytest.mark.parametrize(("kind", "n_predicting"), [("half", 2), ("one", 1)])
+def test_some_raters_predict_the_mean_of_the_others(tmp_path, kind, n_predicting):
+    manual_dir = panel(tmp_path, PANEL)
+    chosen = []
+    for seed in range(12):
+        curves = raters.panel_curves(manual_dir, kind, fold=0, seed=seed)
+        assert list(curves) == ["A_NES_Tetris_One"]
+        values_Tx4 = curves["A_NES_Tetris_One"]
+        assert values_Tx4.shape == (8, 4)
+        predicting, others = (raters_of(values_Tx4[0, k]) for k in (0, 2))
+        assert len(predicting) == n_predicting and predicting ^ others == set(range(5))
+        chosen.append(frozenset(predicting))
+        for k, part in ((0, predicting), (2, others)):
+            mean = PANEL[list(part)].mean(axis=0)
+            # The first rating is of the first half of the piece, the second of the second.
+            expected = np.repeat(mean, 4, axis=0)
+            np.testing.assert_allclose(values_Tx4[:, k : k + 2], expected, atol=1e-7)
+    assert len(set(chosen)) > 2
+    again = raters.panel_curves(manual_dir, kind, fold=0, seed=11)["A_NES_Tetris_One"]
+    np.testing.assert_array_equal(again, values_Tx4)
+
+
+def test_raters_are_drawn_for_every_piece_anew(tmp_path):
+    names = [f"A_NES_Tetris_{k}" for k in range(8)]
+    curves = raters.panel_curves(panel(tmp_path, PANEL, names), "one", fold=0, seed=0)
+    assert list(curves) == names
+    assert len({float(values_Tx4[0, 0]) for values_Tx4 in curves.values()}) > 1
+
+
+def test_the_command_writes_predictions_of_the_fold(tmp_path):
+    manual_dir = panel(tmp_path, PANEL, ['A_NES_Tetris_One, "Two"', "A_NES_The Sims_Three"])
+    argv = [f"--manual_dir={manual_dir}", f"--workdir={tmp_path / 'new' / 'run'}"]
+    for fold, name in enumerate(['A_NES_Tetris_One, "Two"', "A_NES_The Sims_Three"]):
+        assert raters.main([*argv, "--kind=half", f"--fold={fold}", "--seed=3"]) == 0
+        with open(tmp_path / "new" / "run" / "predictions_test.csv", newline="") as file:
+            header, *rows = csv.reader(file)
+        assert tuple(header) == evaluation.COLUMNS
+        assert [row[:2] for row in rows] == [[name, f"{0.5 * t:.1f}"] for t in range(8)]
+        expected = raters.panel_curves(manual_dir, "half", fold=fold, seed=3)[name]
+        np.testing.assert_array_equal(np.float32([row[2:] for row in rows]), expected)
+
+
+@pytest.mark.parametrize(
+    ("ratings", "arguments", "status", "reason"),
+    [
+        (PANEL, ["--fold=3"], 1, "fold 3 is outside 0..2"),
+        (PANEL, ["--fold=-1"], 1, "no piece of fold -1 with two raters or more"),
+        (PANEL, ["--fold=2"], 1, "no piece of fold 2 with two raters or more"),
+        (PANEL[:1], [], 1, "no piece of fold 0 with two raters or more"),
+        (PANEL * 9, [], 1, "a rating is outside [-1, 1]"),
+        (PANEL, ["--manual_dir=/nowhere"], 1, "no vgmidi_raw_*.json in it"),
+        (PANEL, ["--workdir=/dev/null/x"], 1, "/dev/null/x"),
+        (PANEL, ["--seed=-1"], 2, "--seed must not be negative"),
+        (PANEL, ["--kind=all"], 2, "invalid choice: 'all'"),
+    ],
+)
+def test_what_raters_cannot_do_is_an_error(tmp_path, capsys, ratings, arguments, status, reason):
+    manual_dir = panel(tmp_path, ratings)
+    argv = [f"--manual_dir={manual_dir}", f"--workdir={tmp_path / 'run'}", "--kind=one"]
+    try:
+        returned = raters.main([*argv, *arguments])
+    except SystemExit as stop:
+        returned = stop.code
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert returned == status
+    assert line.startswith("raters: error: ") and reason in line
+    assert not (tmp_path / "run").exists()
+
+
+def test_pieces_without_a_midi_file_have_no_panel(tmp_path):
+    manual_dir = panel(tmp_path, PANEL, ["A_NES_Tetris_One", "A_NES_Tetris_Two"])
+    (manual_dir / "labelled" / "midi" / "A_NES_Tetris_Two.mid").unlink()
+    assert list(raters.panel_curves(manual_dir, "one", fold=0, seed=0)) == ["A_NES_Tetris_One"]

@@ -1,0 +1,113 @@
+"""EMOPIA: quadrants as labels, splits by song, renderings."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from input_pipeline.corpus import CorpusError
+from input_pipeline.emopia.emopia_dataset_builder import (
+    EmopiaOptions,
+    emopia_corpus,
+    labels_of,
+    song_of,
+)
+
+DUMMY = Path(__file__).parents[1] / "input_pipeline" / "emopia" / "dummy_data"
+CLIP = DUMMY / "midis" / "Q1_one_0.mid"
+
+pytestmark = pytest.mark.usefixtures("soundfonts")
+
+
+def dataset(folder, names):
+    """Clips of these names, with the sound of a dummy one."""
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(CLIP, folder / name)
+    return folder
+
+
+def splits(corpus):
+    return {song.song_id: split for split, songs in corpus.songs.items() for song in songs}
+
+
+@pytest.mark.parametrize(
+    ("quadrant", "valence", "arousal"),
+    [("Q1", 0.5, 0.5), ("Q2", -0.5, 0.5), ("Q3", -0.5, -0.5), ("Q4", 0.5, -0.5)],
+)
+@pytest.mark.parametrize(("seconds", "n"), [(0.4, 1), (0.5, 1), (1.99, 3), (30.0, 60)])
+def test_labels_are_the_signs_of_the_quadrant_all_through(quadrant, valence, arousal, seconds, n):
+    labels = labels_of(f"{quadrant}_song_0", seconds)
+    assert labels.first_segment == 0 and labels.mask_TxV.all()
+    assert labels.values_TxV.dtype == np.float32
+    np.testing.assert_array_equal(labels.values_TxV, [[valence, arousal]] * n)
+
+
+@pytest.mark.parametrize(
+    ("clip", "song"),
+    [("Q1_one_0", "one"), ("Q4_a_b_12_3", "a_b_12"), ("Q2__-x_0", "_-x"), ("Q3_Q1_9_10", "Q1_9")],
+)
+def test_the_song_is_what_stands_between_quadrant_and_number(clip, song):
+    assert song_of(clip) == song
+
+
+@pytest.mark.parametrize("name", ["Q1_one", "Q1__0", "Q2_one_x", "Q3_one_0_"])
+def test_foreign_names_are_refused(tmp_path, name):
+    folder = dataset(tmp_path / "emopia", ["Q1_one_0.mid", f"{name}.mid"])
+    with pytest.raises(CorpusError, match=f"are named Q1_<song>_<number>, not {name}$"):
+        emopia_corpus(folder, EmopiaOptions())
+
+
+def test_a_clip_that_occurs_twice_is_refused(tmp_path):
+    names = ["a/Q1_one_0.mid", "b/c/Q1_one_0.mid"]
+    folder = dataset(tmp_path / "emopia", names)
+    first, second = (folder / name for name in names)
+    with pytest.raises(CorpusError, match=f"two files for clip Q1_one_0: {first} and {second}"):
+        emopia_corpus(folder, EmopiaOptions())
+
+
+def test_a_folder_without_clips_and_an_unreadable_clip_are_refused(tmp_path):
+    folder = dataset(tmp_path / "emopia", ["Q5_one_0.mid", "readme.mid"])
+    with pytest.raises(CorpusError, match=f"^{folder}: no MIDI files named like Q1_<song>"):
+        emopia_corpus(folder, EmopiaOptions())
+    (folder / "Q1_bad_0.mid").write_text("no music")
+    with pytest.raises(CorpusError, match=r"Q1_bad_0\.mid: not readable as MIDI"):
+        emopia_corpus(folder, EmopiaOptions())
+
+
+def test_all_clips_of_a_song_are_in_one_split_whatever_their_quadrants(tmp_path):
+    names = [f"Q{1 + (k + i) % 4}_song {k}_{i}.mid" for k in range(12) for i in range(1 + k % 3)]
+    folder = dataset(tmp_path / "emopia", names)
+
+    def split(seed):
+        options = EmopiaOptions(validation_fraction=0.25, split_seed=seed)
+        return splits(emopia_corpus(folder, options))
+
+    split_of = split(0)
+    assert split_of.keys() == {Path(name).stem for name in names}
+    assert set(split_of.values()) == {"train", "validation"}
+    of_song = {song: {s for c, s in split_of.items() if song_of(c) == song}
+               for song in map(song_of, split_of)}  # fmt: skip
+    assert len(of_song) == 12 and all(len(x) == 1 for x in of_song.values())
+    assert sum(x == {"validation"} for x in of_song.values()) == 3
+    assert split(0) == split_of != split(1)
+
+
+def test_only_training_clips_are_rendered_otherwise():
+    options = EmopiaOptions(validation_fraction=0.34, renderings=3)
+    corpus = emopia_corpus(DUMMY, options)
+    split_of = splits(corpus)
+    written = splits(emopia_corpus(DUMMY, EmopiaOptions(validation_fraction=0.34)))
+    assert set(written) == {"Q1_one_0", "Q1_one_1", "Q2_two_0", "Q3_three_1"}
+    training = [clip for clip, split in written.items() if split == "train"]
+    altered = {f"{clip}@{k}": "train" for clip in training for k in (1, 2)}
+    assert altered and split_of == {**written, **altered}
+    for song in corpus.songs["train"]:
+        clip, _, number = song.song_id.partition("@")
+        assert Path(song.source.path).stem == clip
+        assert (song.source.tempo != 1.0) == bool(number)
+        assert song.source.duration_s == pytest.approx(4.0 / song.source.tempo)
+        expected = labels_of(clip, song.source.duration_s)
+        np.testing.assert_array_equal(song.labels.values_TxV, expected.values_TxV)
+        assert len(song.labels) == int(2 * song.source.duration_s)
