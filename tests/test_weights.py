@@ -1,0 +1,243 @@
+"""Weights in one file: what is saved comes back, and nothing else is taken for it."""
+
+import copy
+import json
+import pickle
+import random
+
+import jax
+import numpy as np
+import optax
+import pytest
+import safetensors.numpy
+import soundfile
+
+from damff_jax import checkpoint, parallel, predict, train_state, weights
+from damff_jax.checkpoint import CheckpointError, Checkpoints
+from damff_jax.features import FeatureConfig
+from damff_jax.models import create_model
+
+MODEL = {"name": "damff", "channels": [2, 2, 2], "sequence": "none", "branches": "a"}
+FEATURES = FeatureConfig(sample_rate=8000, n_fft=512, win_length=480, hop_length=400, n_mels=8)
+META = {
+    "config": {
+        "model": MODEL,
+        "dtype": "float32",
+        "data": {"dataset": "vgmidi", "crop_segments": 4, "overlap": 1},
+    },
+    "features": FEATURES.to_json(),
+    "identity": {"dataset": "vgmidi/ä"},
+}
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory):
+    """A run that was never trained: a checkpoint of random variables."""
+    workdir = tmp_path_factory.mktemp("run")
+    state = train_state.create(
+        create_model(MODEL, dtype="float32", axis_name=None),
+        optax.identity(),
+        seed=0,
+        segment_shape=(FEATURES.frames_per_segment, FEATURES.n_mels),
+        input_stats={"mean": np.linspace(-60, -30, 8), "std": np.linspace(5, 9, 8)},
+        with_ema=False,
+    )
+    rng = np.random.default_rng(0)
+    params = jax.tree.map(
+        lambda x: x + 0.1 * rng.normal(size=x.shape).astype(x.dtype), state.params
+    )
+    with Checkpoints(workdir) as checkpoints:
+        checkpoints.save_if_best(parallel.replicate(state.replace(params=params)), META, 0.25)
+    return workdir
+
+
+@pytest.fixture(scope="module")
+def file(workdir, tmp_path_factory):
+    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
+    assert weights.main([str(workdir), str(path)]) == 0
+    return path
+
+
+def assert_same(ours, theirs):
+    """Arrays of the same names, dtypes, shapes and bytes; the same meta data."""
+    assert ours[1] == theirs[1]
+    ours, theirs = (jax.tree_util.tree_flatten_with_path(x[0]) for x in (ours, theirs))
+    assert ours[1] == theirs[1]
+    for (path, a), (_, b) in zip(ours[0], theirs[0], strict=True):
+        a, b = np.asarray(a), np.asarray(b)
+        assert (a.dtype, a.shape, a.tobytes()) == (b.dtype, b.shape, b.tobytes()), path
+
+
+def test_a_file_holds_what_the_run_does(workdir, file):
+    variables, meta = weights.load(file)
+    assert (meta["score"], meta["step"], meta["identity"]) == (0.25, 0, META["identity"])
+    assert_same((variables, meta), checkpoint.load_variables(workdir))
+    assert_same((variables, meta), weights.load(workdir))
+    with safetensors.safe_open(file, framework="numpy") as content:
+        assert "params/branches/stage1/a_kernel" in content.keys()  # noqa: SIM118
+
+
+def test_every_array_comes_back_bit_for_bit(tmp_path):
+    rng = np.random.default_rng(0)
+    variables = {
+        "params": {
+            "a": {"transposed": rng.normal(size=(3, 4)).astype(np.float32).T},
+            "scalar": np.float32(0.1) * np.ones(()),
+            "empty": np.zeros((0, 3), np.float32),
+            "odd": np.array([np.nan, -0.0, np.inf, 1e-45], np.float32),
+            "strided": np.arange(10)[::3],
+        },
+        "batch_stats": {},
+        "input_stats": {"mean": rng.normal(size=5).astype(np.float16)},
+    }
+    path = tmp_path / "a.safetensors"
+    weights.save(path, variables, {**META, "step": 3, "score": None})
+    assert_same(weights.load(path), (variables, {**META, "step": 3, "score": None}))
+
+
+def test_nothing_is_left_of_a_file_that_cannot_be_written(tmp_path):
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        weights.save(tmp_path / "a.safetensors", {"x": np.zeros(1)}, {"score": float("nan")})
+    assert not list(tmp_path.iterdir())
+
+
+class Bomb:
+    """Unpickling it writes a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (str(self.path), "w")
+
+
+def foreign(kind, tmp_path):
+    arrays = {"params/x": np.zeros(3, np.float32)}
+    return {
+        "empty": b"",
+        "text": b"no weights" * 99,
+        "pickle": pickle.dumps(Bomb(tmp_path / "bomb")),
+        "no text": safetensors.numpy.save(arrays),
+        "another program's": safetensors.numpy.save(arrays, {"format": "pt"}),
+        "no digest": safetensors.numpy.save(arrays, {"damff_jax": json.dumps(META)}),
+    }[kind]
+
+
+@pytest.mark.parametrize(
+    "kind", ["empty", "text", "pickle", "no text", "another program's", "no digest"]
+)
+def test_foreign_files_are_refused_by_name(tmp_path, kind):
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(foreign(kind, tmp_path))
+    with pytest.raises(CheckpointError, match=f"^{path}: not weights of this program") as caught:
+        weights.load(path)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "bomb").exists()
+
+
+def test_what_is_no_file_is_refused(tmp_path):
+    (tmp_path / "folder.safetensors").mkdir()
+    for name in ("none.safetensors", "folder.safetensors"):
+        with pytest.raises(CheckpointError, match=f"^{tmp_path / name}: "):
+            weights.load(tmp_path / name)
+    with pytest.raises(CheckpointError, match="no checkpoint of a training run"):
+        weights.load(tmp_path)
+
+
+def test_truncated_files_are_refused(file, tmp_path):
+    content, path = file.read_bytes(), tmp_path / "a.safetensors"
+    for size in {*range(0, len(content), 97), len(content) - 1}:
+        path.write_bytes(content[:size])
+        with pytest.raises(CheckpointError, match=f"^{path}: "):
+            weights.load(path)
+
+
+def test_flipped_bits_are_refused_wherever_they_are(file, tmp_path):
+    """What is accepted is what was written: a few bytes of the header mean nothing."""
+    content, path, written = file.read_bytes(), tmp_path / "a.safetensors", weights.load(file)
+    rng = random.Random(0)
+    n_refused = 0
+    for _ in range(400):
+        flipped = bytearray(content)
+        flipped[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
+        path.write_bytes(flipped)
+        try:
+            assert_same(weights.load(path), written)
+        except CheckpointError as error:
+            assert str(error).startswith(f"{path}: ")
+            n_refused += 1
+    assert n_refused > 390
+
+
+def test_changed_meta_data_are_refused(file, tmp_path):
+    with safetensors.safe_open(file, framework="numpy") as content:
+        arrays = {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118
+        texts = content.metadata()
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(safetensors.numpy.save(arrays, texts))
+    assert_same(weights.load(path), weights.load(file))
+    for changed in (
+        (arrays, {**texts, "damff_jax": texts["damff_jax"].replace("vgmidi", "deam")}),
+        ({**arrays, "input_stats/mean": arrays["input_stats/mean"].reshape(2, 4)}, texts),
+        ({**arrays, "input_stats/mean": arrays["input_stats/std"]}, texts),
+        ({name: x for name, x in arrays.items() if name != "input_stats/mean"}, texts),
+    ):
+        path.write_bytes(safetensors.numpy.save(*changed))
+        with pytest.raises(CheckpointError, match="damaged"):
+            weights.load(path)
+
+
+# The commands ------------------------------------------------------------------------------------
+
+
+def test_the_command_tells_what_it_cannot_do(workdir, tmp_path, capsys):
+    assert weights.main([str(tmp_path), str(tmp_path / "a.safetensors")]) == 1
+    assert "no checkpoint of a training run" in capsys.readouterr().err
+    assert weights.main([str(workdir), str(tmp_path / "none" / "a.safetensors")]) == 1
+    assert capsys.readouterr().err.startswith("weights: error: ")
+    with pytest.raises(SystemExit) as stop:
+        weights.main([str(workdir), str(tmp_path / "a.pkl")])
+    assert stop.value.code == 2
+    assert "the name must end in .safetensors" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_prediction_from_a_file_is_that_from_its_run(workdir, file, tmp_path, capsys):
+    rng = np.random.default_rng(1)
+    soundfile.write(tmp_path / "song.wav", 0.1 * rng.normal(size=8000 * 4), 8000)
+    curves = []
+    for name, path in (("run", workdir), ("file", file)):
+        folder = tmp_path / name
+        argv = [str(tmp_path / "song.wav"), f"--checkpoint={path}", f"--output_dir={folder}"]
+        assert predict.main(argv) == 0
+        assert "game music (VGMIDI)" in capsys.readouterr().err
+        curves.append((folder / "song.csv").read_bytes())
+    assert curves[0] == curves[1]
+    rows = np.loadtxt(tmp_path / "run" / "song.csv", delimiter=",", skiprows=1)
+    assert rows.shape == (8, 3) and len(np.unique(rows[:, 1])) > 1
+
+
+def broken_weights(file, tmp_path, **changes):
+    variables, meta = copy.deepcopy(weights.load(file))
+    for name, value in changes.items():
+        meta["config"]["model"][name] = value
+    weights.save(tmp_path / "broken.safetensors", variables, meta)
+
+
+def test_weights_that_cannot_be_used_are_one_line_and_status_2(file, tmp_path, monkeypatch, capsys):
+    (tmp_path / "song.wav").touch()
+    (tmp_path / "text.safetensors").write_text("no weights")
+    broken_weights(file, tmp_path, fusion="later")
+    monkeypatch.setattr(weights, "DEFAULT", tmp_path / "none.safetensors")
+    for arguments, message in (
+        ([], f"{weights.DEFAULT}: no such file, so no weights come along: name those of a"),
+        (["--checkpoint=/nowhere"], "/nowhere: no checkpoint of a training run"),
+        (["--checkpoint=/nowhere.safetensors"], "/nowhere.safetensors: No such file"),
+        ([f"--checkpoint={tmp_path}/text.safetensors"], "not weights of this program"),
+        ([f"--checkpoint={tmp_path}/broken.safetensors"], "model.fusion: 'later'"),
+    ):
+        with pytest.raises(SystemExit) as stop:
+            predict.main([str(tmp_path / "song.wav"), f"--output_dir={tmp_path}", *arguments])
+        assert stop.value.code == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith("predict: error: ") and message in line
