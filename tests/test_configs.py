@@ -22,7 +22,8 @@ PARAMETERS = {
     "folder": 188_819,
     "mer1101": 188_819,
     "synthetic": 115_703,
-    "vgmidi": 115_703,
+    "emopia": 102_271,
+    "vgmidi": 102_271,
 }
 NAMES = sorted(
     path.stem for path in (train.ROOT / "configs").glob("[a-z]*.py") if path.stem != "models"
@@ -30,6 +31,7 @@ NAMES = sorted(
 # At 50 frames × 128 bins, and at half of both.
 MODEL_PARAMETERS = {
     "damff": (188_819, 115_703),
+    "damff_plus": (705_370, 245_182),
     "constant": (2, 2),
     "ridge": (2_050, 1_026),
     "cnn_bigru": (182_692, 133_540),
