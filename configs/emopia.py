@@ -10,8 +10,8 @@ import ml_collections
 from configs import default
 
 
-def get_config() -> ml_collections.ConfigDict:
-    config = default.get_config()
+def get_config(model: str = "damff") -> ml_collections.ConfigDict:
+    config = default.get_config(model)
     config.num_train_steps = 600
     config.log_every_steps = 20
     config.eval_every_steps = 100
@@ -21,6 +21,7 @@ def get_config() -> ml_collections.ConfigDict:
 
     config.optim.learning_rate = 2e-3
     config.optim.weight_decay = 2e-2
+    config.optim.ema_decay = 0.98
 
     data = config.data
     data.dataset = "emopia"
@@ -28,5 +29,7 @@ def get_config() -> ml_collections.ConfigDict:
     data.options.split_seed = 0
     data.options.renderings = 1  # Of every training clip; from the second on altered.
     data.crop_segments = 30
+    data.window_segments = 240
+    data.overlap = 30
     data.eval_splits = ("validation",)
     return config

@@ -26,15 +26,15 @@ def damff() -> ml_collections.ConfigDict:
     model.sequence = "bilstm"  # bilstm, lstm, none.
     model.hidden_size = 48  # LSTM units per direction.
     model.dropout_rate = 0.0
-    model.smoothing = (1, 0)  # Moving average over the output: width, delay in segments; none.
+    model.smoothing = (1, 0)  # Of the output: width, delay in segments; none.
     return model
 
 
 def damff_plus() -> ml_collections.ConfigDict:
     """DAMFF with eight channels into the sequence model: 705,370 parameters (245,182).
 
-    Ours. The paper's one channel is its bottleneck; the output is averaged over 10 s and 3 s late,
-    as ratings are.
+    Ours. The paper's one channel is its bottleneck. Outside of training the output is averaged
+    over 10 s and 3 s late, as ratings are.
     """
     model = damff()
     model.squeeze_channels = 8
@@ -105,7 +105,16 @@ def frame_bilstm() -> ml_collections.ConfigDict:
 
 MODELS = {
     model.__name__: model
-    for model in (damff, damff_plus, constant, ridge, cnn_bigru, cnn_bigru_small, cnn_bilstm, frame_bilstm)
+    for model in (
+        damff,
+        damff_plus,
+        constant,
+        ridge,
+        cnn_bigru,
+        cnn_bigru_small,
+        cnn_bilstm,
+        frame_bilstm,
+    )
 }
 
 

@@ -30,7 +30,6 @@ class Windowing:
         if not 0 <= self.overlap < self.window:
             raise ValueError(f"overlap {self.overlap} is outside [0, window {self.window})")
 
-
     @classmethod
     def of(cls, data: Mapping[str, Any]) -> "Windowing":
         """That of a config's group `data`."""

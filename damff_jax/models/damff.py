@@ -36,7 +36,7 @@ class DAMFF(nn.Module):
       hidden_size: LSTM units per direction.
       dropout_rate: on the sequence model's input and output; the paper's readings have none.
       smoothing: (width, delay) of a moving average over the output in segments, see
-        `delayed_average`; (1, 0) is none, as in the paper.
+        `delayed_average`, outside of training; (1, 0) is none, as in the paper.
       dtype: of the computation; parameters, statistics and the output stay float32.
       axis_name: the device axis that BatchNorm's statistics span; None for a single device.
     """
@@ -93,7 +93,7 @@ class DAMFF(nn.Module):
             dtype=self.dtype,
             train=train,
         )
-        if self.smoothing == (1, 0):
+        if train or self.smoothing == (1, 0):
             return y_BxTxV
         width, delay = self.smoothing
         return delayed_average(y_BxTxV, mask_BxT, width=width, delay=delay)
