@@ -190,8 +190,9 @@ def train(
                         apply = functools.partial(eval_step, state.eval_variables())
                         summary = metrics.summarize(evaluate(config, apply, validation_songs))
                         log.validation(step, summary)
-                        score = np.mean([summary[v]["pooled"]["ccc"] for v in metrics.DIMENSIONS])
-                        checkpoints.save_if_best(state, meta, float(score))
+                        ccc_V = [summary[v]["pooled"]["ccc"] for v in metrics.DIMENSIONS]
+                        if config.select == "best":
+                            checkpoints.save_if_best(state, meta, float(np.mean(ccc_V)))
                 if step % config.checkpoint_every_steps == 0 or last:
                     # What is logged must be on disk before a state that will not log it again.
                     with log.pause():
@@ -331,6 +332,8 @@ def check_config(config: ConfigDict) -> tuple[FeatureConfig, OptimConfig]:
     for name, value in (("seed", config.seed), ("data.workers", config.data.workers)):
         if value < 0:
             raise ValueError(f"{name} must not be negative")
+    if config.select not in ("best", "latest"):
+        raise ValueError(f"select: {config.select!r}; there are best, latest")
     if unknown := set(config.data.eval_splits) - set(SPLITS):
         raise ValueError(f"data.eval_splits: {unknown.pop()!r}; there are {', '.join(SPLITS)}")
     Windowing.of(config.data)
@@ -419,7 +422,7 @@ def checkpoint_meta(config: ConfigDict, builder: SongBuilder) -> dict[str, Any]:
         "crop_segments": config.data.crop_segments,
         "dataset": f"{builder.name}/{builder.builder_config.name}",
         "files": builder.info.metadata.get("fingerprint"),
-        "init_from": config.init_from,
+        **{name: config[name] for name in ("select", "init_from")},
         "loss": config.loss.to_dict(),
         "optim": config.optim.to_dict(),
     }

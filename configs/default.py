@@ -17,6 +17,7 @@ def get_config(model: str = "damff") -> ml_collections.ConfigDict:
     config.steps_per_call = 1  # Steps between two returns to the host; divides all step counts.
     config.log_every_steps = 20
     config.eval_every_steps = 250  # Validation, and with it the choice of the best checkpoint.
+    config.select = "best"  # What is evaluated: best on the validation songs, or latest.
     config.checkpoint_every_steps = 250
     config.init_from = ""  # Workdir of a run of the same model to start from; empty: from scratch.
     config.dtype = "float32"  # Of the computation: float32 or bfloat16.

@@ -16,6 +16,7 @@ def get_config(model: str = "damff") -> ml_collections.ConfigDict:
     config.log_every_steps = 20
     config.eval_every_steps = 100
     config.checkpoint_every_steps = 100
+    config.select = "latest"
 
     default.piano_features(config)
 
