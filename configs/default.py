@@ -47,7 +47,7 @@ def get_config(model: str = "damff") -> ml_collections.ConfigDict:
     optim.clip_norm = 1.0  # 0: no clipping.
     optim.b1 = 0.9
     optim.b2 = 0.999
-    optim.ema_decay = 0.0  # 0: no moving average of the parameters.
+    optim.ema_decay = 0.0  # 0: no moving average of the parameters and statistics.
 
     config.data = data = ml_collections.ConfigDict()
     data.dataset = "synthetic"  # synthetic, deam, mer1101, vgmidi, folder.

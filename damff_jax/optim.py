@@ -17,7 +17,7 @@ class OptimConfig:
       weight_decay: decoupled (AdamW), on matrices and kernels only.
       clip_norm: limit of the gradient's global norm; 0 for none.
       b1, b2: Adam's.
-      ema_decay: of the parameters' moving average, which is then evaluated and used for
+      ema_decay: of the moving average of parameters and statistics, which is then evaluated and used for
         prediction; 0 for none.
     """
 
