@@ -192,8 +192,9 @@ def train(
                         apply = functools.partial(eval_step, state.eval_variables())
                         summary = metrics.summarize(evaluate(config, apply, validation_songs))
                         log.validation(step, summary)
-                        score = np.mean([summary[v]["pooled"]["ccc"] for v in metrics.DIMENSIONS])
-                        checkpoints.save_if_best(state, meta, float(score))
+                        ccc_V = [summary[v]["pooled"]["ccc"] for v in metrics.DIMENSIONS]
+                        if config.select == "best":
+                            checkpoints.save_if_best(state, meta, float(np.mean(ccc_V)))
                 if step % config.checkpoint_every_steps == 0 or last:
                     # What is logged must be on disk before a state that will not log it again.
                     with log.pause():
@@ -245,7 +246,7 @@ def solve(
             model,
             functools.partial(feature_step, state.eval_variables()),
             pipeline.load_songs(builder, "train"),
-            windowing=Windowing(config.data.crop_segments, config.data.overlap),
+            windowing=Windowing.of(config.data),
             batch_size=config.data.eval_batch_size,
             validated=validation_songs is not None,
         )
@@ -333,9 +334,11 @@ def check_config(config: ConfigDict) -> tuple[FeatureConfig, OptimConfig]:
     for name, value in (("seed", config.seed), ("data.workers", config.data.workers)):
         if value < 0:
             raise ValueError(f"{name} must not be negative")
+    if config.select not in ("best", "latest"):
+        raise ValueError(f"select: {config.select!r}; there are best, latest")
     if unknown := set(config.data.eval_splits) - set(SPLITS):
         raise ValueError(f"data.eval_splits: {unknown.pop()!r}; there are {', '.join(SPLITS)}")
-    Windowing(config.data.crop_segments, config.data.overlap)
+    Windowing.of(config.data)
     losses.check_weights(config.loss.to_dict())
     features = FeatureConfig(**config.features)
     # Three times the model halves both, the join along time makes up for one halving.
@@ -408,7 +411,7 @@ def open_dataset(data: ConfigDict, features: FeatureConfig) -> SongBuilder:
 
 def evaluate(config: ConfigDict, apply, songs: pipeline.Songs) -> dict[str, metrics.Curve]:
     """Curves of a split's songs, by song id."""
-    windowing = Windowing(config.data.crop_segments, config.data.overlap)
+    windowing = Windowing.of(config.data)
     return evaluation.evaluate(
         apply, songs, windowing=windowing, batch_size=config.data.eval_batch_size
     )
@@ -421,7 +424,7 @@ def checkpoint_meta(config: ConfigDict, builder: SongBuilder) -> dict[str, Any]:
         "crop_segments": config.data.crop_segments,
         "dataset": f"{builder.name}/{builder.builder_config.name}",
         "files": builder.info.metadata.get("fingerprint"),
-        "init_from": config.init_from,
+        **{name: config[name] for name in ("select", "init_from")},
         "loss": config.loss.to_dict(),
         "optim": config.optim.to_dict(),
     }

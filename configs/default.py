@@ -17,6 +17,7 @@ def get_config(model: str = "damff") -> ml_collections.ConfigDict:
     config.steps_per_call = 1  # Steps between two returns to the host; divides all step counts.
     config.log_every_steps = 20
     config.eval_every_steps = 250  # Validation, and with it the choice of the best checkpoint.
+    config.select = "best"  # What is evaluated: best on the validation songs, or latest.
     config.checkpoint_every_steps = 250
     config.init_from = ""  # Workdir of a run of the same model to start from; empty: from scratch.
     config.dtype = "float32"  # Of the computation: float32 or bfloat16.
@@ -46,7 +47,7 @@ def get_config(model: str = "damff") -> ml_collections.ConfigDict:
     optim.clip_norm = 1.0  # 0: no clipping.
     optim.b1 = 0.9
     optim.b2 = 0.999
-    optim.ema_decay = 0.0  # 0: no moving average of the parameters.
+    optim.ema_decay = 0.0  # 0: no moving average of the parameters and statistics.
 
     config.data = data = ml_collections.ConfigDict()
     data.dataset = "synthetic"  # synthetic, deam, mer1101, vgmidi, emopia, folder.
@@ -55,7 +56,8 @@ def get_config(model: str = "damff") -> ml_collections.ConfigDict:
     data.data_dir = "data"  # Where shards are.
     data.workers = 0  # Processes that prepare the data set; 0: one per core.
     data.on_device = False  # Training songs in every device's memory, crops taken there.
-    data.crop_segments = 60  # 30 s; the windows of evaluation and prediction have this length too.
+    data.crop_segments = 60  # 30 s
+    data.window_segments = 0  # Of evaluation and prediction; 0: as long as the crops.
     data.overlap = 15  # Segments that neighbouring windows share.
     data.eval_batch_size = 16  # Windows per evaluation step over all devices.
     data.eval_splits = ("validation", "test")  # Evaluated at the end, where they exist.

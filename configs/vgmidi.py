@@ -14,15 +14,17 @@ from configs import default
 
 def get_config(model: str = "damff") -> ml_collections.ConfigDict:
     config = default.get_config(model)
-    config.num_train_steps = 300
+    config.num_train_steps = 400
     config.log_every_steps = 10
-    config.eval_every_steps = 50
-    config.checkpoint_every_steps = 50
+    config.eval_every_steps = 100
+    config.checkpoint_every_steps = 100
+    config.select = "latest"  # The eight or so validation songs of a fold are too few to choose by.
 
     default.piano_features(config)
 
     config.optim.learning_rate = 2e-3
-    config.optim.weight_decay = 1e-2
+    config.optim.weight_decay = 2e-2
+    config.optim.ema_decay = 0.98
 
     data = config.data
     data.dataset = "vgmidi"
@@ -31,4 +33,7 @@ def get_config(model: str = "damff") -> ml_collections.ConfigDict:
     data.options.validation_fraction = 0.15
     data.options.split_seed = 0
     data.options.renderings = 1  # Of every training piece; from the second on altered.
+    data.crop_segments = 30
+    data.window_segments = 240  # Two minutes: most pieces as a whole.
+    data.overlap = 30
     return config

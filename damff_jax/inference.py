@@ -10,8 +10,8 @@ Letters: N windows, W segments per window, F frames per segment, M Mel bins, T s
 
 import collections
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -29,6 +29,12 @@ class Windowing:
     def __post_init__(self):
         if not 0 <= self.overlap < self.window:
             raise ValueError(f"overlap {self.overlap} is outside [0, window {self.window})")
+
+    @classmethod
+    def of(cls, data: Mapping[str, Any]) -> "Windowing":
+        """That of a config's group `data`."""
+        # Checkpoints from before there was the knob do without it.
+        return cls(data.get("window_segments", 0) or data["crop_segments"], data["overlap"])
 
 
 class _Window(NamedTuple):

@@ -17,8 +17,8 @@ class OptimConfig:
       weight_decay: decoupled (AdamW), on matrices and kernels only.
       clip_norm: limit of the gradient's global norm; 0 for none.
       b1, b2: Adam's.
-      ema_decay: of the parameters' moving average, which is then evaluated and used for
-        prediction; 0 for none.
+      ema_decay: of the moving average of parameters and batch statistics, which is then evaluated
+        and used for prediction; 0 for none.
     """
 
     learning_rate: float = 1e-3

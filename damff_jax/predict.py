@@ -60,7 +60,7 @@ class Predictor:
         self.features = FeatureConfig.from_json(meta["features"])
         dataset = config["data"]["dataset"]
         self.origin = _ORIGINS.get(dataset, f"trained on {dataset}")
-        self._windowing = Windowing(config["data"]["crop_segments"], config["data"]["overlap"])
+        self._windowing = Windowing.of(config["data"])
         self._batch_size = batch_size
         model = create_model(config["model"], dtype=config["dtype"], axis_name=None)
         step = jax.jit(

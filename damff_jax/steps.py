@@ -61,11 +61,12 @@ def train_step(
     grads = jax.lax.pmean(grads, AXIS_NAME)
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
-    ema_params = state.ema_params
-    if ema_params is not None:
+    averages = state.averages
+    if averages is not None:
         # The average starts as one over the steps so far, or its start would weigh for long.
         decay = jnp.minimum(ema_decay, (1 + state.step) / (10 + state.step))
-        ema_params = optax.incremental_update(params, ema_params, 1 - decay)
+        trained = {"params": params, "batch_stats": batch_stats}
+        averages = optax.incremental_update(trained, averages, 1 - decay)
     ccc_V = losses.ccc_pooled(*args, axis_name=AXIS_NAME)
     metrics = {
         "loss": loss,
@@ -79,7 +80,7 @@ def train_step(
         params=params,
         batch_stats=batch_stats,
         opt_state=opt_state,
-        ema_params=ema_params,
+        averages=averages,
     )
     return state, metrics
 

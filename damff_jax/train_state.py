@@ -18,7 +18,8 @@ class TrainState(struct.PyTreeNode):
       step: int32 (), steps done.
       params, batch_stats, opt_state: of the model and the optimiser.
       input_stats: mean and standard deviation per Mel bin (M,), in dB; never trained.
-      ema_params: the parameters' moving average, or None.
+      averages: moving averages of `params` and `batch_stats`, or None. Statistics of parameters
+        that the average has left behind would not fit it.
     """
 
     step: jax.Array
@@ -26,7 +27,7 @@ class TrainState(struct.PyTreeNode):
     batch_stats: Any
     input_stats: Any
     opt_state: Any
-    ema_params: Any
+    averages: Any
 
     def eval_variables(self) -> dict[str, Any]:
         """The model's variables for evaluation and prediction."""
@@ -42,8 +43,8 @@ class TrainState(struct.PyTreeNode):
             self.eval_variables(),
             dict(variables),
         )
-        ema_params = jax.tree.map(jnp.copy, placed["params"])
-        return self.replace(**placed, ema_params=None if self.ema_params is None else ema_params)
+        averages = None if self.averages is None else _averages(placed)
+        return self.replace(**placed, averages=averages)
 
 
 def create(
@@ -67,23 +68,27 @@ def create(
         jax.random.key(seed), log_mel, mask, train=False
     )
     params = variables["params"]
+    trained = {"params": params, "batch_stats": variables.get("batch_stats", {})}
     return TrainState(
         # An array from the start: a Python 0 would compile the step a second time.
         step=jnp.zeros((), jnp.int32),
-        params=params,
-        batch_stats=variables.get("batch_stats", {}),
+        **trained,
         input_stats={name: jnp.asarray(input_stats[name], jnp.float32) for name in ("mean", "std")},
         opt_state=optimizer.init(params),
-        # A copy, because the step donates its state's buffers.
-        ema_params=jax.tree.map(jnp.copy, params) if with_ema else None,
+        averages=_averages(trained) if with_ema else None,
     )
 
 
 def eval_variables(state: Mapping[str, Any]) -> dict[str, Any]:
     """The model's variables out of a state's fields, as restored from a checkpoint."""
-    ema_params = state.get("ema_params")
+    trained = state.get("averages") or state
     return {
-        "params": state["params"] if ema_params is None else ema_params,
-        "batch_stats": state["batch_stats"],
+        "params": trained["params"],
+        "batch_stats": trained["batch_stats"],
         "input_stats": state["input_stats"],
     }
+
+
+def _averages(trained: Mapping[str, Any]) -> dict[str, Any]:
+    """Averages that start from these: copies, because the step donates its state's buffers."""
+    return {name: jax.tree.map(jnp.copy, trained[name]) for name in ("params", "batch_stats")}

@@ -67,8 +67,7 @@ def _read(path: Path, song: Song) -> Extracted | None:
     line, _, samples = body.partition(b"\n")
     header = json.loads(line)
     return Extracted(
-        # Copied, because what lies in bytes is read-only.
-        log_mel_TxFxM=np.frombuffer(samples, "<f2").reshape(header["shape"]).astype(np.float16),
+        log_mel_TxFxM=np.frombuffer(samples, "<f2").reshape(header["shape"]),
         n_missing=header["n_missing"],
         warnings=[text.replace(_PATH, song.source.path) for text in header["warnings"]],
     )

@@ -36,6 +36,7 @@ NAMES = sorted(
 # At 50 frames × 128 bins, and at half of both.
 MODEL_PARAMETERS = {
     "damff": (188_819, 115_703),
+    "damff_plus": (705_370, 245_182),
     "constant": (2, 2),
     "ridge": (2_050, 1_026),
     "cnn_bigru": (182_692, 133_540),
@@ -83,7 +84,7 @@ def test_every_config_takes_every_model(name):
         assert config.model == models.MODELS[model]()
         models.use(config, "damff")
         assert config == get_config(name)
-    with pytest.raises(ValueError, match=r"no model 'nope'; there are damff, constant"):
+    with pytest.raises(ValueError, match=r"no model 'nope'; there are damff, damff_plus, constant"):
         get_config(name, "nope")
 
 

@@ -1,14 +1,18 @@
 """The main job on real songs and real ratings; needs the folder that DAMFF_REAL_DATA names."""
 
+import csv
+import json
 import os
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import train
 from configs import deam, vgmidi
 from damff_jax import predict
+from damff_jax.study import __main__ as study
 from input_pipeline import prepare
 
 DATA = os.environ.get("DAMFF_REAL_DATA")
@@ -56,7 +60,7 @@ def test_a_real_clip_gives_a_row_per_half_second(deam_run, tmp_path):
 
 
 @pytest.mark.skipif(shutil.which("fluidsynth") is None, reason="fluidsynth is not installed")
-def test_all_rated_pieces_are_rendered_and_trained_on(data_dir, tmp_path, capsys):
+def test_all_rated_pieces_are_rendered_and_studied(data_dir, tmp_path, capsys):
     config = vgmidi.get_config()
     knobs = [f"--features.{name}={x}" for name, x in config.features.items()]
     argv = ["--dataset=vgmidi", f"--manual_dir={DATA}/vgmidi", f"--data_dir={data_dir}", *knobs]
@@ -65,7 +69,30 @@ def test_all_rated_pieces_are_rendered_and_trained_on(data_dir, tmp_path, capsys
     report = capsys.readouterr().out
     assert "90 songs" in report
     assert "59 songs" in report
-    config.data.data_dir = str(data_dir)
-    config.num_train_steps = 4
-    scores = train.run(config, tmp_path)
-    assert scores["test"]["n_songs"] == 59
+
+    output = tmp_path / "table"
+    argv = ["--config=configs/studies/vgmidi.py", f"--manual_dir={DATA}", f"--data_dir={data_dir}"]
+    argv += ["--systems=human_half,constant,ridge,damff", "--seeds=0", "--jobs=2"]
+    argv += [f"--study_dir={tmp_path}/study", f"--output={output}"]
+    assert study.main([*argv, "--arg=--config.num_train_steps=2"]) == 0
+    systems = json.loads(output.with_suffix(".json").read_text())["systems"]
+    for system in systems.values():
+        assert system["n_songs"] == 158
+    scores = {name: system["scores"] for name, system in systems.items()}
+    # Two halves of about 15 raters each; see the data sheet of the labels.
+    assert scores["human_half"]["valence/ccc"][0] == pytest.approx(0.81, abs=0.03)
+    assert scores["human_half"]["arousal/ccc"][0] == pytest.approx(0.85, abs=0.03)
+    assert scores["ridge"]["arousal/ccc"][0] > 0.5
+    assert scores["constant"]["arousal/per_song/ccc"][0] == 0
+    for name in ("constant", "ridge", "damff"):
+        truth, prediction = [], []
+        for fold in range(3):
+            path = tmp_path / "study" / name / f"fold{fold}_seed0" / "predictions_test.csv"
+            with open(path, newline="") as file:
+                rows = list(csv.DictReader(file))
+            truth += [float(row["arousal_true"]) for row in rows]
+            prediction += [float(row["arousal"]) for row in rows]
+        covariance = np.cov(prediction, truth, bias=True)[0, 1]
+        shift = (np.mean(prediction) - np.mean(truth)) ** 2
+        ccc = 2 * covariance / (np.var(prediction) + np.var(truth) + shift)
+        assert scores[name]["arousal/ccc"][0] == pytest.approx(ccc, abs=1e-9)

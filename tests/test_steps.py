@@ -243,14 +243,14 @@ def test_a_batch_without_any_segment_gives_finite_numbers_and_keeps_the_statisti
         np.testing.assert_array_equal(new, old)
 
 
-def test_the_moving_average_follows_the_parameters():
+@pytest.mark.parametrize("name", ["params", "batch_stats"])
+def test_the_moving_average_follows_parameters_and_statistics(name):
     _, state, _ = setup()
     new_state, _ = twin()(state, next(batches(1)))
-    for ema, new, old in zip(
-        *map(jax.tree.leaves, (new_state.ema_params, new_state.params, state.params)), strict=True
-    ):
-        np.testing.assert_allclose(ema, 0.1 * old + 0.9 * new, rtol=1e-5, atol=1e-7)
-    assert new_state.eval_variables()["params"] is new_state.ema_params
+    trees = new_state.averages[name], getattr(new_state, name), getattr(state, name)
+    for average, new, old in zip(*map(jax.tree.leaves, trees), strict=True):
+        np.testing.assert_allclose(average, 0.1 * old + 0.9 * new, rtol=1e-5, atol=1e-7)
+    assert new_state.eval_variables()[name] is new_state.averages[name]
 
 
 def test_the_eval_step_on_devices_equals_the_plain_one():

@@ -479,7 +479,7 @@ def test_samples_that_make_no_sense_are_refused(finished, value):
         ("--config=nowhere.py", "nowhere.py"),
         (
             f"--config={ROOT}/configs/synthetic.py:nope",
-            "no model 'nope'; there are damff, constant",
+            "no model 'nope'; there are damff, damff_plus, constant",
         ),
         ("--workdri=x", "workdri"),
     ],

@@ -58,10 +58,10 @@ COMPARED = {
             "cnn_bigru_small",
             "cnn_bigru",
             "cnn_bilstm",
-            "damff",
         )
     },
     "aff": trained("damff", "--config.model.fusion=aff"),
+    "damff": trained("damff"),
 }
 
 # DAMFF with one thing changed.
@@ -78,4 +78,15 @@ ABLATIONS = {
     "mse": trained("damff", "--config.loss.ccc_pooled=0.0", "--config.loss.mse=1.0"),
 }
 
-VARIANTS: dict[str, System] = {}
+# What leads from the paper's DAMFF to ours: more channels, a smoother output, altered renderings.
+RENDERINGS = "--config.data.options.renderings=3"
+VARIANTS = {
+    "damff_augmented": trained("damff", RENDERINGS),
+    "cnn_bigru_augmented": trained("cnn_bigru", RENDERINGS),
+    "damff_plus_plain": trained("damff_plus"),
+    "damff_plus": trained("damff_plus", RENDERINGS),
+    "emopia": trained("damff_plus", data="emopia", pretraining=True),
+    "damff_plus_pretrained": trained(
+        "damff_plus", RENDERINGS, "--config.init_from={init_from}", init_from="emopia"
+    ),
+}

@@ -45,6 +45,13 @@ def _is_size(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 
+def _is_smoothing(value: Any) -> bool:
+    if not (isinstance(value, tuple) and len(value) == 2 and _is_size(value[0])):
+        return False
+    width, delay = value
+    return width % 2 == 1 and isinstance(delay, int) and 0 <= delay <= width // 2
+
+
 def _are(passes: Callable[[Any], bool], length: int | None = None) -> Callable[[Any], bool]:
     """Says whether a value is a tuple, of that length or of any but none, whose items pass."""
     return lambda value: (
@@ -66,6 +73,10 @@ Windows = Annotated[
         _are(lambda value: value == 0 or (_is_size(value) and value % 2 == 1)),
         "are no window sizes: odd numbers of segments, or 0 for the whole crop",
     ),
+]
+Smoothing = Annotated[
+    tuple[int, int],
+    Check(_is_smoothing, "is no (odd width, delay of at most its half) in segments"),
 ]
 Penalty = Annotated[float, Check(lambda value: value > 0, "is no positive penalty")]
 Penalties = Annotated[
