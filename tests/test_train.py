@@ -1,7 +1,9 @@
 """The whole program on a handful of tiny songs."""
 
 import csv
+import functools
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -15,10 +17,11 @@ import pytest
 
 import train
 from configs import synthetic
-from damff_jax import checkpoint, metrics, parallel, predict
+from damff_jax import checkpoint, evaluation, metrics, parallel, predict, steps
 from damff_jax.audio import AudioError
 from damff_jax.features import FeatureConfig
 from damff_jax.metrics import Curve
+from damff_jax.models import create_model
 from input_pipeline import pipeline
 
 ROOT = Path(__file__).parents[1]
@@ -104,16 +107,16 @@ def test_the_log_has_every_step_once(finished):
     assert [e["step"] for e in events if "validation/arousal/ccc" in e] == [3, 6]
 
 
+class StopError(Exception):
+    """Breaks a run off."""
+
+
 @pytest.mark.parametrize("k", [2, 3, 4])
 def test_a_run_that_goes_on_equals_one_without_a_break(
     finished, data_dir, tmp_path, k, monkeypatch
 ):
     """Breaks before, at and after a save; what was not saved is done again."""
     workdir, returned = finished
-
-    class StopError(Exception):
-        pass
-
     write = train.MetricWriter.write
 
     def stop(self, step, values):
@@ -243,6 +246,106 @@ def test_songs_that_the_device_cannot_hold_are_refused(data_dir, monkeypatch, tm
     with pytest.raises(ValueError, match=r"the training songs take .* GiB"):
         train.run(tiny_config(data_dir, **{"data.on_device": True}), tmp_path)
     assert seen == jax.local_devices()[:1]
+
+
+@pytest.mark.parametrize("ema_decay", [0.9, 0.0])
+def test_a_run_that_starts_from_another_begins_with_its_outputs(
+    finished, data_dir, tmp_path, ema_decay, monkeypatch
+):
+    workdir, _ = finished
+    changes = {"seed": 7, "init_from": str(workdir), "optim.ema_decay": ema_decay}
+    config = tiny_config(data_dir, **changes)
+    states = []
+
+    def warm_start(state, *arguments):
+        states.extend([state, start(state, *arguments)])
+        raise StopError
+
+    # Statistics of other songs, which are not those that the parameters were trained with.
+    other = {"mean": np.full(16, 5.0), "std": np.full(16, 99.0)}
+    create, start = train.train_state.create, train.warm_start
+    with monkeypatch.context() as patch, pytest.raises(StopError):
+        patch.setattr(train, "warm_start", warm_start)
+        patch.setattr(
+            train.train_state, "create", lambda *a, **k: create(*a, **{**k, "input_stats": other})
+        )
+        train.run(config, tmp_path / "run")
+    before, state = states
+    assert int(state.step) == 0
+    assert jax.tree.all(jax.tree.map(np.array_equal, before.opt_state, state.opt_state))
+    assert not jax.tree.all(jax.tree.map(np.array_equal, before.params, state.params))
+    variables, _ = checkpoint.load_variables(workdir)
+    assert (state.averages is None) == (ema_decay == 0)
+    for collection in ("params", "batch_stats"):
+        for tree in filter(None, (vars(state), state.averages)):
+            assert jax.tree.all(
+                jax.tree.map(np.array_equal, tree[collection], variables[collection])
+            )
+    parallel.assert_replicated(state)
+
+    builder = train.open_dataset(config.data, FeatureConfig(**config.features))
+    model = create_model(config.model, dtype=config.dtype, axis_name=steps.AXIS_NAME)
+    eval_step = parallel.eval_step(functools.partial(steps.eval_step, model=model))
+    songs = pipeline.load_songs(builder, "test")
+    curves = train.evaluate(config, functools.partial(eval_step, state.eval_variables()), songs)
+    times = {song.song_id: song.times_T for song in songs}
+    evaluation.write_predictions(tmp_path / "predictions.csv", curves, times)
+    saved = (workdir / "predictions_test.csv").read_bytes()
+    assert (tmp_path / "predictions.csv").read_bytes() == saved
+
+
+def test_a_run_that_started_from_another_goes_on_without_it(
+    finished, data_dir, tmp_path, monkeypatch, capsys
+):
+    first = shutil.copytree(finished[0], tmp_path / "first")
+    config = tiny_config(data_dir, seed=7, init_from=str(first))
+    unbroken = train.run(config, tmp_path / "unbroken")
+    assert re.search(rf"starting from step \d of {first}\n", capsys.readouterr().out)
+    write = train.MetricWriter.write
+
+    def stop(self, step, values):
+        if step > 4:
+            raise StopError
+        write(self, step, values)
+
+    with monkeypatch.context() as patch, pytest.raises(StopError):
+        patch.setattr(train.MetricWriter, "write", stop)
+        train.run(config, tmp_path / "run")
+    shutil.rmtree(first)
+    capsys.readouterr()
+    assert train.run(config, tmp_path / "run") == unbroken
+    out = capsys.readouterr().out
+    assert "going on from step 3" in out and "starting from" not in out
+    logs = [(tmp_path / name / "metrics.jsonl").read_text() for name in ("run", "unbroken")]
+    assert logs[0] == logs[1]
+    assert unbroken != finished[1]
+    # What it started from makes it the run that it is.
+    scratch = tiny_config(data_dir, seed=7)
+    with pytest.raises(ValueError, match=rf"another run \(init_from: {first} there,  here\)"):
+        train.run(scratch, tmp_path / "run")
+
+
+def test_starting_from_what_does_not_fit_is_refused(finished, data_dir, tmp_path):
+    workdir, _ = finished
+    config = tiny_config(data_dir, init_from=str(workdir))
+    _, meta = checkpoint.load_variables(workdir)
+    model = {**meta["config"], "model": {**meta["config"]["model"], "hidden_size": 5}}
+    identity = {**meta["identity"], "dataset": "synthetic/other-version"}
+    advice = "take another --config.init_from"
+    for change, message in (
+        ({"config": model}, rf"another model \(hidden_size: 4 there, 5 here\); {advice}"),
+        ({"features": FeatureConfig(n_mels=17).to_json()}, r"(?s)n_mels=16.*n_mels=17"),
+        ({"identity": identity}, rf"another version of the data set .*; {advice}"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            train.warm_start(None, config, {**meta, **change})
+    config.init_from = str(tmp_path)
+    with pytest.raises(ValueError, match=f"{tmp_path}: no checkpoint of a training run"):
+        train.run(config, tmp_path / "run")
+    ridge = tiny_config(data_dir, "ridge", init_from=str(workdir))
+    with pytest.raises(ValueError, match="init_from: ridge is solved"):
+        train.run(ridge, tmp_path / "ridge")
+    assert not (tmp_path / "ridge").exists()
 
 
 @pytest.mark.parametrize(("model", "n_solutions"), [("constant", 1), ("ridge", 7)])
