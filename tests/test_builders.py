@@ -38,7 +38,7 @@ class VgmidiTest(tfds.testing.DatasetBuilderTestCase):
 @pytest.mark.skipif(shutil.which("fluidsynth") is None, reason="fluidsynth is not installed")
 class EmopiaTest(tfds.testing.DatasetBuilderTestCase):
     DATASET_CLASS = emopia_dataset_builder.Builder
-    SPLITS = {"train": 2, "validation": 1}  # noqa: RUF012
+    SPLITS = {"train": 3, "validation": 1}  # noqa: RUF012
 
 
 class SyntheticTest(tfds.testing.DatasetBuilderTestCase):

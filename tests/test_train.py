@@ -298,7 +298,7 @@ def test_a_run_that_started_from_another_goes_on_without_it(
     finished, data_dir, tmp_path, monkeypatch, capsys
 ):
     first = shutil.copytree(finished[0], tmp_path / "first")
-    config = tiny_config(data_dir, seed=7, init_from=str(first))
+    config = tiny_config(data_dir, init_from=str(first))
     unbroken = train.run(config, tmp_path / "unbroken")
     assert re.search(rf"starting from step \d of {first}\n", capsys.readouterr().out)
     write = train.MetricWriter.write
@@ -320,7 +320,7 @@ def test_a_run_that_started_from_another_goes_on_without_it(
     assert logs[0] == logs[1]
     assert unbroken != finished[1]
     # What it started from makes it the run that it is.
-    scratch = tiny_config(data_dir, seed=7)
+    scratch = tiny_config(data_dir)
     with pytest.raises(ValueError, match=rf"another run \(init_from: {first} there,  here\)"):
         train.run(scratch, tmp_path / "run")
 
