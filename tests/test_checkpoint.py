@@ -86,7 +86,8 @@ def test_the_moving_average_is_what_predicts(tmp_path):
     with Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(state, META)
     variables, _ = load_variables(tmp_path)
-    assert_equal(variables["params"], state.ema_params)
+    for name in ("params", "batch_stats"):
+        assert_equal(variables[name], state.averages[name])
 
 
 def test_a_folder_without_checkpoints_is_an_error(tmp_path):
