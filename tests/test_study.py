@@ -112,13 +112,15 @@ def test_systems_that_cannot_be_planned_are_refused(tmp_path):
 # Running -----------------------------------------------------------------------------------------
 
 # A system that says how often it ran, and predicts two songs of its fold at some distance from
-# the truth.
+# the truth; it needs the files that it is given.
 WRITE = textwrap.dedent(
     """
     import pathlib, sys
     workdir, fold, offset = pathlib.Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
     with open(workdir / "starts", "a") as file:
         file.write("x")
+    for needed in sys.argv[4:]:
+        open(needed).close()
     if (workdir / "broken").exists():
         sys.exit("out of luck")
     with open(workdir / "predictions_test.csv", "w") as file:
@@ -132,16 +134,16 @@ WRITE = textwrap.dedent(
 )
 
 
-def fake(offset=0.0, **more):
-    command = ["-c", WRITE, "{workdir}", "{fold}", f"{{seed}}{offset}"]
+def fake(offset=0.0, *needed, **more):
+    command = ["-c", WRITE, "{workdir}", "{fold}", f"{{seed}}{offset}", *needed]
     return {"command": command, **more}
 
 
-# Made once: a process takes long to start beside the little that it does.
+PRETRAIN = "import time; time.sleep(0.1); open(r'{workdir}/started', 'a').write('x')"
 FAKES = {
     "good": fake(0.1),
-    "late": fake(0.2, init_from="pre"),
-    "pre": {"command": ["-c", "open(r'{workdir}/started', 'a').write('x')"], "pretraining": True},
+    "late": fake(0.2, "{init_from}/started", init_from="pre"),
+    "pre": {"command": ["-c", PRETRAIN], "pretraining": True},
 }
 
 
