@@ -253,7 +253,7 @@ def test_only_pitch_tempo_and_velocity_are_altered(
     tmp_path_factory, tracks, semitones, factor, velocity
 ):
     folder = tmp_path_factory.mktemp("midi")
-    path = write_midi(folder / "a.mid", *([*track, end(960)] for track in tracks))
+    path = write_midi(folder / "a.mid", *([*track, end(4800)] for track in tracks))
     midi_file = altered_file(path, folder, semitones=semitones, tempo=factor, velocity=velocity)
     first, *after = midi_file.tracks[0]
     assert (first.type, first.time) == ("set_tempo", 0)
