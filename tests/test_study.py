@@ -512,7 +512,7 @@ def test_only_seeds_with_all_chosen_folds_count(finished, capsys):
         for arguments, seeds in ((["--table"], "1"), (["--table", "--folds=0"], "2")):
             assert __main__.main([*argv, *arguments]) == 0
             rows = capsys.readouterr().out.strip().splitlines()
-            assert [row.split(" | ")[0:2] for row in rows[2:]] == [
+            assert [row.split(" | ")[0:2] for row in rows[-2:]] == [
                 ["| ours", "2"],
                 ["| worse", seeds],
             ]
@@ -526,7 +526,8 @@ def test_the_table():
             f"{dimension}/{name}": [mean, 0.0123]
             for dimension in metrics.DIMENSIONS
             for name, mean in (
-                ("ccc", -0.05), ("rmse", 1.25), ("per_song/ccc", 0.5), ("per_song/pearson", 0.0)
+                ("ccc", -0.05), ("pearson", -0.1), ("rmse", 1.25),
+                ("per_song/ccc", 0.5), ("per_song/pearson", 0.0), ("per_song/rmse", 0.75),
             )
         },
         "against": {"valence": {"difference": -0.25, "low": -0.3, "high": 0.0625}},
@@ -539,21 +540,28 @@ def test_the_table():
             "two": {**row, "seeds": [0, 1], "parameters": None, "against": {}},
         },
     }
-    header, rule, one, two = table.markdown(results).splitlines()
-    assert header == (
-        "| system | seeds | valence: CCC | against damff | RMSE | CCC per song | r per song "
-        "| arousal: CCC | against damff | RMSE | CCC per song | r per song "
-        "| parameters | min per run |"
+    tables = [part.splitlines() for part in table.markdown(results).split("\n\n")]
+    names = "r | RMSE | per song: CCC | r | RMSE |"
+    valence, arousal = (
+        [
+            f"| {dimension}, pooled: | CCC | CCC − that of damff [95 %] | {names}",
+            "| --- | --- | --- | --- | --- | --- | --- | --- |",
+        ]
+        for dimension in metrics.DIMENSIONS
     )
-    assert rule.count("---") == 14
-    assert one == (
-        "| one | 1 | −.050 | −.250 [−.300, +.062] | 1.250 | .500 | .000 "
-        "| −.050 |  | 1.250 | .500 | .000 | 12,345 | 1.5 |"
+    one = "−.100 | 1.250 | .500 | .000 | .750 |"
+    two = (
+        "| two | −.050 ± .012 |  | −.100 ± .012 | 1.250 ± .012 | .500 ± .012 | .000 ± .012 "
+        "| .750 ± .012 |"
     )
-    assert two == (
-        "| two | 2 | −.050 ± .012 |  | 1.250 ± .012 | .500 ± .012 | .000 ± .012 "
-        "| −.050 ± .012 |  | 1.250 ± .012 | .500 ± .012 | .000 ± .012 |  | 1.5 |"
-    )
+    assert tables[0] == [*valence, f"| one | −.050 | −.250 [−.300, +.062] | {one}", two]
+    assert tables[1] == [*arousal, f"| one | −.050 |  | {one}", two]
+    assert tables[2] == [
+        "| cost | seeds | parameters | minutes per run |",
+        "| --- | --- | --- | --- |",
+        "| one | 1 | 12,345 | 1.5 |",
+        "| two | 2 |  | 1.5 |",
+    ]
 
 
 # The command -------------------------------------------------------------------------------------
@@ -571,9 +579,9 @@ def test_the_command_runs_a_study_and_prints_its_table(tmp_path, capsys):
         "good/fold0_seed1: done",
         "bad/fold0_seed1: exit status 1: bad",
     }
-    assert [line.split(" | ")[:2] for line in lines if line.startswith("| good")] == [
-        ["| good", "1"]
-    ]
+    # In the tables of valence, of arousal and of the cost.
+    rows = [line for line in lines if line.startswith("| good |")]
+    assert len(rows) == 3 and rows[-1].startswith("| good | 1 |")
     assert not any("| bad |" in line for line in lines)
     assert __main__.main([*argv, "--seeds=1", "--systems=good"]) == 0
     assert len((tmp_path / "runs" / "good" / "fold0_seed1" / "starts").read_text()) == 1

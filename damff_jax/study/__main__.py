@@ -162,7 +162,9 @@ def results_of(study: Mapping[str, Any], runs: Sequence[Run]) -> dict[str, Any]:
             "by_fold": _by_fold(list(per_fold.values())),
             "against": {},
             "parameters": _n_parameters(next(iter(done.values()))[0]),
-            "seconds": float(np.mean([r.record()["seconds"] for rs in done.values() for r in rs])),
+            "seconds": float(
+                np.median([r.record()["seconds"] for rs in done.values() for r in rs])
+            ),
         }
     reference = study["reference"]
     for name in systems:

@@ -5,36 +5,47 @@ from typing import Any
 
 from damff_jax import metrics
 
-# Scores that stand in the table, by their flat name.
+# Scores that stand in the tables, by their flat name.
 _SCORES = {
     "ccc": "CCC",
+    "pearson": "r",
     "rmse": "RMSE",
-    "per_song/ccc": "CCC per song",
-    "per_song/pearson": "r per song",
+    "per_song/ccc": "per song: CCC",
+    "per_song/pearson": "r",
+    "per_song/rmse": "RMSE",
 }
 
 
 def markdown(results: Mapping[str, Any]) -> str:
-    """The table, a row per system; see `__main__.results_of` for what `results` holds."""
-    header = ["system", "seeds"]
-    for name in metrics.DIMENSIONS:
-        header += [f"{name}: CCC", f"against {results['reference']}", *list(_SCORES.values())[1:]]
-    header += ["parameters", "min per run"]
-    rows = [_row(name, row) for name, row in results["systems"].items()]
-    return "\n".join([_line(header), _line(["---"] * len(header)), *map(_line, rows)])
+    """A table per dimension and one of the cost, a row per system.
 
-
-def _row(name: str, row: Mapping[str, Any]) -> list[str]:
-    cells = [name, str(len(row["seeds"]))]
+    See `__main__.results_of` for what `results` holds.
+    """
+    tables = []
     for dimension in metrics.DIMENSIONS:
-        scores = {s: row["scores"][f"{dimension}/{s}"] for s in _SCORES}
-        several = len(row["seeds"]) > 1
-        cells.append(_number(*scores["ccc"], several))
-        cells.append(_interval(row["against"].get(dimension)))
-        cells += [_number(*scores[s], several) for s in list(_SCORES)[1:]]
-    cells.append(f"{row['parameters']:,}" if row["parameters"] is not None else "")
-    cells.append(f"{row['seconds'] / 60:.1f}")
-    return cells
+        first, *others = _SCORES.values()
+        against = f"CCC − that of {results['reference']} [95 %]"
+        rows = [[name, *_scores(row, dimension)] for name, row in results["systems"].items()]
+        tables.append([[f"{dimension}, pooled:", first, against, *others], *rows])
+    cost = [["cost", "seeds", "parameters", "minutes per run"]]
+    cost += [[name, *_cost(row)] for name, row in results["systems"].items()]
+    return "\n\n".join(map(_table, [*tables, cost]))
+
+
+def _scores(row: Mapping[str, Any], dimension: str) -> list[str]:
+    several = len(row["seeds"]) > 1
+    cells = [_number(*row["scores"][f"{dimension}/{score}"], several) for score in _SCORES]
+    return [cells[0], _interval(row["against"].get(dimension)), *cells[1:]]
+
+
+def _cost(row: Mapping[str, Any]) -> list[str]:
+    parameters = "" if row["parameters"] is None else f"{row['parameters']:,}"
+    return [str(len(row["seeds"])), parameters, f"{row['seconds'] / 60:.1f}"]
+
+
+def _table(rows: Sequence[Sequence[str]]) -> str:
+    lines = [rows[0], ["---"] * len(rows[0]), *rows[1:]]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
 
 
 def _number(mean: float, std: float, several: bool) -> str:
@@ -57,7 +68,3 @@ def _short(x: float, sign: str = "-") -> str:
 
 def _signed(x: float) -> str:
     return _short(x, "+")
-
-
-def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
