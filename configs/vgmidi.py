@@ -2,8 +2,8 @@
 
 Command: python train.py --config=configs/vgmidi.py --config.data.manual_dir=DIR
   with --config.data.options.fold=1 --workdir=runs/vgmidi1, and 2 likewise, for the other folds.
-Hardware, wall time: 2 busy CPU cores, 15 minutes, and 9 to render and prepare.
-Score: pooled CCC .23 valence, .64 arousal on the test games of fold 0 (one seed).
+Hardware, wall time: one CPU core, 3 to 4 minutes, and up to 9 on two to render and prepare.
+Score: pooled CCC .25 valence, .65 arousal on the test games of fold 0 (seed 0).
 Features at a tenth of the paper's points (see `default.piano_features`), for two CPU cores.
 """
 

@@ -8,6 +8,7 @@ it all, by which a damaged file is known.
 """
 
 import argparse
+import copy
 import hashlib
 import json
 import os
@@ -66,7 +67,20 @@ def load(path: str | os.PathLike) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def save(path: str | os.PathLike, variables: dict[str, Any], meta: dict[str, Any]) -> None:
-    """Writes variables and meta data to a safetensors file, whole or not at all."""
+    """Writes variables and meta data to a safetensors file, whole or not at all.
+
+    Folders of the machine that trained are left out of the meta data.
+    """
+    meta = copy.deepcopy(meta)
+    config = meta["config"]
+    for values, name in (
+        (config["data"], "manual_dir"),
+        (config["data"], "data_dir"),
+        (config, "init_from"),
+        (meta["identity"], "init_from"),
+    ):
+        if name in values:
+            values[name] = ""
     flat = traverse_util.flatten_dict(variables, sep="/")
     arrays = {name: np.asarray(x, order="C") for name, x in flat.items()}
     text = json.dumps(meta, allow_nan=False)

@@ -14,6 +14,7 @@ from configs import deam, vgmidi
 from damff_jax import predict
 from damff_jax.study import __main__ as study
 from input_pipeline import prepare
+from input_pipeline.midi import MidiFile, find_soundfonts, midi_seconds
 
 DATA = os.environ.get("DAMFF_REAL_DATA")
 pytestmark = pytest.mark.skipif(not DATA, reason="DAMFF_REAL_DATA is not set")
@@ -96,3 +97,19 @@ def test_all_rated_pieces_are_rendered_and_studied(data_dir, tmp_path, capsys):
         shift = (np.mean(prediction) - np.mean(truth)) ** 2
         ccc = 2 * covariance / (np.var(prediction) + np.var(truth) + shift)
         assert scores[name]["arousal/ccc"][0] == pytest.approx(ccc, abs=1e-9)
+
+
+@pytest.mark.skipif(shutil.which("fluidsynth") is None, reason="fluidsynth is not installed")
+def test_the_weights_that_come_along_tell_clips_of_songs_never_heard_apart():
+    predictor = predict.Predictor(batch_size=1)
+    soundfont = find_soundfonts()[0]
+    arousal = {}
+    for quadrant in ("Q1", "Q2", "Q3", "Q4"):
+        # Every 40th or so, so that hardly two are of one song.
+        for path in sorted(Path(DATA, "emopia", "midi").glob(f"{quadrant}_*.mid"))[::40]:
+            source = MidiFile(str(path), soundfont, midi_seconds(path))
+            rate = predictor.features.sample_rate
+            curve_TxV = predictor.from_waveform(np.concatenate(list(source.blocks(rate))), rate)
+            arousal.setdefault(quadrant in ("Q1", "Q2"), []).append(curve_TxV[:, 1].mean())
+    # The area under the ROC curve.
+    assert np.mean(np.array(arousal[True])[:, None] > np.array(arousal[False])) > 0.8

@@ -93,7 +93,7 @@ def test_every_array_comes_back_bit_for_bit(tmp_path):
 
 def test_nothing_is_left_of_a_file_that_cannot_be_written(tmp_path):
     with pytest.raises(ValueError, match="not JSON compliant"):
-        weights.save(tmp_path / "a.safetensors", {"x": np.zeros(1)}, {"score": float("nan")})
+        weights.save(tmp_path / "a.safetensors", {"x": np.zeros(1)}, META | {"score": np.nan})
     assert not list(tmp_path.iterdir())
 
 
@@ -237,3 +237,35 @@ def test_weights_that_cannot_be_used_are_one_line_and_status_2(file, tmp_path, m
         assert stop.value.code == 2
         (line,) = capsys.readouterr().err.splitlines()
         assert line.startswith("predict: error: ") and message in line
+
+
+def test_folders_of_the_machine_that_trained_stay_there(workdir, tmp_path):
+    variables, meta = weights.load(workdir)
+    meta = copy.deepcopy(meta)
+    meta["config"]["data"] |= {"manual_dir": "/secret/a", "data_dir": "/secret/b"}
+    meta["config"]["init_from"] = meta["identity"]["init_from"] = "/secret/c"
+    weights.save(tmp_path / "a.safetensors", variables, meta)
+    assert b"secret" not in (tmp_path / "a.safetensors").read_bytes()
+    assert "/secret/a" in json.dumps(meta)
+
+
+def piano(notes_per_second, level, rng, seconds=40, rate=22_050):
+    """Struck tones of a few partials each, at random keys of the middle octaves."""
+    samples = np.zeros(seconds * rate)
+    t = np.arange(2 * rate) / rate
+    for start in np.arange(0, seconds - 2, 1 / notes_per_second):
+        pitch = 220 * 2 ** (rng.integers(0, 24) / 12)
+        partials = sum(np.sin(2 * np.pi * k * pitch * t) / k**2 for k in range(1, 6))
+        first = int(start * rate)
+        samples[first : first + len(t)] += level * partials * np.exp(-3 * t)
+    return np.clip(samples, -1, 1), rate
+
+
+def test_the_weights_that_come_along_hear_fast_and_loud_as_more_arousing():
+    predictor = predict.Predictor()
+    calm, excited = (
+        predictor.from_waveform(*piano(*sound, np.random.default_rng(0)))
+        for sound in ((1, 0.03), (8, 0.15))
+    )
+    assert calm.shape == excited.shape == (80, 2)
+    assert excited[:, 1].mean() > calm[:, 1].mean() + 0.2
