@@ -76,6 +76,9 @@ def run(config: ConfigDict, workdir: Path, *, mode: str = "train") -> dict[str, 
     for split, count in builder.info.metadata["report"]["splits"].items():
         print(f"  {split:<10} {count['n_songs']:5d} songs  {count['n_segments']:7d} segments")
 
+    if not set(config.data.eval_splits) & builder.info.metadata["report"]["splits"].keys():
+        raise ValueError(f"none of data.eval_splits {tuple(config.data.eval_splits)} has songs")
+
     eval_step = parallel.eval_step(functools.partial(steps.eval_step, model=model))
     if mode == "train":
         if closed_form.is_solvable(model):
@@ -104,8 +107,6 @@ def run(config: ConfigDict, workdir: Path, *, mode: str = "train") -> dict[str, 
         times = {song.song_id: song.times_T for song in songs}
         evaluation.write_predictions(workdir / f"predictions_{split}.csv", curves, times)
         report.plot_comparison(workdir / f"curves_{split}.png", title, curves, times)
-    if not summaries:
-        raise ValueError(f"none of data.eval_splits {tuple(config.data.eval_splits)} has songs")
     with write_aside(workdir / "evaluation.json") as file:
         json.dump(summaries, file, indent=2, allow_nan=False)
     events = read_metrics(workdir)

@@ -18,7 +18,7 @@ def get_config(model: str = "damff") -> ml_collections.ConfigDict:
     config.log_every_steps = 10
     config.eval_every_steps = 100
     config.checkpoint_every_steps = 100
-    config.select = "latest"  # The eight or so validation songs of a fold are too few to choose by.
+    config.select = "latest"  # The 4 to 9 validation songs of a fold are too few to choose by.
 
     default.piano_features(config)
 

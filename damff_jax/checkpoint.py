@@ -91,7 +91,7 @@ def load_variables(workdir: str | os.PathLike) -> tuple[dict[str, Any], dict[str
       `identity` (what makes the run what it is), `step`, `score`.
 
     Raises:
-      CheckpointError: there is no checkpoint.
+      CheckpointError: there is no checkpoint, or one of an earlier version.
     """
     for name in ("best", "latest"):
         folder = _folder(workdir, name)
@@ -104,6 +104,8 @@ def load_variables(workdir: str | os.PathLike) -> tuple[dict[str, Any], dict[str
             restored = manager.restore(
                 step, args=ocp.args.Composite(state=_on_this_device(manager, step))
             )
+            if "averages" not in restored["state"]:
+                raise CheckpointError(f"{workdir}: a checkpoint of an earlier version; train again")
             return eval_variables(restored["state"]), _read_meta(manager, step)
     raise CheckpointError(f"{workdir}: no checkpoint of a training run in it")
 

@@ -31,12 +31,11 @@ from damff_jax.files import write_aside
 from damff_jax.inference import Windowing, predict_curves
 from damff_jax.models import create_model
 
-# What a model says of itself, by the data set that it was trained on.
-_ORIGINS = {
-    "synthetic": "trained on synthetic songs only: of real music it knows nothing",
-    "vgmidi": "trained on piano arrangements of game music (VGMIDI): its arousal carries over to "
-    "other piano music, its valence hardly, and other instruments it has not heard",
-}
+# What the weights that come along say of themselves; see their model card.
+_DEFAULT_ORIGIN = (
+    "trained on piano arrangements of game music (VGMIDI): its arousal carries over to other piano "
+    "music, its valence hardly, and other instruments it has not heard"
+)
 # Below this level (dB, the loudest Mel bin of the loudest frame) there is no music to speak of.
 LOW_ENERGY_DB = -50.0
 
@@ -59,7 +58,11 @@ class Predictor:
         config = meta["config"]
         self.features = FeatureConfig.from_json(meta["features"])
         dataset = config["data"]["dataset"]
-        self.origin = _ORIGINS.get(dataset, f"trained on {dataset}")
+        self.origin = f"trained on {dataset}"
+        if dataset == "synthetic":
+            self.origin = "trained on synthetic songs only: of real music it knows nothing"
+        elif checkpoint == weights.DEFAULT:
+            self.origin = _DEFAULT_ORIGIN
         self._windowing = Windowing.of(config["data"])
         self._batch_size = batch_size
         model = create_model(config["model"], dtype=config["dtype"], axis_name=None)

@@ -56,6 +56,7 @@ def load(path: str | os.PathLike) -> tuple[dict[str, Any], dict[str, Any]]:
         if _digest(flat, text) != stored_digest:
             raise CheckpointError(f"{path}: damaged: its content is not what was written")
         meta = json.loads(text)
+        _ = meta["features"], meta["config"]["model"]["name"], meta["config"]["data"]["dataset"]
         variables = {"batch_stats": {}, **traverse_util.unflatten_dict(flat, sep="/")}
     except CheckpointError:
         raise

@@ -1,6 +1,7 @@
 """Studies of made-up systems: programs that write predictions, not trainings."""
 
 import dataclasses
+import fcntl
 import json
 import subprocess
 import sys
@@ -639,3 +640,43 @@ def test_the_table_is_printed_without_jax(finished):
     command = [sys.executable, "-c", code, *argv, "--table"]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert result.returncode == 0 and "| worse | 2 |" in result.stdout, result.stderr
+
+
+def test_a_run_that_another_process_is_at_is_not_started(tmp_path):
+    (run,) = plan(study_of(FAKES), tmp_path, systems=["good"], folds=[0], seeds=[0])
+    run.workdir.mkdir(parents=True)
+    with open(run.workdir / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        ((_, reason),) = run_all([run])
+    assert "another process is at it" in reason
+    assert [reason for _, reason in run_all([run])] == [""]
+
+
+def test_again_that_cannot_start_deletes_nothing(tmp_path):
+    (run,) = plan(study_of(FAKES), tmp_path, systems=["good"], folds=[0], seeds=[0])
+    assert [reason for _, reason in run_all([run])] == [""]
+    after = dataclasses.replace(run, workdir=tmp_path / "lacking")
+    with pytest.raises(StudyError, match="waits for"):
+        list(run_all([dataclasses.replace(run, after=(after,))], again=True))
+    assert run.is_done()
+    (run.workdir / "left over").touch()
+    assert [reason for _, reason in run_all([run], again=True)] == [""]
+    assert not (run.workdir / "left over").exists()
+
+
+def test_people_are_not_compared_by_another_truth(finished, tmp_path, capsys):
+    argv, _, folder = finished
+    path = folder / "runs" / "worse" / "fold0_seed0" / PREDICTIONS
+    content = path.read_text()
+    curves = {
+        s: c._replace(truth_TxV=-c.truth_TxV) for s, c in scores.read_predictions(path).items()
+    }
+    times = {song: 0.5 * np.arange(len(c.truth_TxV)) for song, c in curves.items()}
+    try:
+        evaluation.write_predictions(path, curves, times)
+        assert __main__.main([*argv, "--table", f"--output={tmp_path / 'out'}"]) == 0
+        results = json.loads((tmp_path / "out.json").read_text())
+        assert results["systems"]["worse"]["against"] == {}
+    finally:
+        path.write_text(content)
+    capsys.readouterr()

@@ -10,6 +10,7 @@ A run that is done is not run again; one that was broken off goes on from its ch
 
 import concurrent.futures
 import dataclasses
+import fcntl
 import json
 import os
 import queue
@@ -164,13 +165,14 @@ def run_all(
         run.
     """
     known: set[Path] = set()
+    done: set[Path] = set()
     for run in runs:
-        if again and run.workdir.exists():
-            shutil.rmtree(run.workdir)
-        run.is_done()
+        if not again and run.is_done():
+            done.add(run.workdir)
         if lacking := [r for r in run.after if r.workdir not in known and not r.is_done()]:
             raise StudyError(f"{run} waits for {lacking[0]}, which does not run before it")
         known.add(run.workdir)
+    done |= {r.workdir for run in runs for r in run.after if r.workdir not in known}
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     shares: queue.SimpleQueue = queue.SimpleQueue()
     for job in range(jobs):
@@ -181,7 +183,7 @@ def run_all(
         try:
             if share:
                 os.sched_setaffinity(0, share)  # Of this thread; its child inherits it.
-            return _execute(run)
+            return _execute(run, again=again)
         finally:
             shares.put(share)
 
@@ -195,9 +197,9 @@ def run_all(
                         failed[run.workdir] = f"{broken[0]} failed"
                         waiting.remove(run)
                         yield run, failed[run.workdir]
-                    elif len(running) < jobs and all(r.is_done() for r in run.after):
+                    elif len(running) < jobs and all(r.workdir in done for r in run.after):
                         waiting.remove(run)
-                        if run.is_done():
+                        if run.workdir in done:
                             yield run, ""
                         else:
                             running[executor.submit(execute, run)] = run
@@ -208,16 +210,33 @@ def run_all(
                 )
                 for future in finished:
                     run = running.pop(future)
-                    if reason := future.result():
+                    reason = future.result()
+                    if reason:
                         failed[run.workdir] = reason
+                    else:
+                        done.add(run.workdir)
                     yield run, reason
         finally:
             for future in running:
                 future.cancel()
 
 
-def _execute(run: Run) -> str:
+def _execute(run: Run, *, again: bool) -> str:
     run.workdir.mkdir(parents=True, exist_ok=True)
+    with open(run.workdir / "lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return f"another process is at it ({run.workdir}/lock)"
+        if again:
+            for path in run.workdir.iterdir():
+                if path.name != "lock":
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+        # The program holds the lock too, so that it is not started twice when it outlives us.
+        return _execute_locked(run, lock.fileno())
+
+
+def _execute_locked(run: Run, lock: int) -> str:
     log = run.workdir / "log.txt"
     started = time.monotonic()
     with open(log, "ab") as file:
@@ -227,6 +246,7 @@ def _execute(run: Run) -> str:
             stdout=file,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
+            pass_fds=(lock,),
             check=False,
         ).returncode
     if code:
