@@ -2,12 +2,14 @@
 
 import contextlib
 import dataclasses
+import fcntl
 import hashlib
 import importlib
 import io
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +80,18 @@ def is_built(builder: SongBuilder) -> bool:
 def is_outdated(builder: SongBuilder, manual_dir: str | os.PathLike) -> bool:
     """Whether a built data set was made from other files than those of `manual_dir`."""
     return builder.info.metadata.get("fingerprint") != fingerprint_of(Path(manual_dir))
+
+
+@contextlib.contextmanager
+def lock(data_dir: str | os.PathLike) -> Iterator[None]:
+    """Lets one process at a time build below a folder; the others wait.
+
+    The lock is the system's, so a process that dies does not hold it on.
+    """
+    os.makedirs(data_dir, exist_ok=True)
+    with open(os.path.join(data_dir, ".lock"), "a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def prepare(

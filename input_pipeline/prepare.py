@@ -61,16 +61,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (CorpusError, ValueError) as error:
         parser.error(str(error))
     try:
-        builder = datasets.open_builder(
-            arguments.dataset, data_dir=arguments.data_dir, features=features, options=options
-        )
-        built = datasets.prepare(
-            builder,
-            manual_dir=arguments.manual_dir,
-            workers=arguments.workers,
-            require_all=arguments.require_all,
-            progress=sys.stderr.isatty(),
-        )
+        # Opened under the lock, so that what another process has built meanwhile is seen.
+        with datasets.lock(arguments.data_dir):
+            builder = datasets.open_builder(
+                arguments.dataset, data_dir=arguments.data_dir, features=features, options=options
+            )
+            built = datasets.prepare(
+                builder,
+                manual_dir=arguments.manual_dir,
+                workers=arguments.workers,
+                require_all=arguments.require_all,
+                progress=sys.stderr.isatty(),
+            )
     except (AudioError, CorpusError, LabelError, OSError) as error:
         print(f"prepare: error: {error}", file=sys.stderr)
         return 1

@@ -49,9 +49,9 @@ def prepare(tmp_path, capsys):
 
 
 def files_below(folder):
-    """Shards and the account of them; what the cache of features holds is none of them."""
+    """Shards and the account of them; neither the cache of features nor the lock is one of them."""
     files = (path for path in folder.rglob("*") if path.is_file())
-    return sorted(path for path in files if "feature_cache" not in path.parts)
+    return sorted(p for p in files if "feature_cache" not in p.parts and p.name != ".lock")
 
 
 def examples_of(out):
@@ -376,3 +376,14 @@ def test_report_is_kept_with_the_shards(prepare, manual_dir):
     metadata = json.loads((Path(out.splitlines()[0].split(": ")[1]) / "metadata.json").read_text())
     assert metadata["report"]["left_out"] == {"labels without audio": ["song 1"]}
     assert FeatureConfig.from_json(metadata["features"]) == CONFIG
+
+
+def test_two_builds_of_one_data_set_at_a_time_are_one(tmp_path):
+    root = Path(__file__).parents[1]
+    command = [sys.executable, "-m", "input_pipeline.prepare", "--dataset=folder"]
+    command += ["--manual_dir=input_pipeline/folder/dummy_data", f"--data_dir={tmp_path}"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    processes = [subprocess.Popen(command, cwd=root, **pipes) for _ in range(2)]
+    outputs = sorted(process.communicate()[0].splitlines()[0] for process in processes)
+    assert [process.returncode for process in processes] == [0, 0]
+    assert outputs[0].startswith("already built: ") and outputs[1].startswith("built: ")
