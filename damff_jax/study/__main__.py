@@ -209,7 +209,10 @@ def _n_parameters(run: Run) -> int | None:
 
     from damff_jax import checkpoint
 
-    variables, _ = checkpoint.load_variables(run.workdir)
+    try:
+        variables, _ = checkpoint.load_variables(run.workdir)
+    except checkpoint.CheckpointError as error:
+        raise StudyError(str(error)) from error
     return sum(x.size for x in jax.tree.leaves(variables["params"]))
 
 
