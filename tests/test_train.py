@@ -469,7 +469,7 @@ def test_the_command_refuses_what_makes_no_sense(finished, tmp_path):
     workdir, _ = finished
     for argv in (
         [str(tmp_path), f"--checkpoint={workdir}"],
-        ["a.wav"],
+        ["a.wav", "--batch_size=0"],
         ["a.wav", f"--checkpoint={tmp_path}"],
     ):
         with pytest.raises(SystemExit) as stop:
