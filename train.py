@@ -190,12 +190,10 @@ def train(
 
                 if validation_songs and (step % config.eval_every_steps == 0 or last):
                     with log.pause():
-                        apply = functools.partial(eval_step, state.eval_variables())
-                        summary = metrics.summarize(evaluate(config, apply, validation_songs))
+                        summary, score = validate(config, eval_step, state, validation_songs)
                         log.validation(step, summary)
-                        ccc_V = [summary[v]["pooled"]["ccc"] for v in metrics.DIMENSIONS]
                         if config.select == "best":
-                            checkpoints.save_if_best(state, meta, float(np.mean(ccc_V)))
+                            checkpoints.save_if_best(state, meta, score)
                 if step % config.checkpoint_every_steps == 0 or last:
                     # What is logged must be on disk before a state that will not log it again.
                     with log.pause():
@@ -261,13 +259,12 @@ def solve(
                     print(f"{solution.description}, not validated: there are no validation songs")
                     chosen = state
                     continue
-                apply = functools.partial(eval_step, state.eval_variables())
-                summary = metrics.summarize(evaluate(config, apply, validation_songs))
+                summary, score = validate(config, eval_step, state, validation_songs)
                 writer.write(step, metrics.flatten(summary, "validation/"))
-                v, a = ccc_V = [summary[name]["pooled"]["ccc"] for name in metrics.DIMENSIONS]
+                v, a = (summary[name]["pooled"]["ccc"] for name in metrics.DIMENSIONS)
                 print(f"{solution.description}: validation CCC valence {v:.3f} arousal {a:.3f}")
-                if np.mean(ccc_V) > best:
-                    best, chosen = float(np.mean(ccc_V)), state
+                if score > best:
+                    best, chosen = score, state
         if validation_songs is not None:
             checkpoints.save_if_best(chosen, meta, best)
         checkpoints.save(chosen, meta)
@@ -297,6 +294,19 @@ def first_state(
     print(f"{config.model.name}: {n_params:,} parameters, {config.dtype}")
     print(f"on {jax.local_device_count()} × {device}, JAX {jax.__version__}")
     return parallel.replicate(state)
+
+
+def validate(
+    config: ConfigDict,
+    eval_step: Callable,
+    state: train_state.TrainState,
+    songs: pipeline.Songs,
+) -> tuple[dict[str, Any], float]:
+    """A state's scores on the validation songs, and the one to choose by: the mean pooled CCC."""
+    apply = functools.partial(eval_step, state.eval_variables())
+    summary = metrics.summarize(evaluate(config, apply, songs))
+    ccc_V = [summary[name]["pooled"]["ccc"] for name in metrics.DIMENSIONS]
+    return summary, float(np.mean(ccc_V))
 
 
 def load_validation_songs(builder: SongBuilder) -> pipeline.Songs | None:

@@ -16,21 +16,13 @@ def get_config(model: str = "damff") -> ml_collections.ConfigDict:
     config.log_every_steps = 20
     config.eval_every_steps = 100
     config.checkpoint_every_steps = 100
-    config.select = "latest"
 
-    default.piano_features(config)
-
-    config.optim.learning_rate = 2e-3
-    config.optim.weight_decay = 2e-2
-    config.optim.ema_decay = 0.98
+    default.piano_recipe(config)
 
     data = config.data
     data.dataset = "emopia"
     data.options.validation_fraction = 0.1
     data.options.split_seed = 0
     data.options.renderings = 1  # Of every training clip; from the second on altered.
-    data.crop_segments = 30
-    data.window_segments = 240
-    data.overlap = 30
     data.eval_splits = ("validation",)
     return config

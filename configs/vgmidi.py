@@ -4,7 +4,7 @@ Command: python train.py --config=configs/vgmidi.py --config.data.manual_dir=DIR
   with --config.data.options.fold=1 --workdir=runs/vgmidi1, and 2 likewise, for the other folds.
 Hardware, wall time: one CPU core, 3 to 4 minutes, and up to 9 on two to render and prepare.
 Score: pooled CCC .25 valence, .65 arousal on the test games of fold 0 (seed 0).
-Features at a tenth of the paper's points (see `default.piano_features`), for two CPU cores.
+Features at a tenth of the paper's points (see `default.piano_recipe`), for two CPU cores.
 """
 
 import ml_collections
@@ -18,13 +18,8 @@ def get_config(model: str = "damff") -> ml_collections.ConfigDict:
     config.log_every_steps = 10
     config.eval_every_steps = 100
     config.checkpoint_every_steps = 100
-    config.select = "latest"  # The 4 to 9 validation songs of a fold are too few to choose by.
 
-    default.piano_features(config)
-
-    config.optim.learning_rate = 2e-3
-    config.optim.weight_decay = 2e-2
-    config.optim.ema_decay = 0.98
+    default.piano_recipe(config)
 
     data = config.data
     data.dataset = "vgmidi"
@@ -33,7 +28,4 @@ def get_config(model: str = "damff") -> ml_collections.ConfigDict:
     data.options.validation_fraction = 0.15
     data.options.split_seed = 0
     data.options.renderings = 1  # Of every training piece; from the second on altered.
-    data.crop_segments = 30
-    data.window_segments = 240  # Two minutes: most pieces as a whole.
-    data.overlap = 30
     return config

@@ -17,6 +17,7 @@ from damff_jax.optim import OptimConfig
 ROOT = Path(__file__).parents[1]
 # A file imports only from what stands before it.
 ORDER = [
+    "command_line",
     "files",
     "audio",
     "features",

@@ -11,23 +11,19 @@ import importlib.util
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 from damff_jax.benchmark import results, table
 from damff_jax.benchmark.settings import BenchmarkError, Settings
+from damff_jax.command_line import Parser
 
 DEFAULT_SUITES = ("step", "lstm", "input", "features", "predict")
 SUITES = (*DEFAULT_SUITES, "deam")
 DTYPES = ("float32", "bfloat16")
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"benchmark: error: {message}\n")
-
-
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = _Parser("benchmark", description=__doc__.split("\n\n")[0])
+    parser = Parser("benchmark", description=__doc__.split("\n\n")[0])
     parser.add_argument(
         "--suite",
         type=_list_of(_one_of(SUITES)),

@@ -14,23 +14,19 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
 from damff_jax import metrics
+from damff_jax.command_line import Parser
 from damff_jax.files import write_aside
 from damff_jax.study import StudyError, scores, table
 from damff_jax.study.runs import PREDICTIONS, Run, plan, run_all
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"study: error: {message}\n")
-
-
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = _Parser("study", description=__doc__.split("\n\n")[0])
+    parser = Parser("study", description=__doc__.split("\n\n")[0])
     add = parser.add_argument
     add("--config", required=True, metavar="FILE.py", help="see configs/studies/vgmidi.py")
     add("--manual_dir", default="", metavar="DIR", help="the folder of the data sets' folders")
