@@ -245,7 +245,7 @@ def solve(
             model,
             functools.partial(feature_step, state.eval_variables()),
             pipeline.load_songs(builder, "train"),
-            windowing=Windowing.of(config.data),
+            windowing=Windowing.of(config),
             batch_size=config.data.eval_batch_size,
             validated=validation_songs is not None,
         )
@@ -349,7 +349,7 @@ def check_config(config: ConfigDict) -> tuple[FeatureConfig, OptimConfig]:
         raise ValueError(f"select: {config.select!r}; there are best, latest")
     if unknown := set(config.data.eval_splits) - set(SPLITS):
         raise ValueError(f"data.eval_splits: {unknown.pop()!r}; there are {', '.join(SPLITS)}")
-    Windowing.of(config.data)
+    Windowing.of(config)
     losses.check_weights(config.loss.to_dict())
     features = FeatureConfig(**config.features)
     # Three times the model halves both, the join along time makes up for one halving.
@@ -422,7 +422,7 @@ def open_dataset(data: ConfigDict, features: FeatureConfig) -> SongBuilder:
 
 def evaluate(config: ConfigDict, apply, songs: pipeline.Songs) -> dict[str, metrics.Curve]:
     """Curves of a split's songs, by song id."""
-    windowing = Windowing.of(config.data)
+    windowing = Windowing.of(config)
     return evaluation.evaluate(
         apply, songs, windowing=windowing, batch_size=config.data.eval_batch_size
     )

@@ -2,8 +2,9 @@
 
 The sequence model was trained on crops, so a song is cut into windows of that length. Neighbours
 overlap, and where they do their predictions are averaged with weights that fall off towards each
-window's ends, where the model sees little context. Songs come as streams and windows of different
-songs share batches, so neither a long song nor many short ones cost more than they need.
+window's ends, where the model sees little context. The joined curve may be averaged over time.
+Songs come as streams and windows of different songs share batches, so neither a long song nor many
+short ones cost more than they need.
 
 Letters: N windows, W segments per window, F frames per segment, M Mel bins, T segments, V = 2.
 """
@@ -21,20 +22,29 @@ Apply = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 @dataclasses.dataclass(frozen=True)
 class Windowing:
-    """How songs are cut: windows of `window` segments that share `overlap` with the next."""
+    """How a song's curve comes from windows.
+
+    Attributes:
+      window: segments that the model sees at a time.
+      overlap: segments that a window shares with the next.
+      smoothing: (width, delay) in segments, see `delayed_average`; (1, 0) leaves the curve as it is.
+    """
 
     window: int = 60
     overlap: int = 15
+    smoothing: tuple[int, int] = (1, 0)
 
     def __post_init__(self):
         if not 0 <= self.overlap < self.window:
             raise ValueError(f"overlap {self.overlap} is outside [0, window {self.window})")
 
     @classmethod
-    def of(cls, data: Mapping[str, Any]) -> "Windowing":
-        """That of a config's group `data`."""
-        # Checkpoints from before there was the knob do without it.
-        return cls(data.get("window_segments", 0) or data["crop_segments"], data["overlap"])
+    def of(cls, config: Mapping[str, Any]) -> "Windowing":
+        """That of a config."""
+        data = config["data"]
+        # Checkpoints from before there was the knob do without it, and so do some models.
+        window = data.get("window_segments", 0) or data["crop_segments"]
+        return cls(window, data["overlap"], tuple(config["model"].get("smoothing", (1, 0))))
 
 
 class _Window(NamedTuple):
@@ -63,16 +73,32 @@ def predict_curves(
     """Predicts songs in their order, see `join_windows`.
 
     Yields:
-      The song's curve (T, V), float32 in [-1, 1] (the head is linear, so what it gives beyond the
-      scale is limited to it), T being its number of segments; or the exception that its stream
-      raised.
+      The song's curve (T, V), smoothed, float32 in [-1, 1] (the head is linear, so what it gives
+      beyond the scale is limited to it), T being its number of segments; or the exception that its
+      stream raised.
     """
     songs = join_windows(apply, songs, windowing=windowing, batch_size=batch_size, errors=errors)
     for joined in songs:
         if isinstance(joined, Exception):
             yield joined
         else:
+            if windowing.smoothing != (1, 0):
+                width, delay = windowing.smoothing
+                joined = delayed_average(joined, width=width, delay=delay)
             yield np.clip(joined, -1, 1).astype(np.float32)
+
+
+def delayed_average(x_TxV: np.ndarray, *, width: int, delay: int) -> np.ndarray:
+    """The mean over `width` segments (odd) whose middle lies `delay` segments back; (T, V).
+
+    Ratings move slowly, and trail what is heard. Segments outside of the song do not count; `delay`
+    is at most half the width, so that one always does.
+    """
+    middle_T = np.arange(len(x_TxV)) - delay
+    first_T = np.maximum(middle_T - width // 2, 0)
+    end_T = np.minimum(middle_T + width // 2 + 1, len(x_TxV))
+    sums_TxV = np.pad(np.cumsum(x_TxV, axis=0, dtype=np.float64), ((1, 0), (0, 0)))
+    return (sums_TxV[end_T] - sums_TxV[first_T]) / (end_T - first_T)[:, None]
 
 
 def join_windows(

@@ -63,7 +63,7 @@ class Predictor:
             self.origin = "trained on synthetic songs only: of real music it knows nothing"
         elif checkpoint == weights.DEFAULT:
             self.origin = _DEFAULT_ORIGIN
-        self._windowing = Windowing.of(config["data"])
+        self._windowing = Windowing.of(config)
         self._batch_size = batch_size
         model = create_model(config["model"], dtype=config["dtype"], axis_name=None)
         step = jax.jit(

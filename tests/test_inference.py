@@ -5,7 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from damff_jax.inference import Windowing, predict_curves
+from configs import models
+from damff_jax.inference import Windowing, delayed_average, predict_curves
+from damff_jax.models import create_model
 
 
 def song(n, offset=0.0):
@@ -109,3 +111,42 @@ def test_predictions_are_limited_to_the_scale():
 def test_an_overlap_beyond_the_window_is_refused(overlap):
     with pytest.raises(ValueError, match="overlap"):
         Windowing(5, overlap)
+
+
+@settings(deadline=None, max_examples=50)
+@given(data=st.data(), n=st.integers(1, 12), half=st.integers(0, 4))
+def test_a_segment_has_the_mean_of_those_around_its_past(data, n, half):
+    delay = data.draw(st.integers(0, half))
+    x_TxV = np.random.default_rng(n).normal(size=(n, 2))
+    smooth_TxV = delayed_average(x_TxV, width=2 * half + 1, delay=delay)
+    for t in range(n):
+        near = [x_TxV[s] for s in range(t - delay - half, t - delay + half + 1) if 0 <= s < n]
+        np.testing.assert_allclose(smooth_TxV[t], np.mean(near, axis=0), atol=1e-12)
+
+
+def test_the_joined_curve_is_averaged_wherever_it_was_cut():
+    x = np.random.default_rng(0).uniform(-1, 1, 40).astype(np.float32).reshape(40, 1, 1)
+    curves = [
+        predict([[x]], Windowing(window, overlap, smoothing=(7, 2)))[0]
+        for window, overlap in ((40, 0), (9, 3), (4, 0))
+    ]
+    expected = delayed_average(np.stack([x[:, 0, 0], -x[:, 0, 0]], -1), width=7, delay=2)
+    for curve in curves:
+        np.testing.assert_allclose(curve, expected, atol=1e-6)
+
+
+def test_the_windowing_of_a_config():
+    data = {"crop_segments": 60, "overlap": 15}
+    assert Windowing.of({"data": data, "model": {}}) == Windowing(60, 15, (1, 0))
+    data["window_segments"] = 240
+    model = models.damff_plus().to_dict()
+    assert Windowing.of({"data": data, "model": model}) == Windowing(240, 15, (21, 6))
+    # As JSON has it.
+    assert Windowing.of({"data": data, "model": {"smoothing": [5, 1]}}).smoothing == (5, 1)
+
+
+@pytest.mark.parametrize("smoothing", [(0, 0), (4, 1), (5, 3), (5, -1), (5,), 5, (5.0, 1)])
+def test_an_average_that_is_none_is_refused(smoothing):
+    fields = models.damff().to_dict() | {"smoothing": smoothing}
+    with pytest.raises(ValueError, match=r"model\.smoothing: .* is no \(odd width, delay"):
+        create_model(fields, dtype="float32", axis_name=None)

@@ -17,7 +17,6 @@ from damff_jax.models.branches import MultiScaleBranches
 from damff_jax.models.fields import Rate, Size, Smoothing, StageChannels, StageKernels
 from damff_jax.models.head import SequenceModel, sequence_and_head
 from damff_jax.models.inputs import standardized
-from damff_jax.models.smoothing import delayed_average
 
 
 class DAMFF(nn.Module):
@@ -35,8 +34,8 @@ class DAMFF(nn.Module):
       sequence: see `sequence_and_head`.
       hidden_size: LSTM units per direction.
       dropout_rate: on the sequence model's input and output; the paper's readings have none.
-      smoothing: (width, delay) of a moving average over the output in segments, see
-        `delayed_average`, outside of training; (1, 0) is none, as in the paper.
+      smoothing: (width, delay) in segments of a moving average over a song's curve; (1, 0) is
+        none, as in the paper. Read by `inference`, which has the whole curve; the module does not.
       dtype: of the computation; parameters, statistics and the output stay float32.
       axis_name: the device axis that BatchNorm's statistics span; None for a single device.
     """
@@ -84,7 +83,7 @@ class DAMFF(nn.Module):
         # A 1 × 1 convolution is a dense layer over the channels.
         squeeze = nn.Dense(self.squeeze_channels, dtype=self.dtype, name="squeeze")
         x_BxTxD = squeeze(fused_NxHxWxC).reshape(b, t, -1)
-        y_BxTxV = sequence_and_head(
+        return sequence_and_head(
             x_BxTxD,
             mask_BxT,
             sequence=self.sequence,
@@ -93,7 +92,3 @@ class DAMFF(nn.Module):
             dtype=self.dtype,
             train=train,
         )
-        if train or self.smoothing == (1, 0):
-            return y_BxTxV
-        width, delay = self.smoothing
-        return delayed_average(y_BxTxV, mask_BxT, width=width, delay=delay)
