@@ -38,6 +38,7 @@ def get_config(model: str = "damff") -> ml_collections.ConfigDict:
     loss.mse = 0.0
     loss.ccc_pooled = 1.0  # 1 - CCC over the global batch.
     loss.ccc_per_crop = 0.0  # 1 - the crops' mean CCC.
+    loss.ccc_within = 0.0  # 1 - CCC over the global batch of the crops' movement about their means.
 
     config.optim = optim = ml_collections.ConfigDict()  # Ours.
     optim.learning_rate = 1e-3

@@ -83,12 +83,21 @@ class Checkpoints:
         )
 
 
+def load_meta(workdir: str | os.PathLike) -> dict[str, Any] | None:
+    """The meta data of a run's latest checkpoint; None before the first."""
+    if not _folder(workdir, "latest").is_dir():
+        return None
+    with _manager(workdir, "latest", create=False) as manager:
+        step = manager.latest_step()
+        return None if step is None else _read_meta(manager, step)
+
+
 def load_variables(workdir: str | os.PathLike) -> tuple[dict[str, Any], dict[str, Any]]:
     """The model's variables of a run's best checkpoint, or of its latest without a best one.
 
     Returns:
       The variables for evaluation, and the checkpoint's meta data: `config`, `features`,
-      `identity` (what makes the run what it is), `step`, `score`.
+      `identity` (what makes the run what it is), `ancestors`, `step`, `score`; see `run_config`.
 
     Raises:
       CheckpointError: there is no checkpoint, or one of an earlier version.
@@ -119,16 +128,20 @@ def check_compatible(
       option: what named the checkpoint, for messages.
 
     Raises:
-      CheckpointError: the models differ, or the data set is another version of the same, in which
-        training songs may be test songs here; it shows in what.
+      CheckpointError: the models differ, or it was trained on another version of the present data
+        set, in which training songs may be test songs here; it shows in what.
       FeatureMismatchError: the features differ; it shows both.
     """
-    _refuse_differences("model", *(m["config"]["model"] for m in (stored, wanted)), option)
+    # How curves are smoothed afterwards is free.
+    models = ({**m["config"]["model"], "smoothing": None} for m in (stored, wanted))
+    _refuse_differences("model", *models, option)
     features = (FeatureConfig.from_json(meta["features"]) for meta in (stored, wanted))
     check_same(*features, "the checkpoint")
-    data = [{"dataset": meta["identity"]["dataset"]} for meta in (stored, wanted)]
-    if len({x["dataset"].split("/")[0] for x in data}) == 1:
-        _refuse_differences("version of the data set", *data, option)
+    present = wanted["identity"]["dataset"]
+    for seen in (stored["identity"]["dataset"], *stored.get("ancestors", ())):
+        if seen.split("/")[0] == present.split("/")[0]:
+            data = ({"dataset": seen}, {"dataset": present})
+            _refuse_differences("version of the data set", *data, option)
 
 
 def check_same_run(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
@@ -138,6 +151,8 @@ def check_same_run(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> None
       CheckpointError, FeatureMismatchError: going on would make a run that no config describes.
     """
     check_compatible(stored, wanted)
+    # A validation score chooses among the smoothed curves of one run.
+    _refuse_differences("model", *(m["config"]["model"] for m in (stored, wanted)))
     _refuse_differences("run", stored["identity"], wanted["identity"])
 
 

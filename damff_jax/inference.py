@@ -27,7 +27,7 @@ class Windowing:
     Attributes:
       window: segments that the model sees at a time.
       overlap: segments that a window shares with the next.
-      smoothing: (width, delay) in segments, see `delayed_average`; (1, 0) leaves the curve as it is.
+      smoothing: (width, delay) in segments, see `delayed_average`; (1, 0) is none.
     """
 
     window: int = 60

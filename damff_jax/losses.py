@@ -15,7 +15,7 @@ import jax.numpy as jnp
 # Below this a variance is that of a constant: the series has no concordance to speak of.
 _TINY = 1e-12
 
-TERMS = ("mse", "ccc_pooled", "ccc_per_crop")
+TERMS = ("mse", "ccc_pooled", "ccc_per_crop", "ccc_within")
 
 
 def mixture(
@@ -45,10 +45,13 @@ def mixture(
             continue
         if term == "mse":
             value = mean_squared_error(*args, axis_name=axis_name)
-        elif term == "ccc_pooled":
-            value = 1 - jnp.mean(ccc_pooled(*args, axis_name=axis_name))
         else:
-            value = 1 - jnp.mean(ccc_per_crop(*args, axis_name=axis_name))
+            ccc = {
+                "ccc_pooled": ccc_pooled,
+                "ccc_per_crop": ccc_per_crop,
+                "ccc_within": ccc_within,
+            }[term]
+            value = 1 - jnp.mean(ccc(*args, axis_name=axis_name))
         loss = loss + weight * value
     return loss
 
@@ -106,6 +109,29 @@ def ccc_per_crop(
     sums = jnp.sum(ccc_BxV * labelled_BxV, axis=0), jnp.sum(labelled_BxV, axis=0)
     total_V, n_V = _psum(sums, axis_name)
     return total_V / jnp.maximum(n_V, 1.0)
+
+
+def ccc_within(
+    prediction_BxTxV: jax.Array,
+    truth_BxTxV: jax.Array,
+    mask_BxTxV: jax.Array,
+    *,
+    axis_name: str | None = None,
+) -> jax.Array:
+    """Pooled CCC of the movement within crops: after each crop's mean is taken from both; (V,).
+
+    Ours. The pooled CCC is mostly decided by the songs' levels, and a crop's own CCC by whether the
+    crop moves at all; here crops count by how much they move.
+    """
+    mask = mask_BxTxV
+    n_Bx1xV = jnp.maximum(jnp.sum(mask, axis=1, keepdims=True, dtype=jnp.float32), 1.0)
+
+    def centred(x_BxTxV):
+        x_BxTxV = jnp.where(mask, x_BxTxV, 0.0)
+        return x_BxTxV - jnp.sum(x_BxTxV, axis=1, keepdims=True) / n_Bx1xV
+
+    x, y = centred(prediction_BxTxV), centred(truth_BxTxV)
+    return _ccc(x, y, mask, axes=(0, 1), axis_name=axis_name)
 
 
 def _ccc(x, y, mask, *, axes, axis_name):

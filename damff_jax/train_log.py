@@ -12,6 +12,11 @@ from damff_jax import evaluation, metrics
 from damff_jax.metric_writer import MetricWriter
 
 
+def banner(title: str) -> None:
+    """Begins a part of a run's output."""
+    print(f"--- {title} ".ljust(80, "-"), flush=True)
+
+
 class TrainLog:
     """Progress lines and logged numbers, read one event late so that devices never wait.
 

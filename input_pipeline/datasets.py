@@ -3,11 +3,14 @@
 import contextlib
 import dataclasses
 import fcntl
+import functools
 import hashlib
 import importlib
 import io
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +26,11 @@ from input_pipeline.extraction import pool
 NAMES = ("synthetic", "deam", "mer1101", "vgmidi", "emopia", "folder")
 # Files whose every byte decides about labels and splits; of audio the size is enough.
 _HASHED_SUFFIXES = (".csv", ".json", ".txt")
+_ROOT = Path(__file__).resolve().parents[1]
+
+
+class AlreadyReportedError(ValueError):
+    """A failure whose reason another process has printed."""
 
 
 def builder_class(name: str) -> type[SongBuilder]:
@@ -70,6 +78,50 @@ def open_builder(
         stored = FeatureConfig.from_json(builder.info.metadata["features"])
         check_same(stored, features, builder.data_dir)
     return builder
+
+
+def open_prepared(
+    name: str,
+    *,
+    data_dir: str | os.PathLike,
+    manual_dir: str,
+    features: FeatureConfig,
+    options: Options,
+    workers: int = 0,
+) -> SongBuilder:
+    """The builder of a data set that is there, after a process of its own made it if need be.
+
+    Args:
+      manual_dir: where the user's files are; empty: the shards are not compared with them.
+      workers: see `prepare`; 0 for one per core.
+
+    Raises:
+      CorpusError: `manual_dir` is no directory.
+      AlreadyReportedError: the data set could not be made.
+    """
+    if manual_dir and not Path(manual_dir).is_dir():
+        raise CorpusError(f"data.manual_dir: {manual_dir} is no directory")
+    opened = functools.partial(
+        open_builder, name, data_dir=data_dir, features=features, options=options
+    )
+    builder = opened()
+    fresh = is_built(builder)
+    if fresh and manual_dir and builder.MANUAL_DOWNLOAD_INSTRUCTIONS:
+        fresh = not is_outdated(builder, manual_dir)
+    if fresh:
+        return builder
+    command = [sys.executable, "-m", "input_pipeline.prepare", f"--dataset={name}"]
+    command += [f"--data_dir={data_dir}"]
+    command += [f"--manual_dir={manual_dir}"] if manual_dir else []
+    command += [f"--workers={workers}"] if workers else []
+    knobs = {f"features.{key}": value for key, value in dataclasses.asdict(features).items()}
+    for key, value in (knobs | dataclasses.asdict(options)).items():
+        command.append(f"--{key}={value}")
+    path = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")]))
+    print(f"preparing {name}", flush=True)
+    if subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, check=False).returncode:
+        raise AlreadyReportedError(f"the data set {name} could not be prepared")
+    return opened()
 
 
 def is_built(builder: SongBuilder) -> bool:

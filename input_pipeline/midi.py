@@ -5,6 +5,7 @@ softer, by another soundfont. That alters the sound as music is altered, which t
 alone cannot be: a listener's rating survives it.
 """
 
+import collections
 import dataclasses
 import functools
 import hashlib
@@ -12,7 +13,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -65,7 +66,7 @@ class MidiFile:
         with tempfile.TemporaryDirectory() as folder:
             path = os.path.join(folder, "rendered.wav")
             score = self.path
-            if (self.semitones, self.tempo, self.velocity) != (0, 1.0, 1.0):
+            if self.is_altered():
                 score = os.path.join(folder, "altered.mid")
                 self._alter(score)
             command = ["fluidsynth", *_RENDERING, "-F", path, self.soundfont, score]
@@ -82,13 +83,19 @@ class MidiFile:
                 if not remaining:
                     return
 
-    def identity(self) -> str:
+    def is_altered(self) -> bool:
+        return (self.semitones, self.tempo, self.velocity) != (0, 1.0, 1.0)
+
+    def soundfont_digest(self) -> str:
         try:
-            soundfont = _digest_once(self.soundfont, os.stat(self.soundfont).st_mtime_ns)
+            return _digest_once(self.soundfont, os.stat(self.soundfont).st_mtime_ns)
         except OSError as error:
             raise audio.AudioError(f"{self.soundfont}: {error.strerror}") from error
+
+    def identity(self) -> str:
+        content = f"{audio.digest(self.path)} {self.soundfont_digest()}"
         changes = self.duration_s, self.semitones, self.tempo, self.velocity
-        return f"midi {audio.digest(self.path)} {soundfont} {' '.join(_RENDERING)} {changes!r}"
+        return f"midi {content} {' '.join(_RENDERING)} {changes!r}"
 
     def altered(self, soundfonts: Sequence[str], *, seed: int, number: int) -> "MidiFile":
         """The piece otherwise: within 6 semitones, 7 % of tempo and 10 % of velocity.
@@ -167,6 +174,21 @@ def add_altered(
             )
     split_of |= dict.fromkeys(altered, "train")
     return altered
+
+
+def rendering_notes(sources: Mapping[str, MidiFile]) -> dict[str, list[str]]:
+    """Names of sources by what is worth a note: the soundfont that renders them, and alterations.
+
+    Raises:
+      AudioError: a soundfont cannot be read.
+    """
+    notes = collections.defaultdict(list)
+    for name, source in sources.items():
+        soundfont, digest = os.path.basename(source.soundfont), source.soundfont_digest()[:8]
+        notes[f"rendered with {soundfont} (SHA-256 {digest})"].append(name)
+        if source.is_altered():
+            notes["altered renderings, counted as songs"].append(name)
+    return dict(notes)
 
 
 def midi_seconds(path: str | os.PathLike) -> float:

@@ -7,7 +7,13 @@ import numpy as np
 import pytest
 
 from damff_jax import optim, parallel, train_state
-from damff_jax.checkpoint import CheckpointError, Checkpoints, load_variables
+from damff_jax.checkpoint import (
+    CheckpointError,
+    Checkpoints,
+    check_compatible,
+    check_same_run,
+    load_variables,
+)
 from damff_jax.features import FeatureConfig, FeatureMismatchError
 from damff_jax.models import create_model
 
@@ -143,3 +149,10 @@ def test_a_score_that_is_not_finite_is_never_the_best(tmp_path):
         assert checkpoints.save_if_best(state_at(2), META, 0.7)
         assert not checkpoints.save_if_best(state_at(3), META, float("nan"))
         assert not checkpoints.save_if_best(state_at(4), META, 0.1)
+
+
+def test_another_smoothing_is_another_run_of_the_same_model():
+    smoothed = {**META, "config": {"model": {**META["config"]["model"], "smoothing": [5, 1]}}}
+    check_compatible(META, smoothed)
+    with pytest.raises(CheckpointError, match=r"another model \(smoothing: None there, \[5, 1\]"):
+        check_same_run(META, smoothed)

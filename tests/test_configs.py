@@ -12,6 +12,8 @@ from ml_collections import config_flags
 
 import train
 from configs import models
+from damff_jax import run_config
+from damff_jax.features import FeatureConfig
 from damff_jax.models import create_model
 from damff_jax.study import scores
 from damff_jax.study.__main__ import load_study
@@ -51,7 +53,8 @@ def get_config(name, *model):
 
 
 def count_parameters(config):
-    features, _ = train.check_config(config)
+    run_config.check(config)
+    features = FeatureConfig(**config.features)
     model = create_model(config.model, dtype=config.dtype, axis_name=None)
     log_mel = jnp.zeros((1, 1, features.frames_per_segment, features.n_mels))
     init = jax.eval_shape(
@@ -162,7 +165,7 @@ def test_every_system_of_a_study_is_a_command(study, system, tmp_path, monkeypat
         values = parse(monkeypatch, *command[1:])
         assert values.workdir == str(run.workdir)
         config = values.config
-        train.check_config(config)
+        run_config.check(config)
         create_model(config.model, dtype=config.dtype, axis_name=None)
         options = datasets.make_options(config.data.dataset, config.data.options.to_dict())
         assert config.seed == 2

@@ -40,6 +40,23 @@ def test_per_crop_ccc_is_the_mean_over_crops_with_labels():
         np.testing.assert_allclose(got[v], np.mean(crops), atol=1e-6)
 
 
+def test_ccc_within_is_that_of_the_movement_about_each_crops_mean():
+    prediction, truth, mask = batch(8)
+    mask[2] = False
+    got = losses.ccc_within(prediction, truth, mask)
+    for v in (0, 1):
+        moves = [
+            [x[b, mask[b, :, v], v] - x[b, mask[b, :, v], v].mean() for b in range(6) if b != 2]
+            for x in (prediction.astype(np.float64), truth.astype(np.float64))
+        ]
+        np.testing.assert_allclose(got[v], metrics.ccc(*map(np.concatenate, moves)), atol=1e-6)
+    # Levels of whole crops do not matter.
+    level = np.linspace(-0.5, 0.5, 6).reshape(6, 1, 1)
+    np.testing.assert_allclose(
+        losses.ccc_within((prediction + level).astype(np.float32), truth, mask), got, atol=1e-6
+    )
+
+
 def test_mean_squared_error_counts_labels_only():
     prediction, truth, mask = batch(2)
     want = np.mean((prediction[mask].astype(np.float64) - truth[mask]) ** 2)

@@ -14,7 +14,13 @@ from hypothesis import strategies as st
 from damff_jax.audio import AudioError
 from input_pipeline import midi
 from input_pipeline.corpus import CorpusError
-from input_pipeline.midi import MidiFile, add_altered, find_soundfonts, midi_seconds
+from input_pipeline.midi import (
+    MidiFile,
+    add_altered,
+    find_soundfonts,
+    midi_seconds,
+    rendering_notes,
+)
 
 # The length of a MIDI file -----------------------------------------------------------------------
 
@@ -390,6 +396,19 @@ def test_identity_is_that_of_the_sound(tmp_path):
     for missing in ({"path": "no.mid"}, {"soundfont": "no.sf2"}):
         with pytest.raises(AudioError, match=rf"no\.{'mid' if 'path' in missing else 'sf2'}: "):
             identity(**missing)
+
+
+def test_soundfonts_and_alterations_are_noted(tmp_path):
+    for name in "ab":
+        (tmp_path / f"{name}.sf2").write_text(name)
+    sources = {name: MidiFile("x.mid", str(tmp_path / f"{name}.sf2"), 9.0) for name in "ab"}
+    sources["a@1"] = dataclasses.replace(sources["a"], semitones=2)
+    # SHA-256 of the two letters, as any other program computes it.
+    assert rendering_notes(sources) == {
+        "rendered with a.sf2 (SHA-256 ca978112)": ["a", "a@1"],
+        "rendered with b.sf2 (SHA-256 3e23e816)": ["b"],
+        "altered renderings, counted as songs": ["a@1"],
+    }
 
 
 @needs_fluidsynth

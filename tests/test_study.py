@@ -108,6 +108,10 @@ def test_systems_that_cannot_be_planned_are_refused(tmp_path):
     circle = {"x": {"command": ["x"], "init_from": "y"}, "y": {"command": ["y"], "init_from": "x"}}
     with pytest.raises(StudyError, match="start from one another: x, y"):
         planned(tmp_path, ["x"], study=circle)
+    # Of one fold, it would have seen other folds' test songs.
+    of_a_fold = {"x": {"command": ["train.py", "--fold={fold}"], "pretraining": True}}
+    with pytest.raises(StudyError, match=r"pretraining 'x' has \{fold\} in"):
+        planned(tmp_path, ["x"], study=of_a_fold)
 
 
 # Running -----------------------------------------------------------------------------------------

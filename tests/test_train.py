@@ -17,7 +17,17 @@ import pytest
 
 import train
 from configs import synthetic
-from damff_jax import checkpoint, evaluation, metrics, parallel, predict, steps
+from damff_jax import (
+    checkpoint,
+    evaluation,
+    metrics,
+    parallel,
+    predict,
+    steps,
+    train_state,
+    training,
+    weights,
+)
 from damff_jax.audio import AudioError
 from damff_jax.features import FeatureConfig
 from damff_jax.metrics import Curve
@@ -117,7 +127,7 @@ def test_a_run_that_goes_on_equals_one_without_a_break(
 ):
     """Breaks before, at and after a save; what was not saved is done again."""
     workdir, returned = finished
-    write = train.MetricWriter.write
+    write = training.MetricWriter.write
 
     def stop(self, step, values):
         if step > k:
@@ -125,7 +135,7 @@ def test_a_run_that_goes_on_equals_one_without_a_break(
         write(self, step, values)
 
     with monkeypatch.context() as patch, pytest.raises(StopError):
-        patch.setattr(train.MetricWriter, "write", stop)
+        patch.setattr(training.MetricWriter, "write", stop)
         train.run(tiny_config(data_dir), tmp_path)
     assert train.run(tiny_config(data_dir), tmp_path) == returned
     log = (tmp_path / "metrics.jsonl").read_text()
@@ -138,6 +148,26 @@ def test_a_run_that_goes_on_equals_one_without_a_break(
     assert next(predictions).read_bytes() == next(predictions).read_bytes()
     ours, theirs = (everything_in_the_latest_checkpoint(path) for path in (workdir, tmp_path))
     assert len(ours) > 100
+    for a, b in zip(ours, theirs, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_the_latest_state_can_be_the_one_that_counts(finished, data_dir, tmp_path, monkeypatch):
+    config = tiny_config(data_dir, select="latest")
+    write = training.MetricWriter.write
+
+    def stop(self, step, values):
+        if step > 4:
+            raise StopError
+        write(self, step, values)
+
+    with monkeypatch.context() as patch, pytest.raises(StopError):
+        patch.setattr(training.MetricWriter, "write", stop)
+        train.run(config, tmp_path)
+    train.run(config, tmp_path)
+    assert not any(path.name.isdigit() for path in (tmp_path / "checkpoints/best").iterdir())
+    assert checkpoint.load_variables(tmp_path)[1]["step"] == 6
+    ours, theirs = (everything_in_the_latest_checkpoint(path) for path in (finished[0], tmp_path))
     for a, b in zip(ours, theirs, strict=True):
         np.testing.assert_array_equal(a, b)
 
@@ -208,7 +238,7 @@ def test_every_way_to_feed_the_devices_gives_the_crops_of_the_plan(on_device, st
         sums = {k: jnp.sum(x.astype(jnp.float32) * weights[k]) for k, x in batch.items()}
         return state + 1, jax.lax.all_gather(sums, "batch")
 
-    train_step, batches = train.feed(step, crops, on_device=on_device)
+    train_step, batches = training.feed(step, crops, on_device=on_device)
     state = parallel.replicate(jnp.zeros((), jnp.int32))
     for _ in range(3):
         state, sums = train_step(state, next(batches))
@@ -237,9 +267,9 @@ def test_songs_that_the_device_cannot_hold_are_refused(data_dir, monkeypatch, tm
         def memory_stats(self):
             return {"bytes_limit": 2**12}
 
-    check = train.check_fits
+    check = training.check_fits
     monkeypatch.setattr(
-        train,
+        training,
         "check_fits",
         lambda songs, device: seen.append(device) or check(songs, SmallDevice()),
     )
@@ -257,17 +287,17 @@ def test_a_run_that_starts_from_another_begins_with_its_outputs(
     config = tiny_config(data_dir, **changes)
     states = []
 
-    def warm_start(state, *arguments):
-        states.extend([state, start(state, *arguments)])
+    def warm_start(state, variables):
+        states.extend([state, start(state, variables)])
         raise StopError
 
     # Statistics of other songs, which are not those that the parameters were trained with.
     other = {"mean": np.full(16, 5.0), "std": np.full(16, 99.0)}
-    create, start = train.train_state.create, train.warm_start
+    create, start = train_state.create, train_state.TrainState.warm_start
     with monkeypatch.context() as patch, pytest.raises(StopError):
-        patch.setattr(train, "warm_start", warm_start)
+        patch.setattr(train_state.TrainState, "warm_start", warm_start)
         patch.setattr(
-            train.train_state, "create", lambda *a, **k: create(*a, **{**k, "input_stats": other})
+            train_state, "create", lambda *a, **k: create(*a, **{**k, "input_stats": other})
         )
         train.run(config, tmp_path / "run")
     before, state = states
@@ -283,11 +313,11 @@ def test_a_run_that_starts_from_another_begins_with_its_outputs(
             )
     parallel.assert_replicated(state)
 
-    builder = train.open_dataset(config.data, FeatureConfig(**config.features))
+    builder = train.open_dataset(config)
     model = create_model(config.model, dtype=config.dtype, axis_name=steps.AXIS_NAME)
     eval_step = parallel.eval_step(functools.partial(steps.eval_step, model=model))
     songs = pipeline.load_songs(builder, "test")
-    curves = train.evaluate(config, functools.partial(eval_step, state.eval_variables()), songs)
+    curves = training.evaluate(config, functools.partial(eval_step, state.eval_variables()), songs)
     times = {song.song_id: song.times_T for song in songs}
     evaluation.write_predictions(tmp_path / "predictions.csv", curves, times)
     saved = (workdir / "predictions_test.csv").read_bytes()
@@ -299,7 +329,7 @@ def test_a_run_that_started_from_another_goes_on_without_it(
 ):
     first = shutil.copytree(finished[0], tmp_path / "first")
     config = tiny_config(data_dir, init_from=str(first))
-    write = train.MetricWriter.write
+    write = training.MetricWriter.write
 
     def stop(self, step, values):
         if step > 4:
@@ -307,7 +337,7 @@ def test_a_run_that_started_from_another_goes_on_without_it(
         write(self, step, values)
 
     with monkeypatch.context() as patch, pytest.raises(StopError):
-        patch.setattr(train.MetricWriter, "write", stop)
+        patch.setattr(training.MetricWriter, "write", stop)
         train.run(config, tmp_path / "run")
     assert re.search(rf"starting from step \d of {first}\n", capsys.readouterr().out)
     shutil.rmtree(first)
@@ -323,9 +353,37 @@ def test_a_run_that_started_from_another_goes_on_without_it(
         train.run(scratch, tmp_path / "run")
 
 
+def test_a_run_starts_from_weights_in_a_file_and_remembers_their_data(
+    finished, data_dir, tmp_path, capsys
+):
+    variables, meta = checkpoint.load_variables(finished[0])
+    assert meta["ancestors"] == []
+    # Weights that saw another data set, after another version of this one.
+    meta = {**meta, "ancestors": ["deam/release"]}
+    meta["identity"] = {**meta["identity"], "dataset": "emopia/clips"}
+    path = tmp_path / "start.safetensors"
+    weights.save(path, variables, meta)
+    config = tiny_config(data_dir, init_from=str(path), num_train_steps=3)
+    train.run(config, tmp_path / "run")
+    assert f"starting from step {meta['step']} of {path}" in capsys.readouterr().out
+    path.unlink()
+    config.num_train_steps = 6
+    train.run(config, tmp_path / "run")
+    variables, meta = checkpoint.load_variables(tmp_path / "run")
+    assert meta["step"] == 6
+    assert meta["ancestors"] == ["deam/release", "emopia/clips"]
+
+    # What is handed on cannot come back as a model that has not seen its test songs.
+    meta["ancestors"] = ["synthetic/other-version"]
+    meta["identity"]["dataset"] = "emopia/clips"
+    weights.save(path, variables, meta)
+    config = tiny_config(data_dir, init_from=str(path))
+    with pytest.raises(ValueError, match=r"another version of the data set .*other-version there"):
+        train.run(config, tmp_path / "other")
+
+
 def test_starting_from_what_does_not_fit_is_refused(finished, data_dir, tmp_path):
     workdir, _ = finished
-    config = tiny_config(data_dir, init_from=str(workdir))
     _, meta = checkpoint.load_variables(workdir)
     model = {**meta["config"], "model": {**meta["config"]["model"], "hidden_size": 5}}
     identity = {**meta["identity"], "dataset": "synthetic/other-version"}
@@ -336,10 +394,12 @@ def test_starting_from_what_does_not_fit_is_refused(finished, data_dir, tmp_path
         ({"identity": identity}, rf"another version of the data set .*; {advice}"),
     ):
         with pytest.raises(ValueError, match=message):
-            train.warm_start(None, config, {**meta, **change})
-    config.init_from = str(tmp_path)
+            checkpoint.check_compatible(meta, {**meta, **change}, option="--config.init_from")
+    # Before any data set is prepared.
+    config = tiny_config(tmp_path / "no_data", init_from=str(tmp_path))
     with pytest.raises(ValueError, match=f"{tmp_path}: no checkpoint of a training run"):
         train.run(config, tmp_path / "run")
+    assert not (tmp_path / "no_data").exists()
     ridge = tiny_config(data_dir, "ridge", init_from=str(workdir))
     with pytest.raises(ValueError, match="init_from: ridge is solved"):
         train.run(ridge, tmp_path / "ridge")
@@ -545,11 +605,11 @@ def manual_dir(tmp_path):
 
 def test_files_that_changed_are_read_again(manual_dir, tmp_path):
     config = folder_config(tmp_path / "data", manual_dir)
-    before = train.open_dataset(config.data, FeatureConfig(**config.features)).info.metadata
+    before = train.open_dataset(config).info.metadata
     valence = manual_dir / "valence.csv"
     first, *rows = valence.read_text().splitlines()
     valence.write_text("\n".join([first, *rows[:-1]]) + "\n")
-    after = train.open_dataset(config.data, FeatureConfig(**config.features)).info.metadata
+    after = train.open_dataset(config).info.metadata
     assert before["fingerprint"] != after["fingerprint"]
     assert sum(s["n_songs"] for s in before["report"]["splits"].values()) == 4
     assert sum(s["n_songs"] for s in after["report"]["splits"].values()) == 3

@@ -124,6 +124,8 @@ def plan(
         # What a system starts from has seen no song of any fold, so all folds share it.
         pretraining = bool(system.get("pretraining"))
         stem = f"seed{seed}" if pretraining else f"fold{fold}_seed{seed}"
+        if pretraining and any("{fold}" in argument for argument in system["command"]):
+            raise StudyError(f"pretraining {name!r} has {{fold}} in its command, but one for all")
         workdir = study_dir / name / stem
         if workdir in runs:
             return runs[workdir]

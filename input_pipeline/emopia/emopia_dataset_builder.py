@@ -10,7 +10,13 @@ from damff_jax.features import SEGMENT_SECONDS
 from input_pipeline.annotations import Alignment, Labels
 from input_pipeline.base import Options, SongBuilder
 from input_pipeline.corpus import Corpus, CorpusError, assemble, split_by_song
-from input_pipeline.midi import MidiFile, add_altered, find_soundfonts, midi_seconds
+from input_pipeline.midi import (
+    MidiFile,
+    add_altered,
+    find_soundfonts,
+    midi_seconds,
+    rendering_notes,
+)
 
 # All that is known of a clip are the signs of its valence and arousal.
 SIGNS = {"Q1": (1, 1), "Q2": (-1, 1), "Q3": (-1, -1), "Q4": (1, -1)}
@@ -78,7 +84,9 @@ def emopia_corpus(manual_dir: Path, options: EmopiaOptions) -> Corpus:
         sources, split_of, soundfonts, renderings=options.renderings, seed=options.split_seed
     )
     labels |= {name: labels_of(clip, sources[name].duration_s) for name, clip in altered.items()}
-    return assemble(Alignment(labels, [], [], [], [], []), sources, split_of)
+    corpus = assemble(Alignment(labels, [], [], [], [], []), sources, split_of)
+    corpus.notes |= rendering_notes(sources)
+    return corpus
 
 
 def song_of(clip: str) -> str:

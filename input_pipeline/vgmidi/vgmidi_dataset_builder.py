@@ -18,7 +18,13 @@ from input_pipeline.corpus import (
     balanced_folds,
     split_by_song,
 )
-from input_pipeline.midi import MidiFile, add_altered, find_soundfonts, midi_seconds
+from input_pipeline.midi import (
+    MidiFile,
+    add_altered,
+    find_soundfonts,
+    midi_seconds,
+    rendering_notes,
+)
 
 # Three folds by game of about equal playing time; fold k is the test split of run k.
 DEFAULT_FOLDS = (
@@ -125,6 +131,7 @@ def vgmidi_corpus(manual_dir: Path, options: VgmidiOptions) -> Corpus:
     alignment = Alignment(labels, [], [], [], [], [])
     corpus = assemble(alignment, sources, split_of)
     corpus.left_out |= left_out
+    corpus.notes |= rendering_notes(sources)
     return corpus
 
 

@@ -1,0 +1,84 @@
+"""A run's config: what can be checked of it, and what of it makes the run what it is."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from damff_jax import losses
+from damff_jax.features import FeatureConfig
+from damff_jax.inference import Windowing
+from damff_jax.optim import OptimConfig
+
+
+def check(config: ConfigDict) -> None:
+    """Checks what can be checked before anything is computed.
+
+    Raises:
+      ValueError: naming the key that is at fault.
+    """
+    for name in (
+        "steps_per_call",
+        "num_train_steps",
+        "log_every_steps",
+        "eval_every_steps",
+        "checkpoint_every_steps",
+    ):
+        if config[name] < 1:
+            raise ValueError(f"{name} must be positive, not {config[name]}")
+        if config[name] % config.steps_per_call:
+            raise ValueError(
+                f"{name} {config[name]} is no multiple of steps_per_call {config.steps_per_call}"
+            )
+    n_devices = jax.local_device_count()
+    for name, size in (
+        ("batch_size", config.batch_size),
+        ("data.eval_batch_size", config.data.eval_batch_size),
+    ):
+        if size < 1 or size % n_devices:
+            raise ValueError(f"{name} {size} is no positive multiple of the {n_devices} devices")
+    for name, value in (("seed", config.seed), ("data.workers", config.data.workers)):
+        if value < 0:
+            raise ValueError(f"{name} must not be negative")
+    if config.select not in ("best", "latest"):
+        raise ValueError(f"select: {config.select!r}; there are best, latest")
+    Windowing.of(config)
+    losses.check_weights(config.loss.to_dict())
+    features = FeatureConfig(**config.features)
+    # Three times the model halves both, the join along time makes up for one halving.
+    if features.frames_per_segment < 8 or features.n_mels < 8:
+        raise ValueError("features: a segment needs 8 frames and 8 Mel bins or more")
+    OptimConfig(**config.optim)
+
+
+def checkpoint_meta(
+    config: ConfigDict,
+    *,
+    dataset: str,
+    fingerprint: str | None = None,
+    ancestors: Sequence[str] = (),
+) -> dict[str, Any]:
+    """What a checkpoint says of itself; a run that goes on must have the same identity.
+
+    Args:
+      dataset: name and version of the data set.
+      fingerprint: of the files that it was made from, if it was made from any.
+      ancestors: the data sets of the runs that this one starts from, one from the other.
+    """
+    identity = {
+        **{name: config[name] for name in ("seed", "batch_size", "dtype")},
+        "crop_segments": config.data.crop_segments,
+        "dataset": dataset,
+        "files": fingerprint,
+        **{name: config[name] for name in ("select", "init_from")},
+        "loss": config.loss.to_dict(),
+        "optim": config.optim.to_dict(),
+    }
+    return {
+        "config": json.loads(config.to_json()),
+        "features": FeatureConfig(**config.features).to_json(),
+        "identity": identity,
+        "ancestors": list(ancestors),
+    }
