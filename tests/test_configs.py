@@ -31,6 +31,7 @@ PARAMETERS = {
     "mer1101": 188_819,
     "synthetic": 115_703,
     "vgmidi": 102_271,
+    "vgmidi_augmented": 102_271,
 }
 NAMES = sorted(
     path.stem for path in (train.ROOT / "configs").glob("[a-z]*.py") if path.stem != "models"

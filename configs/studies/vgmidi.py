@@ -37,13 +37,17 @@ def human(kind: str) -> System:
     return {"command": [*command, "--workdir={workdir}"]}
 
 
-def trained(model: str, *arguments: str, data: str = "vgmidi", **more: Any) -> System:
-    command = ["train.py", f"--config=configs/{data}.py:{model}", "--config.seed={seed}"]
-    command += [f"--config.data.manual_dir={{manual_dir}}/{data}"]
+def trained(model: str, *arguments: str, config: str = "vgmidi", **more: Any) -> System:
+    command = ["train.py", f"--config=configs/{config}.py:{model}", "--config.seed={seed}"]
+    command += [f"--config.data.manual_dir={{manual_dir}}/{config.removesuffix('_augmented')}"]
     command += ["--config.data.data_dir={data_dir}", "--workdir={workdir}"]
-    if data == "vgmidi":
+    if config != "emopia":
         command += ["--config.data.options.fold={fold}"]
     return {"command": [*command, *arguments], **more}
+
+
+def augmented(model: str, *arguments: str, **more: Any) -> System:
+    return trained(model, *arguments, config="vgmidi_augmented", **more)
 
 
 COMPARED = {
@@ -78,15 +82,15 @@ ABLATIONS = {
     "mse": trained("damff", "--config.loss.ccc_pooled=0.0", "--config.loss.mse=1.0"),
 }
 
-# What leads from the paper's DAMFF to ours: more channels, a smoother output, altered renderings.
-RENDERINGS = "--config.data.options.renderings=3"
+# What leads from the paper's DAMFF to ours: the model (more channels, a smoother output) and the
+# recipe (altered renderings, more steps, another loss), each without the other.
 VARIANTS = {
-    "damff_augmented": trained("damff", RENDERINGS),
-    "cnn_bigru_augmented": trained("cnn_bigru", RENDERINGS),
+    "damff_augmented": augmented("damff"),
+    "cnn_bigru_augmented": augmented("cnn_bigru"),
     "damff_plus_plain": trained("damff_plus"),
-    "damff_plus": trained("damff_plus", RENDERINGS),
-    "emopia": trained("damff_plus", data="emopia", pretraining=True),
-    "damff_plus_pretrained": trained(
-        "damff_plus", RENDERINGS, "--config.init_from={init_from}", init_from="emopia"
+    "damff_plus": augmented("damff_plus"),
+    "emopia": trained("damff_plus", config="emopia", pretraining=True),
+    "damff_plus_pretrained": augmented(
+        "damff_plus", "--config.init_from={init_from}", init_from="emopia"
     ),
 }
