@@ -69,7 +69,8 @@ class Corpus:
     Attributes:
       songs: by split; splits without songs are absent.
       left_out: song ids (or other names) by the reason why they are not in `songs`.
-      notes: song ids by what was found and handled; these songs are in `songs`.
+      notes: song ids (or other names) by what was found and handled, or is worth knowing; these
+        songs are in `songs`.
     """
 
     songs: dict[str, list[Song]]

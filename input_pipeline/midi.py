@@ -177,18 +177,21 @@ def add_altered(
 
 
 def rendering_notes(sources: Mapping[str, MidiFile]) -> dict[str, list[str]]:
-    """Names of sources by what is worth a note: the soundfont that renders them, and alterations.
+    """For the report of a build: the soundfonts that render its songs, and how many.
 
     Raises:
       AudioError: a soundfont cannot be read.
     """
-    notes = collections.defaultdict(list)
-    for name, source in sources.items():
-        soundfont, digest = os.path.basename(source.soundfont), source.soundfont_digest()[:8]
-        notes[f"rendered with {soundfont} (SHA-256 {digest})"].append(name)
-        if source.is_altered():
-            notes["altered renderings, counted as songs"].append(name)
-    return dict(notes)
+    by_soundfont = collections.defaultdict(list)
+    for source in sources.values():
+        name = f"{os.path.basename(source.soundfont)} (SHA-256 {source.soundfont_digest()[:8]})"
+        by_soundfont[name].append(source.is_altered())
+    return {
+        "soundfont": [
+            f"{name}: {len(altered)} renderings, {sum(altered)} of them altered"
+            for name, altered in by_soundfont.items()
+        ]
+    }
 
 
 def midi_seconds(path: str | os.PathLike) -> float:
