@@ -1,6 +1,7 @@
 """VGMIDI with altered renderings, twice the steps, and a loss that counts movement by itself.
 
-Command: python train.py --config=configs/vgmidi_augmented.py:damff_plus --config.data.manual_dir=DIR
+Command:
+  python train.py --config=configs/vgmidi_augmented.py:damff_plus --config.data.manual_dir=DIR
   with --config.data.options.fold=1 --workdir=runs/augmented1, and 2 likewise, for the other folds.
 Hardware, wall time: one CPU core, 7 minutes, and up to 15 on two to render and prepare.
 Score: docs/results.md, rows damff_plus, damff_augmented and cnn_bigru_augmented.

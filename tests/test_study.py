@@ -572,6 +572,21 @@ def test_the_table():
 # The command -------------------------------------------------------------------------------------
 
 
+def test_another_system_can_be_the_one_compared_with(finished, tmp_path, capsys):
+    argv, _, _ = finished
+    outputs = {}
+    for reference in ("ours", "worse"):
+        output = f"--output={tmp_path}/{reference}"
+        assert __main__.main([*argv, "--table", f"--reference={reference}", output]) == 0
+        assert f"CCC − that of {reference} [95 %]" in capsys.readouterr().out
+        outputs[reference] = json.loads((tmp_path / f"{reference}.json").read_text())["systems"]
+    one, other = outputs["ours"]["worse"]["against"], outputs["worse"]["ours"]["against"]
+    assert outputs["worse"]["worse"]["against"] == {}
+    for dimension in metrics.DIMENSIONS:
+        assert one[dimension]["difference"] == pytest.approx(-other[dimension]["difference"])
+        assert one[dimension]["low"] == pytest.approx(-other[dimension]["high"])
+
+
 def test_the_command_runs_a_study_and_prints_its_table(tmp_path, capsys):
     config = tmp_path / "tiny.py"
     study = study_of({"good": FAKES["good"], "bad": {"command": ["-c", "raise SystemExit('bad')"]}})
@@ -613,6 +628,7 @@ PLAIN = "def get_study():\n    return {study}\n"
         (PLAIN, ["--seeds=1,"], "'1,' is no list of whole numbers"),
         (PLAIN, ["--jobs=0"], "--jobs=0"),
         (PLAIN, ["--again", "--table"], "--again"),
+        (PLAIN, ["--reference=z"], "no system 'z' in "),
         (PLAIN, ["--nope"], "unrecognized arguments: --nope"),
         (PLAIN, ["--systems=files"], "--manual_dir is wanted"),
     ],

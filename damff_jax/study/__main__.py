@@ -41,6 +41,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         action="store_true",
         help="run the chosen ones, and what they start from, from the start",
     )
+    add(
+        "--reference",
+        default="",
+        metavar="A",
+        help="what others are compared with; default: the config's",
+    )
     add("--table", action="store_true", help="run nothing, print the table of what is done")
     add("--output", default="", metavar="FILE", help="write FILE.md and FILE.json")
     add("--arg", action="append", default=[], metavar="--config.a.b=V", help="for train.py")
@@ -51,6 +57,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error("--again runs what --table only shows")
     try:
         study = load_study(arguments.config)
+        if arguments.reference:
+            if arguments.reference not in study["systems"]:
+                raise StudyError(f"no system {arguments.reference!r} in {arguments.config}")
+            study["reference"] = arguments.reference
         systems = arguments.systems or [
             name for name, system in study["systems"].items() if not system.get("pretraining")
         ]
