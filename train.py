@@ -183,12 +183,13 @@ def main(argv: list[str]) -> int:
     workdir = Path(flags.FLAGS.workdir or default_workdir(flags.FLAGS["config"].config_filename))
     started = time.monotonic()
     try:
+        if flags.FLAGS.multihost:
+            # Before signals are handled, because JAX takes SIGTERM for itself.
+            processes.initialize(**of_process)
         with preemption.raised(), contextlib.ExitStack() as stack:
-            if flags.FLAGS.multihost:
-                processes.initialize(**of_process)
-                if not processes.is_first():
-                    silence = stack.enter_context(open(os.devnull, "w"))
-                    stack.enter_context(contextlib.redirect_stdout(silence))
+            if not processes.is_first():
+                silence = stack.enter_context(open(os.devnull, "w"))
+                stack.enter_context(contextlib.redirect_stdout(silence))
             run(flags.FLAGS.config, workdir, mode=flags.FLAGS.mode)
     except preemption.Preempted as preempted:
         print(f"train.py: stopped by {preempted}", file=sys.stderr)

@@ -67,9 +67,8 @@ class Checkpoints:
         # The step that was chosen, which stays known when its checkpoint is lost.
         self._best_step = None
         if self._latest_step is not None:
-            self._best_step = _read_meta(_path(workdir, "latest", self._latest_step)).get(
-                "best_step"
-            )
+            latest = _read_meta(_path(workdir, "latest", self._latest_step))
+            self._best_step = latest.get("best_step")
         if best_step is not None and best_step >= (self._best_step or 0):
             self._best_score = _read_meta(_path(workdir, "best", best_step))["score"]
             self._best_step = best_step

@@ -55,6 +55,10 @@ def initialize(
     except (ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())
         raise ProcessesError(f"--multihost: the other processes are not found ({reason})") from None
+    # Connections are made at their first use, for which CPUs wait for half a minute and no longer.
+    # Now all are here; later, one may have songs to prepare or a slow disk.
+    jax.block_until_ready(parallel.any_device()(False))
+    multihost_utils.broadcast_one_to_all(np.int32(0))
 
 
 def is_first() -> bool:

@@ -148,11 +148,12 @@ def train(run: Run) -> None:
                             writer.sync()
                             checkpoints.save(state, run.meta)
                     if stopping:
-                        print(f"asked to stop: saving step {step}, to go on from", flush=True)
+                        print(f"asked to stop: saving step {step}, to go on from there", flush=True)
                         # In other processes too than that which got the signal.
                         raise Preempted(preempted() or signal.SIGTERM)
             except NotFiniteError:
                 state = before_skipped(state)
+                # A run goes on from whole calls alone.
                 if int(state.step) % n == 0:
                     checkpoints.save(state, run.meta)
                 raise NotFiniteError(

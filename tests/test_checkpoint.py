@@ -366,6 +366,20 @@ def test_checkpoints_without_digests_are_used_if_an_earlier_version_wrote_them(s
         assert not checkpoints.save_if_best(state_at(4), META, 0.69)
 
 
+def test_a_state_of_an_earlier_version_begins_to_count_skipped_steps(tmp_path):
+    fields = {name: x for name, x in vars(state_at(3)).items() if name != "skipped"}
+    fields = jax.tree.map(np.array, fields)
+    checkpoint._write_step(tmp_path, "latest", fields, {**META, "step": 3, "score": None})
+    with Checkpoints(tmp_path) as checkpoints:
+        assert_equal(checkpoints.restore_latest(state_at(0), META), state_at(3))
+
+    del fields["batch_stats"]
+    checkpoint._write_step(tmp_path, "latest", fields, {**META, "step": 4, "score": None})
+    refused = pytest.raises(CheckpointError, match="a checkpoint of an earlier version")
+    with Checkpoints(tmp_path) as checkpoints, refused:
+        checkpoints.restore_latest(state_at(0), META)
+
+
 def test_a_best_state_alone_of_another_run_is_refused(tmp_path):
     """A run can break off after its first best state and before its first latest one."""
     with Checkpoints(tmp_path) as checkpoints:

@@ -183,6 +183,7 @@ def broken_off(data_dir, workdir, moments, *, n_processes=1):
             stdout=subprocess.PIPE,
             stderr=file,
             check=False,
+            timeout=1200,
         )
     assert result.returncode == 0, log.read_text()[-3000:]
     return json.loads(result.stdout)
@@ -240,20 +241,28 @@ def test_two_processes_train_as_one_and_go_on_as_one(unbroken, data_dir, tmp_pat
     for a, b in zip(ours, theirs, strict=True):
         assert a == pytest.approx(b, rel=1e-3, abs=1e-5)
 
+    # All stop at the step after the one that the signal came in.
     moments = [
+        moment(9, "best", 3),
+        moment(9, "best done", 3),
         moment(15, "step", 1),
         moment(15, "step", 3, process=1),
-        moment(2, "step", 6, process=1, times=2),
+        moment(2, "step", 5, process=1, times=2),
         moment(9, "step", 7, process=1),
         moment(9, "latest", 8),
         moment(9, "latest done", 8),
         moment(15, "step", 9, process=1),
-        moment(9, "step", 11),
+        moment(9, "step", 11, process=1),
+        moment(9, "latest", 12),
+        moment(9, "latest done", 12),
+        moment(15, "evaluation"),
     ]
     statuses = broken_off(data_dir, tmp_path / "run", moments, n_processes=2)
     for number, (first, second) in enumerate(statuses[:-1]):
         if moments[number]["signal"] == 9:
             assert -9 in (first, second)
+        elif moments[number]["at"] == "evaluation":
+            assert [first, second] == [143, 0]
         else:
             # The one that was not asked ends as by SIGTERM.
             asked = 128 + moments[number]["signal"]

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import jax
@@ -579,6 +580,23 @@ def test_the_command_refuses_what_makes_no_sense(finished, tmp_path):
         assert stop.value.code == 2
 
 
+def test_damaged_checkpoints_are_told_of_in_a_line(finished, data_dir, tmp_path, capsys):
+    workdir = shutil.copytree(finished[0], tmp_path / "run")
+    (workdir / "checkpoints/latest/6/meta/metadata").unlink()
+    (path,) = data_dir.glob("synthetic/songs-*/MEMD_audio/2001.flac")
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        argv = [str(path), f"--checkpoint={workdir}", f"--output_dir={tmp_path}"]
+        assert predict.main(argv) == 0
+        line = "warning: .*: the latest checkpoint of step 6 is damaged .*; taking step 3\n"
+        assert re.search(f"^predict: {line}", capsys.readouterr().err)
+        warnings.showwarning = train.show_warning
+        checkpoint.load_meta(workdir)
+        # The same one again is not.
+        checkpoint.load_meta(workdir)
+        assert re.fullmatch(f"train.py: {line}", capsys.readouterr().err)
+
+
 def test_a_file_shorter_than_a_segment_is_an_error(finished, tmp_path):
     import soundfile
 
@@ -751,6 +769,7 @@ def test_samples_that_make_no_sense_are_refused(finished, value):
             "no model 'nope'; there are damff, damff_plus, constant",
         ),
         ("--workdri=x", "workdri"),
+        ("--num_processes=2", "--multihost"),
     ],
 )
 def test_a_wrong_command_line_is_one_line_and_status_2(argument, message, tmp_path):
