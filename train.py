@@ -2,15 +2,23 @@
 
 Into the workdir go config.json, metrics.jsonl, TensorBoard files and checkpoints/ and, at the end,
 evaluation.json, predictions_<split>.csv and plots. A workdir that holds a run is gone on with.
+
+Exit status: 0 done, 1 an error, named in one line (another run is at work in the workdir, say), 2
+usage, 143 after SIGTERM, 130 after SIGINT (Ctrl-C). After these two, training ends with its present
+step, which is saved; the next start goes on from there, to the same bytes as without a break.
 """
 
+import contextlib
 import functools
 import json
+import os
 import sys
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
+import jax
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
@@ -21,18 +29,21 @@ from damff_jax import (
     evaluation,
     metrics,
     parallel,
+    preemption,
+    processes,
     report,
     run_config,
     steps,
     training,
     weights,
 )
-from damff_jax.checkpoint import CheckpointError
+from damff_jax.checkpoint import CheckpointError, CheckpointWarning
 from damff_jax.features import FeatureConfig
 from damff_jax.files import write_aside
 from damff_jax.metric_writer import read_metrics
 from damff_jax.models import create_model
 from damff_jax.train_log import banner, format_seconds
+from damff_jax.workdir_lock import workdir_lock
 from input_pipeline import datasets, pipeline
 from input_pipeline.base import SongBuilder, hide_accelerators_from_tensorflow
 from input_pipeline.corpus import SPLITS
@@ -54,15 +65,20 @@ def run(config: ConfigDict, workdir: Path, *, mode: str = "train") -> dict[str, 
     solvable = closed_form.is_solvable(model)
     if config.init_from and solvable:
         raise ValueError(f"init_from: {config.model.name} is solved, so it starts from nothing")
+    if mode == "evaluate" and jax.process_count() > 1:
+        raise ValueError("mode evaluate is for one process")
     if mode == "evaluate" and not workdir.is_dir():
         raise CheckpointError(f"{workdir}: no such directory, so no checkpoint in it")
-    start, origin = None, checkpoint.load_meta(workdir)
+    start, origin = None, processes.from_first(lambda: checkpoint.load_meta(workdir))
     # A run that goes on has what it started from in it.
     if origin is None and config.init_from and mode == "train":
         start, origin = weights.load(config.init_from)
 
     # -------------------------------------------------------------------------------- data
     banner("data")
+    # The first prepares the data set, if need be, while the others wait.
+    if jax.process_count() > 1:
+        processes.from_first(lambda: bool(open_dataset(config)))
     builder = open_dataset(config)
     splits = builder.info.metadata["report"]["splits"]
     for split, count in splits.items():
@@ -83,26 +99,42 @@ def run(config: ConfigDict, workdir: Path, *, mode: str = "train") -> dict[str, 
         checkpoint.check_compatible(origin, meta, option="--config.init_from")
         print(f"starting from step {origin['step']} of {config.init_from}")
 
-    # -------------------------------------------------------------------------------- training
+    # -------------------------------------------------------------------------------- the run
     eval_step = parallel.eval_step(functools.partial(steps.eval_step, model=model))
-    if mode == "train":
-        train = training.solve if solvable else training.train
-        train(training.Run(config, model, builder, eval_step, workdir, meta, start))
+    this = training.Run(config, model, builder, eval_step, workdir, meta, start)
+    # Held to the end, because an evaluation must be one of the checkpoint that it names.
+    with contextlib.ExitStack() as held:
+        processes.from_first(lambda: held.enter_context(workdir_lock(workdir)))
+        if mode == "train" and not solvable:
+            training.train(this)
+        if not processes.is_first():
+            return {}
+        if mode == "train" and solvable:
+            training.solve(this)
+        return evaluate(this)
 
-    # -------------------------------------------------------------------------------- evaluation
+
+def evaluate(this: training.Run) -> dict[str, Any]:
+    """Evaluates a run's checkpoint on the configured splits; gives what evaluation.json holds.
+
+    Raises:
+      CheckpointError: there is none, or it is of another model or data set.
+    """
     banner("evaluation")
+    config, workdir = this.config, this.workdir
     variables, stored = checkpoint.load_variables(workdir)
-    checkpoint.check_compatible(stored, meta)
+    checkpoint.check_compatible(stored, this.meta)
     print(f"checkpoint of step {stored['step']} from {workdir}")
     if config.data.dataset == "synthetic":
         print("These songs are synthetic: the scores say that the program works, no more.")
-    apply = functools.partial(eval_step, parallel.replicate(variables))
+    apply = functools.partial(this.eval_step, parallel.replicate(variables))
+    splits = this.builder.info.metadata["report"]["splits"]
     summaries = {}
     for split in config.data.eval_splits:
         if split not in splits:
             print(f"{split}: no songs in the data set")
             continue
-        songs = pipeline.load_songs(builder, split)
+        songs = pipeline.load_songs(this.builder, split)
         curves = training.evaluate(config, apply, songs)
         summaries[split] = metrics.summarize(curves)
         title = f"{config.data.dataset}, {split} songs"
@@ -138,12 +170,30 @@ def main(argv: list[str]) -> int:
         print(f"train.py: error: unexpected argument {argv[1]!r}", file=sys.stderr)
         return 2
     logging.set_verbosity(logging.ERROR)
+    warnings.showwarning = show_warning
     hide_accelerators_from_tensorflow()
     compilation.use_cache()
+    of_process = {
+        name: flags.FLAGS[name].value
+        for name in ("coordinator_address", "num_processes", "process_id")
+    }
+    if not flags.FLAGS.multihost and set(of_process.values()) != {None}:
+        print("train.py: error: processes are told of each other with --multihost", file=sys.stderr)
+        return 2
     workdir = Path(flags.FLAGS.workdir or default_workdir(flags.FLAGS["config"].config_filename))
     started = time.monotonic()
     try:
-        run(flags.FLAGS.config, workdir, mode=flags.FLAGS.mode)
+        if flags.FLAGS.multihost:
+            # Before signals are handled, because JAX takes SIGTERM for itself.
+            processes.initialize(**of_process)
+        with preemption.raised(), contextlib.ExitStack() as stack:
+            if not processes.is_first():
+                silence = stack.enter_context(open(os.devnull, "w"))
+                stack.enter_context(contextlib.redirect_stdout(silence))
+            run(flags.FLAGS.config, workdir, mode=flags.FLAGS.mode)
+    except preemption.Preempted as preempted:
+        print(f"train.py: stopped by {preempted}", file=sys.stderr)
+        return preempted.exit_status
     except datasets.AlreadyReportedError:
         return 1
     except (ValueError, OSError) as error:
@@ -151,6 +201,14 @@ def main(argv: list[str]) -> int:
         return 1
     print(f"done in {format_seconds(time.monotonic() - started)}")
     return 0
+
+
+def show_warning(message, category, filename, lineno, file=None, line=None) -> None:
+    """Shows what is meant for the user as a line."""
+    if issubclass(category, CheckpointWarning):
+        print(f"train.py: warning: {message}", file=sys.stderr)
+    else:
+        print(warnings.formatwarning(message, category, filename, lineno, line), file=sys.stderr)
 
 
 def default_workdir(config: str) -> Path:
@@ -164,6 +222,10 @@ def parse_flags(argv: list[str]) -> list[str]:
     try:
         config_flags.DEFINE_config_file("config", str(ROOT / "configs" / "synthetic.py"))
         flags.DEFINE_string("workdir", None, "where the run lives (default: runs/<config name>)")
+        flags.DEFINE_bool("multihost", False, "train together with other processes")
+        flags.DEFINE_string("coordinator_address", None, "HOST:PORT; where it cannot be found out")
+        flags.DEFINE_integer("num_processes", None, "where it cannot be found out")
+        flags.DEFINE_integer("process_id", None, "from 0; where it cannot be found out")
         flags.DEFINE_enum("mode", "train", ["train", "evaluate"], "evaluate does not train")
         rest = flags.FLAGS(argv)
         # A file that cannot be loaded is noticed at the first use only.

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
@@ -18,8 +18,8 @@ class MetricWriter:
     """Appends to `metrics.jsonl` and to TensorBoard's event files in a directory.
 
     A run that goes on from a step first drops what was logged after it, so that the file has
-    neither gaps nor repeats. Nothing that depends on the clock is in `metrics.jsonl`: two runs of
-    one configuration write the same bytes.
+    neither gaps nor repeats; TensorBoard is told to do the same. Nothing that depends on the clock
+    is in `metrics.jsonl`: two runs of one configuration write the same bytes.
     """
 
     def __init__(self, workdir: str | os.PathLike, *, first_step: int):
@@ -29,6 +29,11 @@ class MetricWriter:
             file.writelines(json.dumps(event) + "\n" for event in kept)
         self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115
         self._events = EventFileWriter(os.fspath(workdir))
+        if first_step:
+            started = SessionLog(status=SessionLog.START)
+            event = Event(wall_time=time.time(), step=first_step + 1, session_log=started)
+            self._events.add_event(event)
+        self.sync()
 
     def __enter__(self) -> "MetricWriter":
         return self
@@ -43,6 +48,11 @@ class MetricWriter:
         self._file.write(json.dumps({"step": step, **values}) + "\n")
         self._file.flush()
         self.write_timing(step, values)
+
+    def sync(self) -> None:
+        """Puts what is logged on the disk."""
+        os.fsync(self._file.fileno())
+        self._events.flush()
 
     def write_timing(self, step: int, values: Mapping[str, float]) -> None:
         """Logs to TensorBoard alone."""

@@ -1,7 +1,9 @@
-"""The outermost layer: pure steps on all local devices by `pmap`.
+"""The outermost layer: pure steps on all devices by `pmap`.
 
 The state has no device axis: it goes in with `in_axes=None` and comes out with `out_axes=None`,
-replicated. pmap takes the latter on trust, so what should be replicated can be checked here.
+replicated. pmap takes the latter on trust, so what should be replicated can be checked here. With
+several processes, each has its own part of the batch, laid out for its own devices, and sums run
+over the devices of all.
 """
 
 import collections
@@ -54,10 +56,13 @@ def train_step_on_songs(
 
 
 def eval_step(step: Callable, *, devices: list[jax.Device] | None = None) -> Callable:
-    """`step(variables, log_mel, mask)` over devices.
+    """`step(variables, log_mel, mask)` over this process's devices.
 
     The arrays (N, ...) come and go without a devices' axis; N must be a multiple of their number.
     """
+    if jax.process_count() > 1:
+        # Other processes have their own arrays.
+        devices = devices or jax.local_devices()
     mapped = _pmap(step, devices, in_axes=(None, 0, 0))
     return FlatMappedStep(mapped, len(devices or jax.local_devices()), n_shared=1)
 
@@ -125,6 +130,12 @@ def _pmap(step: Callable, devices: list[jax.Device] | None, **how: Any) -> Calla
         donate_argnums=how.get("donate_argnums", ()),
         compiler_options=options,
     )
+
+
+def any_device() -> Callable[[bool], jax.Array]:
+    """Gives a function that tells whether its argument is true in any process: bool ()."""
+    mapped = _pmap(lambda yes: jax.lax.pmax(yes, AXIS_NAME), None, in_axes=0, out_axes=None)
+    return lambda yes: mapped(split(np.full(jax.local_device_count(), yes, np.int32)))
 
 
 def prefetch(batches: Iterable[Any], *, devices: list[jax.Device] | None = None) -> Iterator[Any]:

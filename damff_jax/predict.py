@@ -20,6 +20,7 @@ import numpy as np
 import soxr
 
 from damff_jax import audio, compilation, steps, weights
+from damff_jax.checkpoint import CheckpointWarning
 from damff_jax.features import (
     SEGMENT_SECONDS,
     FeatureConfig,
@@ -258,7 +259,7 @@ def _write(
 
 
 def _show_warning(message, category, filename, lineno, file=None, line=None) -> None:
-    if issubclass(category, audio.AudioWarning):
+    if issubclass(category, (audio.AudioWarning, CheckpointWarning)):
         print(f"predict: warning: {message}", file=sys.stderr)
 
 

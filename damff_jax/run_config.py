@@ -32,14 +32,18 @@ def check(config: ConfigDict) -> None:
             raise ValueError(
                 f"{name} {config[name]} is no multiple of steps_per_call {config.steps_per_call}"
             )
-    n_devices = jax.local_device_count()
-    for name, size in (
-        ("batch_size", config.batch_size),
-        ("data.eval_batch_size", config.data.eval_batch_size),
+    for name, size, n_devices in (
+        ("batch_size", config.batch_size, jax.device_count()),
+        # Every process evaluates by itself.
+        ("data.eval_batch_size", config.data.eval_batch_size, jax.local_device_count()),
     ):
         if size < 1 or size % n_devices:
             raise ValueError(f"{name} {size} is no positive multiple of the {n_devices} devices")
-    for name, value in (("seed", config.seed), ("data.workers", config.data.workers)):
+    for name, value in (
+        ("seed", config.seed),
+        ("max_skipped_steps", config.max_skipped_steps),
+        ("data.workers", config.data.workers),
+    ):
         if value < 0:
             raise ValueError(f"{name} must not be negative")
     if config.select not in ("best", "latest"):

@@ -23,12 +23,17 @@ def train_step(
     loss_weights: Mapping[str, float],
     ema_decay: float = 0.0,
     seed: int = 0,
+    max_skipped_steps: int = 10,
 ) -> tuple[TrainState, dict[str, jax.Array]]:
     """One update from one device's part of the global batch.
 
     The loss is that of the global batch on every device, see `losses`; gradients are averaged over
     the devices, so that state and metrics come out equal on all of them. Randomness (dropout) is a
     function of (seed, step, device).
+
+    A step whose loss, gradients or statistics are not finite is skipped: it counts, and changes
+    nothing else. After more than `max_skipped_steps` in a row, all are skipped: the state keeps
+    what it was before the first of them, until the host has noticed, see `TrainLog`.
 
     Args:
       batch: `log_mel` (B, T, F, M), `labels` and `label_mask` (B, T, V), `mask` (B, T).
@@ -68,21 +73,31 @@ def train_step(
         trained = {"params": params, "batch_stats": batch_stats}
         averages = optax.incremental_update(trained, averages, 1 - decay)
     ccc_V = losses.ccc_pooled(*args, axis_name=AXIS_NAME)
+    # The same on all devices, as what it is made of is. It costs no pass over the gradients of its
+    # own: a norm is not finite if one of its terms is not.
+    grad_norm = optax.tree.norm(grads)
+    finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
+    finite &= jnp.isfinite(optax.tree.norm(batch_stats))
+    in_a_row = state.skipped["in_a_row"]
+    taken = finite & (in_a_row <= max_skipped_steps)
+    skipped = {
+        "in_all": state.skipped["in_all"] + ~taken,
+        "in_a_row": jnp.where(taken, 0, in_a_row + 1),
+    }
     metrics = {
         "loss": loss,
         "rmse": jnp.sqrt(losses.mean_squared_error(*args, axis_name=AXIS_NAME)),
         "valence/ccc": ccc_V[0],
         "arousal/ccc": ccc_V[1],
-        "grad_norm": optax.tree.norm(grads),
+        "grad_norm": grad_norm,
+        "skipped": skipped["in_all"],
+        "skipped_in_a_row": skipped["in_a_row"],
     }
-    state = state.replace(
-        step=state.step + 1,
-        params=params,
-        batch_stats=batch_stats,
-        opt_state=opt_state,
-        averages=averages,
+    updated = state.replace(
+        params=params, batch_stats=batch_stats, opt_state=opt_state, averages=averages
     )
-    return state, metrics
+    state = jax.tree.map(lambda new, old: jnp.where(taken, new, old), updated, state)
+    return state.replace(step=state.step + 1, skipped=skipped), metrics
 
 
 def train_steps(

@@ -17,6 +17,10 @@ def banner(title: str) -> None:
     print(f"--- {title} ".ljust(80, "-"), flush=True)
 
 
+class NotFiniteError(ValueError):
+    """Too many steps in a row without a finite loss and gradient; the message is one line."""
+
+
 class TrainLog:
     """Progress lines and logged numbers, read one event late so that devices never wait.
 
@@ -26,6 +30,7 @@ class TrainLog:
       schedule: the learning rate by step.
       batch_size: clips per step.
       first_step, num_steps: steps done before, and at the end.
+      max_skipped_steps: in a row, that the run survives.
     """
 
     def __init__(
@@ -37,6 +42,7 @@ class TrainLog:
         batch_size: int,
         first_step: int,
         num_steps: int,
+        max_skipped_steps: int,
     ):
         self._writer = writer
         self._name = name
@@ -44,6 +50,7 @@ class TrainLog:
         self._batch_size = batch_size
         self._first_step = first_step
         self._num_steps = num_steps
+        self._max_skipped_steps = max_skipped_steps
         self._pending: tuple[int, Mapping[str, jax.Array]] | None = None
         self._clock = Stopwatch()
 
@@ -57,28 +64,46 @@ class TrainLog:
         """Takes a step's metrics, and writes those of the event before.
 
         Raises:
-          ValueError: one of those is not finite.
+          NotFiniteError: too many steps have been skipped in a row.
         """
         self.flush()
         self._pending = step, step_metrics
 
+    def check(self, step: int, step_metrics: Mapping[str, jax.Array]) -> None:
+        """Waits for a step, and refuses to go on after too many skipped ones.
+
+        Raises:
+          NotFiniteError: too many steps have been skipped in a row.
+        """
+        in_a_row = int(step_metrics["skipped_in_a_row"])
+        if in_a_row > self._max_skipped_steps:
+            raise NotFiniteError(f"step {step}: {in_a_row} steps in a row were skipped")
+
     def flush(self) -> None:
-        """Writes what is pending."""
+        """Writes what is pending; of skipped steps, what is finite.
+
+        Raises:
+          NotFiniteError: too many steps have been skipped in a row.
+        """
         if self._pending is None:
             return
         step, step_metrics = self._pending
         self._pending = None
+        self.check(step, step_metrics)
         values = {f"train/{name}": float(x) for name, x in step_metrics.items()}
-        if not all(map(math.isfinite, values.values())):
-            bad = ", ".join(name for name, x in values.items() if not math.isfinite(x))
-            raise ValueError(f"step {step}: {bad} not finite; the last checkpoint is whole")
-        values["train/learning_rate"] = float(self._schedule(step - 1))
-        self._writer.write(step, values)
+        del values["train/skipped_in_a_row"]
+        n_skipped = int(values["train/skipped"])
+        # The optimiser counts its updates.
+        values["train/learning_rate"] = float(self._schedule(max(step - 1 - n_skipped, 0)))
+        finite = {name: value for name, value in values.items() if math.isfinite(value)}
+        self._writer.write(step, finite)
         line = (
             f"step {step:6d}/{self._num_steps}  loss {values['train/loss']:.4f}  "
             f"CCC valence {values['train/valence/ccc']:.3f} "
             f"arousal {values['train/arousal/ccc']:.3f}"
         )
+        if n_skipped:
+            line += f"  {n_skipped} steps skipped"
         if n_clips := (step - self._first_step) * self._batch_size:
             clips_per_second = n_clips / self._clock.seconds()
             self._writer.write_timing(step, {"time/clips_per_second": clips_per_second})

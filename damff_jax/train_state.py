@@ -20,6 +20,8 @@ class TrainState(struct.PyTreeNode):
       input_stats: mean and standard deviation per Mel bin (M,), in dB; never trained.
       averages: moving averages of `params` and `batch_stats`, or None. Statistics of parameters
         that the average has left behind would not fit it.
+      skipped: int32 (), steps without an update, see `steps.train_step`: `in_all`, and `in_a_row`
+        up to the present.
     """
 
     step: jax.Array
@@ -28,6 +30,7 @@ class TrainState(struct.PyTreeNode):
     input_stats: Any
     opt_state: Any
     averages: Any
+    skipped: Any
 
     def eval_variables(self) -> dict[str, Any]:
         """The model's variables for evaluation and prediction."""
@@ -76,6 +79,7 @@ def create(
         input_stats={name: jnp.asarray(input_stats[name], jnp.float32) for name in ("mean", "std")},
         opt_state=optimizer.init(params),
         averages=_averages(trained) if with_ema else None,
+        skipped={name: jnp.zeros((), jnp.int32) for name in ("in_all", "in_a_row")},
     )
 
 

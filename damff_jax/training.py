@@ -5,6 +5,7 @@ import dataclasses
 import functools
 import json
 import math
+import signal
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,13 +17,23 @@ import optax
 from flax import linen as nn
 from ml_collections import ConfigDict
 
-from damff_jax import closed_form, evaluation, metrics, parallel, steps, train_state
+from damff_jax import (
+    closed_form,
+    evaluation,
+    metrics,
+    parallel,
+    preemption,
+    processes,
+    steps,
+    train_state,
+)
 from damff_jax.checkpoint import Checkpoints
 from damff_jax.files import write_aside
 from damff_jax.inference import Apply, Windowing
 from damff_jax.metric_writer import MetricWriter
 from damff_jax.optim import OptimConfig, learning_rate_schedule, make_optimizer
-from damff_jax.train_log import TrainLog, banner
+from damff_jax.preemption import Preempted
+from damff_jax.train_log import NotFiniteError, TrainLog, banner
 from damff_jax.train_state import TrainState
 from input_pipeline import pipeline
 from input_pipeline.base import SongBuilder
@@ -52,7 +63,10 @@ def train(run: Run) -> None:
     """Trains from the workdir's latest checkpoint, or from the start, to the last step.
 
     Raises:
+      Preempted: by a signal, after the step that it came in, which is saved.
       CheckpointError, FeatureMismatchError: the workdir holds another run.
+      NotFiniteError: too many steps in a row gave no finite loss and gradient; the state before
+        them is saved.
       ValueError: the numbers of steps do not fit together, or the songs not into the device.
     """
     config = run.config
@@ -61,7 +75,8 @@ def train(run: Run) -> None:
     optimizer = make_optimizer(optim, schedule)
     state = first_state(run, optimizer, with_ema=optim.ema_decay > 0)
 
-    with open_workdir(run, state) as (checkpoints, restored):
+    # A signal waits for the end of the step and for all that is being saved.
+    with preemption.deferred() as preempted, open_workdir(run, state) as (checkpoints, restored):
         if restored is not None:
             state = restored
             print(f"going on from step {int(state.step)} of {run.workdir}")
@@ -82,6 +97,7 @@ def train(run: Run) -> None:
             loss_weights=config.loss.to_dict(),
             ema_decay=optim.ema_decay,
             seed=config.seed,
+            max_skipped_steps=config.max_skipped_steps,
         )
         crops = pipeline.Crops(
             pipeline.load_songs(run.builder, "train"),
@@ -91,11 +107,13 @@ def train(run: Run) -> None:
             first_step=first_step,
             steps_per_call=config.steps_per_call,
             n_devices=jax.local_device_count(),
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
         )
         train_step, batches = feed(step, crops, on_device=config.data.on_device)
         validation_songs = load_validation_songs(run.builder)
-
-        with MetricWriter(run.workdir, first_step=first_step) as writer:
+        stop_all = processes.Agreement()
+        with open_metrics(run, first_step) as writer:
             log = TrainLog(
                 writer,
                 name=config.data.dataset,
@@ -103,26 +121,65 @@ def train(run: Run) -> None:
                 batch_size=config.batch_size,
                 first_step=first_step,
                 num_steps=config.num_train_steps,
+                max_skipped_steps=config.max_skipped_steps,
             )
             n = config.steps_per_call
-            for step in range(first_step + n, config.num_train_steps + 1, n):
-                state, step_metrics = train_step(state, next(batches))
-                last = step == config.num_train_steps
-                if step == first_step + n:
-                    log.started(step, step_metrics)
-                if step % config.log_every_steps == 0 or last:
-                    log.add(step, step_metrics)
+            try:
+                for step in range(first_step + n, config.num_train_steps + 1, n):
+                    state, step_metrics = train_step(state, next(batches))
+                    last = step == config.num_train_steps
+                    if step == first_step + n:
+                        log.started(step, step_metrics)
+                    if step % config.log_every_steps == 0 or last:
+                        log.add(step, step_metrics)
 
-                if validation_songs and (step % config.eval_every_steps == 0 or last):
-                    with log.pause():
-                        summary, score = validate(run, state, validation_songs)
-                        log.validation(step, summary)
-                        if config.select == "best":
-                            checkpoints.save_if_best(state, run.meta, score)
-                if step % config.checkpoint_every_steps == 0 or last:
-                    # What is logged must be on disk before a state that will not log it again.
-                    with log.pause():
-                        checkpoints.save(state, run.meta)
+                    if validation_songs and (step % config.eval_every_steps == 0 or last):
+                        log.check(step, step_metrics)
+                        with log.pause():
+                            summary, score = validate(run, state, validation_songs)
+                            log.validation(step, summary)
+                            if config.select == "best":
+                                checkpoints.save_if_best(state, run.meta, score)
+                    stopping = stop_all(preempted() > 0)
+                    if step % config.checkpoint_every_steps == 0 or last or stopping:
+                        log.check(step, step_metrics)
+                        with log.pause():
+                            # On the disk before a state that will not log it again.
+                            writer.sync()
+                            checkpoints.save(state, run.meta)
+                    if stopping:
+                        print(f"asked to stop: saving step {step}, to go on from there", flush=True)
+                        # In other processes too than that which got the signal.
+                        raise Preempted(preempted() or signal.SIGTERM)
+            except NotFiniteError:
+                state = before_skipped(state)
+                # A run goes on from whole calls alone.
+                if int(state.step) % n == 0:
+                    checkpoints.save(state, run.meta)
+                raise NotFiniteError(
+                    f"step {int(state.step) + 1} and those after it gave no finite loss and "
+                    f"gradient, more than max_skipped_steps {config.max_skipped_steps}; songs of "
+                    f"that step: {', '.join(song_ids(crops, int(state.step)))}"
+                ) from None
+
+
+def before_skipped(state: TrainState) -> TrainState:
+    """The state before the last steps that were skipped in a row, which changed nothing else."""
+    n = state.skipped["in_a_row"]
+    skipped = {"in_all": state.skipped["in_all"] - n, "in_a_row": jnp.zeros_like(n)}
+    return state.replace(step=state.step - n, skipped=skipped)
+
+
+def song_ids(crops: pipeline.Crops, step: int) -> list[str]:
+    """The songs that the global batch after `step` steps has crops of, in the songs' order."""
+    plan = pipeline.CropPlan(
+        crops.songs.length,
+        batch_size=crops.batch_size,
+        crop_segments=crops.crop_segments,
+        seed=crops.seed,
+    )
+    songs, _ = plan.crops(step)
+    return [crops.songs.song_ids[song] for song in np.unique(songs)]
 
 
 def solve(run: Run) -> None:
@@ -179,12 +236,27 @@ def open_workdir(run: Run, state: TrainState) -> Iterator[tuple[Checkpoints, Tra
     Raises:
       CheckpointError, FeatureMismatchError: it is of another run.
     """
-    run.workdir.mkdir(parents=True, exist_ok=True)
-    with Checkpoints(run.workdir) as checkpoints:
-        restored = checkpoints.restore_latest(state, run.meta)
-        with write_aside(run.workdir / "config.json") as file:
-            json.dump(run.meta["config"], file, indent=2)
+    with contextlib.ExitStack() as stack:
+        checkpoints, restored = processes.Silent(), None
+
+        def restore() -> bool:
+            nonlocal checkpoints, restored
+            checkpoints = stack.enter_context(Checkpoints(run.workdir))
+            restored = checkpoints.restore_latest(state, run.meta)
+            with write_aside(run.workdir / "config.json") as file:
+                json.dump(run.meta["config"], file, indent=2)
+            return restored is not None
+
+        if processes.from_first(restore):
+            restored = processes.arrays_from_first(state if restored is None else restored)
         yield checkpoints, restored
+
+
+def open_metrics(run: Run, first_step: int) -> MetricWriter | processes.Silent:
+    """What writes the numbers, in the first process."""
+    if not processes.is_first():
+        return processes.Silent()
+    return MetricWriter(run.workdir, first_step=first_step)
 
 
 def first_state(run: Run, optimizer: optax.GradientTransformation, *, with_ema: bool) -> TrainState:
@@ -202,7 +274,8 @@ def first_state(run: Run, optimizer: optax.GradientTransformation, *, with_ema: 
     n_params = sum(x.size for x in jax.tree.leaves(state.params))
     device = jax.local_devices()[0].device_kind
     print(f"{run.config.model.name}: {n_params:,} parameters, {run.config.dtype}")
-    print(f"on {jax.local_device_count()} × {device}, JAX {jax.__version__}")
+    of_processes = f" in {jax.process_count()} processes" if jax.process_count() > 1 else ""
+    print(f"on {jax.device_count()} × {device}{of_processes}, JAX {jax.__version__}")
     return parallel.replicate(state)
 
 

@@ -1,17 +1,25 @@
 import functools
+import json
+import os
 import re
+import shutil
+import subprocess
+import time
+import warnings
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from damff_jax import optim, parallel, train_state
+from damff_jax import checkpoint, digests, optim, parallel, train_state
 from damff_jax.checkpoint import (
     CheckpointError,
     Checkpoints,
+    CheckpointWarning,
     check_compatible,
     check_same_run,
+    load_meta,
     load_variables,
 )
 from damff_jax.features import FeatureConfig, FeatureMismatchError
@@ -156,3 +164,246 @@ def test_another_smoothing_is_another_run_of_the_same_model():
     check_compatible(META, smoothed)
     with pytest.raises(CheckpointError, match=r"another model \(smoothing: None there, \[5, 1\]"):
         check_same_run(META, smoothed)
+
+
+def flip_a_byte(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+DAMAGES = {
+    "flipped": flip_a_byte,
+    "truncated": lambda path: os.truncate(path, path.stat().st_size // 2),
+    "emptied": lambda path: os.truncate(path, 0),
+    "zeroed": lambda path: path.write_bytes(bytes(path.stat().st_size)),
+    "deleted": lambda path: path.unlink(),
+    "joined by another": lambda path: path.with_name("another").write_bytes(b"x"),
+    "replaced by a folder": lambda path: (path.unlink(), path.mkdir()),
+}
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """A workdir with the latest states 1, 2 and 3, of which 2 is the best."""
+    workdir = tmp_path_factory.mktemp("saved")
+    with Checkpoints(workdir) as checkpoints:
+        for step, score in ((1, 0.5), (2, 0.7), (3, 0.6)):
+            checkpoints.save_if_best(state_at(step), META, score)
+            checkpoints.save(state_at(step), META)
+    return workdir
+
+
+def files_of(folder):
+    return [path for path in sorted(folder.rglob("*")) if path.is_file()]
+
+
+def test_two_latest_states_and_the_best_one_are_kept(saved):
+    names = {path.name: {p.name for p in path.iterdir()} for path in saved.glob("checkpoints/*")}
+    assert names == {"latest": {"2", "3"}, "best": {"2"}}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_a_damaged_latest_state_gives_way_to_the_one_before(saved, tmp_path, damage):
+    """Whichever of its files is damaged."""
+    files = files_of(saved / "checkpoints/latest/3")
+    assert len(files) > 8
+    for number, file in enumerate(files):
+        workdir = shutil.copytree(saved, tmp_path / str(number))
+        damage(workdir / file.relative_to(saved))
+        with pytest.warns(
+            CheckpointWarning, match=r"latest checkpoint of step 3 is damaged .*"
+        ) as w:
+            assert load_meta(workdir)["step"] == 2
+        (warning,) = w
+        assert str(workdir) in str(warning.message) and "taking step 2" in str(warning.message)
+        assert (workdir / "checkpoints/latest/3").exists()  # Reading changes nothing.
+
+    with pytest.warns(CheckpointWarning), Checkpoints(workdir) as checkpoints:
+        assert_equal(checkpoints.restore_latest(state_at(0), META), state_at(2))
+        checkpoints.save(state_at(3), META)
+    assert (workdir / "checkpoints/damaged/latest-3").is_dir()
+    with Checkpoints(workdir) as checkpoints:
+        assert_equal(checkpoints.restore_latest(state_at(0), META), state_at(3))
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_a_damaged_best_state_is_never_replaced_by_another(saved, tmp_path, damage):
+    for number, file in enumerate(files_of(saved / "checkpoints/best/2")):
+        workdir = shutil.copytree(saved, tmp_path / str(number))
+        damage(workdir / file.relative_to(saved))
+        shown = "best checkpoint, of step 2, is damaged or gone"
+        with pytest.warns(CheckpointWarning), pytest.raises(CheckpointError, match=shown):
+            load_variables(workdir)
+
+    with pytest.warns(CheckpointWarning) as caught:
+        checkpoints = Checkpoints(workdir)
+    assert "the best of the steps to come is chosen" in str(caught[-1].message)
+    with checkpoints:
+        assert_equal(checkpoints.restore_latest(state_at(0), META), state_at(3))
+        checkpoints.save(state_at(4), META)
+        checkpoints.wait()
+        with pytest.raises(CheckpointError, match=shown):
+            load_variables(workdir)
+        assert checkpoints.save_if_best(state_at(5), META, 0.1)
+    assert load_variables(workdir)[1]["step"] == 5
+
+
+def test_a_best_state_that_is_gone_is_missed(saved, tmp_path):
+    workdir = shutil.copytree(saved, tmp_path / "run")
+    shutil.rmtree(workdir / "checkpoints/best")
+    with pytest.raises(CheckpointError, match="best checkpoint, of step 2, is damaged or gone"):
+        load_variables(workdir)
+
+
+def test_a_first_best_state_that_is_damaged_is_missed_too(tmp_path):
+    """The latest state is from before it, and knows of no best one."""
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(state_at(1), META)
+        checkpoints.save_if_best(state_at(2), META, 0.5)
+    flip_a_byte(tmp_path / "checkpoints/best/2/meta/metadata")
+    with (
+        pytest.warns(CheckpointWarning),
+        pytest.raises(CheckpointError, match="best checkpoint, of step 2"),
+    ):
+        load_variables(tmp_path)
+
+
+def test_the_best_state_can_be_used_when_all_latest_are_damaged(saved, tmp_path):
+    workdir = shutil.copytree(saved, tmp_path / "run")
+    for step in (2, 3):
+        flip_a_byte(workdir / f"checkpoints/latest/{step}/state/_METADATA")
+    with pytest.warns(CheckpointWarning, match="the best one is whole"):
+        assert load_variables(workdir)[1]["step"] == 2
+    before = {path: path.read_bytes() for path in files_of(workdir)}
+    with pytest.raises(CheckpointError) as error:
+        Checkpoints(workdir)
+    assert "step 3: state/_METADATA: not what was written; step 2: " in str(error.value)
+    assert "\n" not in str(error.value)
+    assert {path: path.read_bytes() for path in files_of(workdir)} == before
+
+
+def test_what_else_lies_about_does_no_harm(saved, tmp_path):
+    workdir = shutil.copytree(saved, tmp_path / "run")
+    for name in ("latest", "best"):
+        folder = workdir / "checkpoints" / name
+        for empty in ("9", "4.orbax-checkpoint-tmp", "latest", "007"):
+            (folder / empty).mkdir()
+        (folder / "8").write_text("a file")
+        (folder / "notes.txt").write_text("mine")
+        shutil.copytree(folder / "2", folder / ".saving")
+        (folder / "2.old").mkdir()
+    (workdir / "checkpoints/notes.txt").write_text("mine")
+    assert load_meta(workdir)["step"] == 3
+    assert load_variables(workdir)[1]["step"] == 2
+    with Checkpoints(workdir) as checkpoints:
+        assert_equal(checkpoints.restore_latest(state_at(0), META), state_at(3))
+        for step in (8, 9):
+            checkpoints.save(state_at(step), META)
+            assert checkpoints.save_if_best(state_at(step), META, step)
+    assert load_meta(workdir)["step"] == load_variables(workdir)[1]["step"] == 9
+
+
+def test_a_state_has_its_name_only_once_it_is_whole(saved, tmp_path, monkeypatch):
+    """A save that ends at any of its moments leaves what was there before."""
+    workdir = shutil.copytree(saved, tmp_path / "run")
+    for name in ("save", "write", "rename"):
+        owner = {
+            "save": checkpoint.ocp.Checkpointer,
+            "write": digests,
+            "rename": type(workdir),
+        }[name]
+
+        def fail(*args, **kwargs):
+            raise OSError("No space left on device")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, name, fail)
+            shown = r"latest/4: cannot be saved \(No space"
+            with pytest.raises(CheckpointError, match=shown), Checkpoints(workdir) as checkpoints:
+                checkpoints.save(state_at(4), META)
+        with Checkpoints(workdir) as checkpoints:
+            assert_equal(checkpoints.restore_latest(state_at(0), META), state_at(3))
+        assert load_variables(workdir)[1]["step"] == 2
+
+
+def test_the_best_state_is_on_the_disk_before_the_latest_that_counts_on_it(tmp_path, monkeypatch):
+    order = []
+    write = checkpoint._write_step
+
+    def slow_for_the_best(workdir, name, state, meta):
+        if name == "best":
+            time.sleep(0.3)
+        write(workdir, name, state, meta)
+        order.append(name)
+
+    monkeypatch.setattr(checkpoint, "_write_step", slow_for_the_best)
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save_if_best(state_at(1), META, 0.5)
+        checkpoints.save(state_at(1), META)
+    assert order == ["best", "latest"]
+
+
+def without_digests(workdir):
+    """As an earlier version left it."""
+    for path in workdir.rglob(digests.NAME):
+        path.unlink()
+    for path in workdir.rglob("meta/metadata"):
+        meta = json.loads(path.read_text())
+        del meta["best_step"]
+        path.write_text(json.dumps(meta))
+
+
+def test_checkpoints_without_digests_are_used_if_an_earlier_version_wrote_them(saved, tmp_path):
+    workdir = shutil.copytree(saved, tmp_path / "run")
+    without_digests(workdir)
+    with pytest.warns(CheckpointWarning, match="an earlier version, which cannot be verified"):
+        variables, meta = load_variables(workdir)
+    assert meta["step"] == 2
+    assert_equal(variables["params"], state_at(2).params)
+    with pytest.warns(CheckpointWarning), Checkpoints(workdir) as checkpoints:
+        assert_equal(checkpoints.restore_latest(state_at(0), META), state_at(3))
+        assert not checkpoints.save_if_best(state_at(4), META, 0.69)
+
+
+def test_a_state_of_an_earlier_version_begins_to_count_skipped_steps(tmp_path):
+    fields = {name: x for name, x in vars(state_at(3)).items() if name != "skipped"}
+    fields = jax.tree.map(np.array, fields)
+    checkpoint._write_step(tmp_path, "latest", fields, {**META, "step": 3, "score": None})
+    with Checkpoints(tmp_path) as checkpoints:
+        assert_equal(checkpoints.restore_latest(state_at(0), META), state_at(3))
+
+    del fields["batch_stats"]
+    checkpoint._write_step(tmp_path, "latest", fields, {**META, "step": 4, "score": None})
+    refused = pytest.raises(CheckpointError, match="a checkpoint of an earlier version")
+    with Checkpoints(tmp_path) as checkpoints, refused:
+        checkpoints.restore_latest(state_at(0), META)
+
+
+def test_a_best_state_alone_of_another_run_is_refused(tmp_path):
+    """A run can break off after its first best state and before its first latest one."""
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save_if_best(state_at(1), META, 0.5)
+    with Checkpoints(tmp_path) as checkpoints:
+        assert checkpoints.restore_latest(state_at(0), META) is None
+        other = {**META, "identity": {"dataset": "deam/release", "seed": 1}}
+        with pytest.raises(CheckpointError, match="another run"):
+            checkpoints.restore_latest(state_at(0), other)
+
+
+def test_digests_are_in_the_form_of_sha256sum(saved):
+    sha256sum = shutil.which("sha256sum")
+    if not sha256sum:
+        pytest.skip("no sha256sum")
+    folder = saved / "checkpoints/best/2"
+    command = [sha256sum, "--check", "--quiet", digests.NAME]
+    assert subprocess.run(command, cwd=folder, check=False).returncode == 0
+
+
+def test_nothing_is_warned_of_where_nothing_is_wrong(saved):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        load_variables(saved)
+        with Checkpoints(saved):
+            pass
+    assert not caught

@@ -9,7 +9,7 @@ import numpy as np
 import optax
 import pytest
 
-from damff_jax import compilation, optim, parallel, steps, train_state
+from damff_jax import compilation, optim, parallel, steps, train_state, training
 from damff_jax.models import create_model
 
 F, M, T, B = 8, 16, 4, 8
@@ -236,11 +236,98 @@ def test_a_batch_without_any_segment_gives_finite_numbers_and_keeps_the_statisti
     batch["log_mel"][:] = np.nan
     new_state, metrics = twin()(state, batch)
     assert all(np.isfinite(float(x)) for x in metrics.values())
+    assert int(metrics["skipped"]) == 0
     assert all(np.all(np.isfinite(x)) for x in jax.tree.leaves(new_state.params))
     for new, old in zip(
         *map(jax.tree.leaves, (new_state.batch_stats, state.batch_stats)), strict=True
     ):
         np.testing.assert_array_equal(new, old)
+
+
+def spoiled(batch, device=0):
+    """The batch with a label without a value on one device."""
+    batch = {name: x.copy() for name, x in batch.items()}
+    batch["labels"][device, -1, 0] = np.nan
+    batch["label_mask"][device, -1, 0] = True
+    return batch
+
+
+def equal(a, b):
+    return jax.tree.all(jax.tree.map(np.array_equal, a, b))
+
+
+def unchanged(new, old):
+    names = ("params", "batch_stats", "opt_state", "averages", "input_stats")
+    return [equal(getattr(new, name), getattr(old, name)) for name in names]
+
+
+@pytest.mark.parametrize("n_devices", [1, 4])
+def test_a_step_without_a_finite_gradient_is_skipped_on_all_devices(n_devices):
+    """The label is on the last device alone."""
+    _, state, step = setup()
+    good, bad = itertools.islice(batches(n_devices), 2)
+    old = fresh(state)
+    if n_devices == 1:
+        run = twin()
+    else:
+        run, state = parallel.train_step(step), parallel.replicate(fresh(state))
+    state, metrics = run(state, spoiled(bad, device=n_devices - 1))
+    parallel.assert_replicated(state)
+    assert not np.isfinite(metrics["loss"])
+    assert unchanged(state, old) == [True] * 5
+    counted = {"in_all": 1, "in_a_row": 1}
+    assert (int(state.step), jax.tree.map(int, state.skipped)) == (1, counted)
+    assert (int(metrics["skipped"]), int(metrics["skipped_in_a_row"])) == (1, 1)
+
+    state, metrics = run(state, good)
+    assert np.isfinite(metrics["loss"])
+    assert unchanged(state, old) == [False] * 4 + [True]
+    assert (int(state.step), int(metrics["skipped"])) == (2, 1)
+    assert int(metrics["skipped_in_a_row"]) == 0
+
+
+@pytest.mark.parametrize("name", ["grads", "batch_stats"])
+def test_what_is_not_finite_beside_the_loss_is_a_reason_to_skip_too(name, monkeypatch):
+    _, state, step = setup()
+    batch, run = next(batches(1)), twin()
+    if name == "grads":
+        norm, grads = optax.tree.norm, jax.tree.structure(state.params)
+        spoiled = lambda tree: norm(tree) * (np.inf if jax.tree.structure(tree) == grads else 1)  # noqa: E731
+        monkeypatch.setattr(optax.tree, "norm", spoiled)
+        run = parallel.one_device_twin(lambda *arguments: step(*arguments))
+    else:
+        flat, tree = jax.tree.flatten(state.batch_stats)
+        state = state.replace(
+            batch_stats=jax.tree.unflatten(tree, [flat[0].at[0].set(np.inf), *flat[1:]])
+        )
+    new_state, metrics = run(state, batch)
+    assert np.isfinite(metrics["loss"])
+    assert unchanged(new_state, state) == [True] * 5
+
+
+def test_after_too_many_skipped_steps_the_state_stands_still_within_a_call_too():
+    """The host may notice late: what it then finds is the state before the first of them."""
+    _, state, step = setup()
+    step = functools.partial(step, max_skipped_steps=1)
+    run = parallel.one_device_twin(functools.partial(steps.train_steps, step=step))
+
+    def call(state, *three):
+        return run(state, {name: np.stack([b[name] for b in three], 1) for name in three[0]})
+
+    one, two, three = itertools.islice(batches(1), 3)
+    before, _ = call(state, one, two, three)
+    after, metrics = call(before, spoiled(one), spoiled(two), three)
+    assert unchanged(after, before) == [True] * 5
+    assert int(metrics["skipped_in_a_row"]) == 3
+    assert equal(training.before_skipped(after), before)
+    again, metrics = call(after, one, two, three)
+    assert unchanged(again, before) == [True] * 5
+    assert int(metrics["skipped_in_a_row"]) == 6
+
+    # One fewer is survived.
+    after, metrics = call(before, spoiled(one), two, three)
+    assert not equal(after.params, before.params)
+    assert (int(metrics["skipped_in_a_row"]), int(metrics["skipped"])) == (0, 1)
 
 
 @pytest.mark.parametrize("name", ["params", "batch_stats"])

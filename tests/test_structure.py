@@ -19,6 +19,8 @@ ROOT = Path(__file__).parents[1]
 ORDER = [
     "command_line",
     "files",
+    "workdir_lock",
+    "preemption",
     "audio",
     "features",
     "losses",
@@ -29,6 +31,8 @@ ORDER = [
     "steps",
     "compilation",
     "parallel",
+    "processes",
+    "digests",
     "checkpoint",
     "weights",
     "inference",

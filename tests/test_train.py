@@ -3,17 +3,20 @@
 import csv
 import functools
 import json
+import os
 import re
 import shutil
 import subprocess
 import sys
+import time
+import warnings
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import orbax.checkpoint as ocp
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import train
 from configs import synthetic
@@ -30,8 +33,11 @@ from damff_jax import (
 )
 from damff_jax.audio import AudioError
 from damff_jax.features import FeatureConfig
+from damff_jax.metric_writer import MetricWriter
 from damff_jax.metrics import Curve
 from damff_jax.models import create_model
+from damff_jax.train_log import NotFiniteError
+from damff_jax.workdir_lock import WorkdirInUseError, workdir_lock
 from input_pipeline import pipeline
 
 ROOT = Path(__file__).parents[1]
@@ -165,7 +171,7 @@ def test_the_latest_state_can_be_the_one_that_counts(finished, data_dir, tmp_pat
         patch.setattr(training.MetricWriter, "write", stop)
         train.run(config, tmp_path)
     train.run(config, tmp_path)
-    assert not any(path.name.isdigit() for path in (tmp_path / "checkpoints/best").iterdir())
+    assert not (tmp_path / "checkpoints/best").exists()
     assert checkpoint.load_variables(tmp_path)[1]["step"] == 6
     ours, theirs = (everything_in_the_latest_checkpoint(path) for path in (finished[0], tmp_path))
     for a, b in zip(ours, theirs, strict=True):
@@ -174,10 +180,19 @@ def test_the_latest_state_can_be_the_one_that_counts(finished, data_dir, tmp_pat
 
 def everything_in_the_latest_checkpoint(workdir):
     """Parameters, moments of the optimiser, statistics, moving average, step."""
-    with checkpoint._manager(workdir, "latest", create=False) as manager:
-        step = manager.latest_step()
-        args = ocp.args.Composite(state=checkpoint._on_this_device(manager, step))
-        return jax.tree.leaves(manager.restore(step, args=args)["state"])
+    step = max(int(path.name) for path in (workdir / "checkpoints/latest").iterdir())
+    return jax.tree.leaves(checkpoint._restore_state(workdir / f"checkpoints/latest/{step}"))
+
+
+def test_tensorboard_drops_what_was_logged_after_the_step_that_is_gone_on_from(tmp_path):
+    for first_step, last_step in ((0, 3), (2, 4)):
+        with MetricWriter(tmp_path, first_step=first_step) as writer:
+            for step in range(first_step + 1, last_step + 1):
+                writer.write(step, {"train/loss": 10 * first_step + step})
+        time.sleep(1.1)  # The files are named by the second, and read in the order of names.
+    accumulator = EventAccumulator(str(tmp_path), purge_orphaned_data=True).Reload()
+    shown = [(event.step, event.value) for event in accumulator.Scalars("train/loss")]
+    assert shown == [(1, 1), (2, 2), (3, 23), (4, 24)]
 
 
 def log_events(workdir):
@@ -470,6 +485,34 @@ def test_evaluating_nothing_is_an_error(data_dir, tmp_path):
         train.run(tiny_config(data_dir), tmp_path, mode="evaluate")
 
 
+@pytest.mark.parametrize("mode", ["train", "evaluate"])
+def test_a_second_run_in_the_same_workdir_is_refused(finished, data_dir, mode):
+    workdir, _ = finished
+    before = {path: path.stat().st_mtime_ns for path in workdir.rglob("*")}
+    with workdir_lock(workdir), pytest.raises(OSError) as error:
+        train.run(tiny_config(data_dir), workdir, mode=mode)
+    assert str(error.value) == f"{workdir}: in use by another run (process {os.getpid()})"
+    del before[workdir / ".lock"]
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_a_workdir_is_free_when_the_process_that_held_it_is_dead(tmp_path):
+    code = (
+        "import sys; from pathlib import Path; from damff_jax.workdir_lock import workdir_lock\n"
+        "with workdir_lock(Path(sys.argv[1])): print(flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(command, cwd=ROOT, **pipes) as process:
+        process.stdout.readline()
+        held = pytest.raises(WorkdirInUseError, match=rf"in use .*\(process {process.pid}\)$")
+        with held, workdir_lock(tmp_path):
+            pass
+        process.kill()
+    with workdir_lock(tmp_path):
+        pass
+
+
 def test_another_model_in_the_same_workdir_is_refused(finished, data_dir):
     workdir, _ = finished
     config = tiny_config(data_dir, **{"model.fusion": "sum"})
@@ -537,6 +580,23 @@ def test_the_command_refuses_what_makes_no_sense(finished, tmp_path):
         assert stop.value.code == 2
 
 
+def test_damaged_checkpoints_are_told_of_in_a_line(finished, data_dir, tmp_path, capsys):
+    workdir = shutil.copytree(finished[0], tmp_path / "run")
+    (workdir / "checkpoints/latest/6/meta/metadata").unlink()
+    (path,) = data_dir.glob("synthetic/songs-*/MEMD_audio/2001.flac")
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        argv = [str(path), f"--checkpoint={workdir}", f"--output_dir={tmp_path}"]
+        assert predict.main(argv) == 0
+        line = "warning: .*: the latest checkpoint of step 6 is damaged .*; taking step 3\n"
+        assert re.search(f"^predict: {line}", capsys.readouterr().err)
+        warnings.showwarning = train.show_warning
+        checkpoint.load_meta(workdir)
+        # The same one again is not.
+        checkpoint.load_meta(workdir)
+        assert re.fullmatch(f"train.py: {line}", capsys.readouterr().err)
+
+
 def test_a_file_shorter_than_a_segment_is_an_error(finished, tmp_path):
     import soundfile
 
@@ -567,6 +627,7 @@ def test_output_names_are_distinct():
         ({"data.overlap": 8}, "overlap 8"),
         ({"data.eval_splits": ("tset",)}, "data.eval_splits: 'tset'"),
         ({"data.manual_dir": "/nowhere"}, "data.manual_dir: /nowhere is no directory"),
+        ({"max_skipped_steps": -1}, "max_skipped_steps must not be negative"),
         ({"seed": -1}, "seed must not be negative"),
         ({"steps_per_call": 2}, "log_every_steps 1 is no multiple of steps_per_call 2"),
         ({"model.reduction": 0}, "model.reduction: 0"),
@@ -580,10 +641,75 @@ def test_senseless_configs_are_refused(data_dir, tmp_path, changes, message):
     assert not (tmp_path / "run").exists()
 
 
+def spoil(monkeypatch, song_id, segments):
+    """Makes the labels of a song's segments infinite, where training is concerned."""
+    load_songs = pipeline.load_songs
+
+    def spoiled(builder, split):
+        songs = load_songs(builder, split)
+        if split == "train":
+            first = songs.first[songs.song_ids.index(song_id)]
+            songs.labels_RxV[first + np.asarray(segments)] = np.inf
+        return songs
+
+    monkeypatch.setattr(pipeline, "load_songs", spoiled)
+
+
+def steps_with(data_dir, config, song_id):
+    """The steps, from 1, whose batches have crops of a song."""
+    songs = pipeline.load_songs(train.open_dataset(config), "train")
+    batch_size, crop_segments = config.batch_size, config.data.crop_segments
+    plan = pipeline.CropPlan(
+        songs.length, batch_size=batch_size, crop_segments=crop_segments, seed=config.seed
+    )
+    number = songs.song_ids.index(song_id)
+    song, _ = plan.crops(0, config.num_train_steps)
+    return [step for step, row in enumerate(song, start=1) if number in row]
+
+
+def a_training_song(data_dir, config):
+    return pipeline.load_songs(train.open_dataset(config), "train").song_ids[0]
+
+
+def test_a_step_without_a_finite_gradient_is_skipped_counted_and_shown(
+    data_dir, tmp_path, monkeypatch, capsys
+):
+    config = tiny_config(data_dir)
+    song_id = a_training_song(data_dir, config)
+    bad = steps_with(data_dir, config, song_id)
+    assert 1 < len(bad) < 6
+    spoil(monkeypatch, song_id, range(12))
+    train.run(config, tmp_path)
+    events = {key[0]: e for key, e in log_events(tmp_path).items() if "train/skipped" in key}
+    assert [step for step, e in events.items() if "train/loss" not in e] == bad
+    assert [e["train/skipped"] for e in events.values()] == [
+        sum(b <= step for b in bad) for step in range(1, 7)
+    ]
+    assert f"{len(bad)} steps skipped" in capsys.readouterr().out
+    assert "NaN" not in (tmp_path / "metrics.jsonl").read_text()
+
+
+@pytest.mark.parametrize("changes", [{}, {"steps_per_call": 3, "log_every_steps": 3}], ids=str)
+def test_too_many_skipped_steps_stop_the_run_which_keeps_what_was_before(
+    data_dir, tmp_path, monkeypatch, changes
+):
+    config = tiny_config(data_dir, max_skipped_steps=0, **changes)
+    song_id = a_training_song(data_dir, config)
+    bad = steps_with(data_dir, config, song_id)[0]
+    spoil(monkeypatch, song_id, range(12))
+    shown = rf"step {bad} and .* gave no finite .* of that step: (.*, )?{song_id}(,|$)"
+    for _ in range(2):
+        with pytest.raises(NotFiniteError, match=shown):
+            train.run(config, tmp_path)
+        if not changes:
+            assert checkpoint.load_meta(tmp_path)["step"] == bad - 1
+    assert "Infinity" not in (tmp_path / "metrics.jsonl").read_text()
+
+
 def test_a_run_that_diverges_stops_and_names_the_step(data_dir, tmp_path):
     changes = {"optim.learning_rate": 1e30, "optim.clip_norm": 0.0, "model.dropout_rate": 0.0}
-    with pytest.raises(ValueError, match=r"step \d: .*not finite"):
-        train.run(tiny_config(data_dir, **changes), tmp_path)
+    with pytest.raises(ValueError, match=r"step \d and those after it gave no finite loss"):
+        train.run(tiny_config(data_dir, max_skipped_steps=1, **changes), tmp_path)
     assert "NaN" not in (tmp_path / "metrics.jsonl").read_text()
 
 
@@ -643,6 +769,7 @@ def test_samples_that_make_no_sense_are_refused(finished, value):
             "no model 'nope'; there are damff, damff_plus, constant",
         ),
         ("--workdri=x", "workdri"),
+        ("--num_processes=2", "--multihost"),
     ],
 )
 def test_a_wrong_command_line_is_one_line_and_status_2(argument, message, tmp_path):

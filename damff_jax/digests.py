@@ -1,0 +1,70 @@
+"""SHA-256 digests of a folder's files, in the form that `sha256sum -c` reads."""
+
+import hashlib
+import os
+from pathlib import Path
+
+NAME = "SHA256SUMS"
+
+
+def write(folder: Path) -> None:
+    """Writes the digests of all files in a folder; they and it are on the disk afterwards.
+
+    The file of the digests takes its place last, so that a folder that has one is whole.
+    """
+    lines = []
+    for path in _files(folder):
+        lines.append(f"{_digest(path, sync=True)}  {path.relative_to(folder).as_posix()}\n")
+    aside = folder / f".{NAME}"
+    with open(aside, "w", encoding="utf-8") as file:
+        file.writelines(lines)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(aside, folder / NAME)
+    for parent, _, _ in os.walk(folder):
+        sync_folder(parent)
+
+
+def find_fault(folder: Path) -> str | None:
+    """What is wrong with a folder's files, the first of all faults; None: they are as written.
+
+    Files and their content count; so an empty folder that was added is none.
+    """
+    try:
+        lines = (folder / NAME).read_text(encoding="utf-8").splitlines()
+        wanted = {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
+        for path in _files(folder):
+            name = path.relative_to(folder).as_posix()
+            if name not in wanted:
+                return f"{name}: not written by the save"
+            if _digest(path) != wanted.pop(name):
+                return f"{name}: not what was written"
+    except FileNotFoundError as error:
+        return f"{Path(error.filename).name}: missing"
+    except (OSError, ValueError) as error:
+        return f"{NAME}: unreadable ({' '.join(str(error).split())})"
+    return next((f"{name}: missing" for name in sorted(wanted)), None)
+
+
+def sync_folder(folder: str | os.PathLike) -> None:
+    """Puts a folder's list of names on the disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _files(folder: Path) -> list[Path]:
+    """All that is no folder, links among them."""
+    return sorted(
+        path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()
+        if path != folder / NAME
+    )  # fmt: skip
+
+
+def _digest(path: Path, *, sync: bool = False) -> str:
+    with open(path, "rb") as file:
+        if sync:
+            os.fsync(file.fileno())
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,60 @@
+"""SIGTERM and SIGINT end a process at a moment at which nothing is lost."""
+
+import contextlib
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from types import FrameType
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class Preempted(KeyboardInterrupt):
+    """A signal has asked the process to end; not an error, so handlers of errors let it pass."""
+
+    def __init__(self, signal_number: int):
+        self.signal = signal.Signals(signal_number)
+        super().__init__(self.signal.name)
+
+    @property
+    def exit_status(self) -> int:
+        """As shells report a process that a signal ended: 143 for SIGTERM, 130 for SIGINT."""
+        return 128 + self.signal
+
+
+@contextlib.contextmanager
+def raised() -> Iterator[None]:
+    """Within, a signal raises `Preempted` wherever the program is."""
+
+    def stop(signal_number: int, frame: FrameType | None) -> None:
+        raise Preempted(signal_number)
+
+    with _handled_by(stop):
+        yield
+
+
+@contextlib.contextmanager
+def deferred() -> Iterator[Callable[[], int]]:
+    """Within, signals wait: gives a function that tells the first one's number, or 0.
+
+    It is raised as `Preempted` at the end. Further signals change nothing.
+    """
+    received = []
+    with _handled_by(lambda signal_number, frame: received.append(signal_number)):
+        yield lambda: next(iter(received), 0)
+    if received:
+        raise Preempted(received[0])
+
+
+@contextlib.contextmanager
+def _handled_by(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    # Python delivers signals to its main thread, and lets no other have handlers.
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, handler) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)

@@ -1,0 +1,39 @@
+"""One writer at a time in a workdir."""
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+NAME = ".lock"
+
+
+class WorkdirInUseError(OSError):
+    """Another process writes to the workdir; the message is one line."""
+
+
+@contextlib.contextmanager
+def workdir_lock(workdir: Path) -> Iterator[None]:
+    """Holds a workdir, which is made if there is none.
+
+    The lock is the operating system's, and ends with the process that holds it, however that ends.
+    Its file stays: another process may already be waiting for it under this name.
+
+    Raises:
+      WorkdirInUseError: another process holds it.
+    """
+    workdir.mkdir(parents=True, exist_ok=True)
+    with open(workdir / NAME, "a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            holder = file.read().strip() or "unknown"
+            raise WorkdirInUseError(
+                f"{workdir}: in use by another run (process {holder})"
+            ) from None
+        file.truncate(0)
+        file.write(f"{os.getpid()}\n")
+        file.flush()
+        yield

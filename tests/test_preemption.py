@@ -1,0 +1,272 @@
+"""A run that is broken off, by whatever and whenever, ends as one that was not.
+
+The tests at the end start many processes, so they run only with DAMFF_SLOW_TESTS=1.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+import train
+from configs import synthetic
+from damff_jax import checkpoint, preemption
+from damff_jax.preemption import Preempted
+from damff_jax.train_log import TrainLog
+
+ROOT = Path(__file__).parents[1]
+SETTINGS = {
+    "batch_size": 4,
+    "num_train_steps": 12,
+    "log_every_steps": 1,
+    "eval_every_steps": 3,
+    "checkpoint_every_steps": 4,
+    "optim.ema_decay": 0.9,
+    "features.sample_rate": 8000,
+    "features.n_fft": 512,
+    "features.win_length": 480,
+    "features.hop_length": 400,
+    "features.n_mels": 16,
+    "model.dense_size": 4,
+    "model.hidden_size": 4,
+    "data.eval_batch_size": 4,
+    "data.crop_segments": 8,
+    "data.overlap": 2,
+    "data.workers": 1,
+}
+# Three training songs of two crops each: epochs end in the midst of steps and between them.
+OPTIONS = {"n_clips": 4, "n_test": 2, "duration_s": 6.0, "sample_rate": 16_000}
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory):
+    return tmp_path_factory.mktemp("data")
+
+
+def tiny_config(data_dir, **changes):
+    config = synthetic.get_config("frame_bilstm")
+    config.data.data_dir = str(data_dir)
+    with config.data.options.unlocked():
+        config.data.options.update(OPTIONS)
+    config.update_from_flattened_dict({**SETTINGS, **changes})
+    return config
+
+
+def arguments(data_dir, workdir):
+    """The same as a command line."""
+    settings = {**SETTINGS, "data.data_dir": data_dir}
+    settings |= {f"data.options.{name}": value for name, value in OPTIONS.items()}
+    yield f"--config={ROOT}/configs/synthetic.py:frame_bilstm"
+    yield f"--workdir={workdir}"
+    yield from (f"--config.{name}={value}" for name, value in settings.items())
+
+
+def assert_same_run(workdir, other):
+    """Logged numbers, predictions, scores, and all of the last state, bit for bit."""
+    for name in ("metrics.jsonl", "evaluation.json", "predictions_test.csv"):
+        assert (workdir / name).read_bytes() == (other / name).read_bytes(), name
+    assert (
+        checkpoint.load_variables(workdir)[1]["step"] == checkpoint.load_variables(other)[1]["step"]
+    )
+    ours, theirs = (
+        checkpoint._restore_state(path / "checkpoints/latest/12") for path in (workdir, other)
+    )
+    ours, theirs = map(jax.tree.leaves_with_path, (ours, theirs))
+    assert len(ours) > 20
+    for (path, a), (_, b) in zip(ours, theirs, strict=True):
+        np.testing.assert_array_equal(a, b, err_msg=str(path))
+
+
+@pytest.fixture(scope="module")
+def unbroken(data_dir, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("unbroken")
+    train.run(tiny_config(data_dir), workdir)
+    return workdir
+
+
+def send_at(monkeypatch, step, *numbers):
+    """Sends this process signals once a step's metrics are there."""
+    add = TrainLog.add
+
+    def add_and_send(log, at_step, metrics):
+        add(log, at_step, metrics)
+        if at_step == step:
+            for number in numbers:
+                os.kill(os.getpid(), number)
+
+    monkeypatch.setattr(TrainLog, "add", add_and_send)
+
+
+def test_a_signal_ends_training_after_its_step_and_nothing_is_lost(
+    unbroken, data_dir, tmp_path, monkeypatch, capsys
+):
+    """Before, at and after a validation and a save; a second signal changes nothing."""
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    for step, numbers in (
+        (2, [signal.SIGTERM]),
+        (3, [signal.SIGINT, signal.SIGINT]),
+        (4, [signal.SIGTERM, signal.SIGINT]),
+        (11, [signal.SIGTERM]),
+    ):
+        with monkeypatch.context() as patch, pytest.raises(Preempted) as stop:
+            send_at(patch, step, *numbers)
+            train.run(tiny_config(data_dir), tmp_path)
+        assert stop.value.exit_status == {signal.SIGTERM: 143, signal.SIGINT: 130}[numbers[0]]
+        assert checkpoint.load_meta(tmp_path)["step"] == step
+        assert f"saving step {step}" in capsys.readouterr().out
+        assert not (tmp_path / "evaluation.json").exists()
+    assert before == (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT))
+    train.run(tiny_config(data_dir), tmp_path)
+    assert_same_run(tmp_path, unbroken)
+
+
+def test_a_damaged_last_state_costs_its_steps_and_nothing_else(
+    unbroken, data_dir, tmp_path, monkeypatch
+):
+    for step in (6, 10):
+        with monkeypatch.context() as patch, pytest.raises(Preempted):
+            send_at(patch, step, signal.SIGTERM)
+            train.run(tiny_config(data_dir), tmp_path)
+    state = tmp_path / "checkpoints/latest/10/state/_METADATA"
+    state.write_bytes(state.read_bytes()[:-1])
+    with pytest.warns(checkpoint.CheckpointWarning, match="step 10 is damaged .* taking step 8"):
+        train.run(tiny_config(data_dir), tmp_path)
+    assert_same_run(tmp_path, unbroken)
+
+
+def test_a_signal_is_raised_where_nothing_is_at_stake():
+    with pytest.raises(Preempted, match="SIGTERM") as stop, preemption.raised():
+        os.kill(os.getpid(), signal.SIGTERM)
+        pytest.fail("still here")
+    assert stop.value.exit_status == 143
+    assert not isinstance(stop.value, Exception)
+
+
+def test_a_signal_that_waited_is_raised_at_the_end():
+    reached = []
+    with pytest.raises(Preempted, match="SIGINT"), preemption.deferred() as preempted:
+        assert not preempted()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            os.kill(os.getpid(), number)
+        assert preempted() == signal.SIGINT
+        reached.append(True)
+    assert reached
+
+
+slow = pytest.mark.skipif(
+    not os.environ.get("DAMFF_SLOW_TESTS"), reason="takes minutes; DAMFF_SLOW_TESTS=1 runs it"
+)
+
+
+def broken_off(data_dir, workdir, moments, *, n_processes=1):
+    """Starts training once per moment and to its end; gives the starts' exit statuses."""
+    specification = {
+        "processes": n_processes,
+        "moments": [*moments, None],
+        "arguments": list(arguments(data_dir, workdir)),
+    }
+    # As many devices in all as this process has.
+    flag = f"--xla_force_host_platform_device_count={4 // n_processes}"
+    command = [sys.executable, "-m", "tests.broken_off", json.dumps(specification)]
+    log = workdir.with_suffix(".log")
+    with open(log, "w") as file:
+        result = subprocess.run(
+            command,
+            cwd=ROOT,
+            env={**os.environ, "XLA_FLAGS": flag},
+            stdout=subprocess.PIPE,
+            stderr=file,
+            check=False,
+            timeout=1200,
+        )
+    assert result.returncode == 0, log.read_text()[-3000:]
+    return json.loads(result.stdout)
+
+
+def moment(number, at, step=None, **how):
+    return {"signal": int(number), "at": at, "step": step, **how}
+
+
+@slow
+def test_signals_at_every_step_change_nothing(unbroken, data_dir, tmp_path):
+    moments = [moment(15 if n % 2 else 2, "step", n, times=1 + n % 3) for n in range(1, 13)]
+    moments.append(moment(15, "evaluation"))
+    statuses = broken_off(data_dir, tmp_path / "run", moments)
+    assert statuses == [[143 if m["signal"] == 15 else 130] for m in moments] + [[0]]
+    assert_same_run(tmp_path / "run", unbroken)
+
+
+@slow
+def test_kills_at_any_moment_change_nothing(unbroken, data_dir, tmp_path):
+    """Between saves, while a state is being written, and when it has just got its name."""
+    moments = [
+        moment(9, *where)
+        for where in (
+            ("step", 1),
+            ("best", 3),
+            ("best done", 3),
+            ("step", 3),
+            ("latest", 4),
+            ("latest done", 4),
+            ("step", 5),
+            ("step", 6),
+            ("step", 7),
+            ("latest", 8),
+            ("latest done", 8),
+            ("step", 9),
+            ("latest", 12),
+            ("latest done", 12),
+            ("evaluation", None),
+        )
+    ]
+    statuses = broken_off(data_dir, tmp_path / "run", moments)
+    assert statuses == [[-9]] * len(moments) + [[0]]
+    assert_same_run(tmp_path / "run", unbroken)
+
+
+@slow
+def test_two_processes_train_as_one_and_go_on_as_one(unbroken, data_dir, tmp_path):
+    """Whichever of them gets the signal, and whichever is killed."""
+    assert broken_off(data_dir, tmp_path / "two", [], n_processes=2) == [[0, 0]]
+    ours, theirs = (
+        [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
+        for path in (tmp_path / "two", unbroken)
+    )
+    for a, b in zip(ours, theirs, strict=True):
+        assert a == pytest.approx(b, rel=1e-3, abs=1e-5)
+
+    # All stop at the step after the one that the signal came in.
+    moments = [
+        moment(9, "best", 3),
+        moment(9, "best done", 3),
+        moment(15, "step", 1),
+        moment(15, "step", 3, process=1),
+        moment(2, "step", 5, process=1, times=2),
+        moment(9, "step", 7, process=1),
+        moment(9, "latest", 8),
+        moment(9, "latest done", 8),
+        moment(15, "step", 9, process=1),
+        moment(9, "step", 11, process=1),
+        moment(9, "latest", 12),
+        moment(9, "latest done", 12),
+        moment(15, "evaluation"),
+    ]
+    statuses = broken_off(data_dir, tmp_path / "run", moments, n_processes=2)
+    for number, (first, second) in enumerate(statuses[:-1]):
+        if moments[number]["signal"] == 9:
+            assert -9 in (first, second)
+        elif moments[number]["at"] == "evaluation":
+            assert [first, second] == [143, 0]
+        else:
+            # The one that was not asked ends as by SIGTERM.
+            asked = 128 + moments[number]["signal"]
+            both = [asked, 143] if moments[number].get("process", 0) == 0 else [143, asked]
+            assert [first, second] == both
+    assert statuses[-1] == [0, 0]
+    assert_same_run(tmp_path / "run", tmp_path / "two")
