@@ -19,6 +19,8 @@ ROOT = Path(__file__).parents[1]
 ORDER = [
     "command_line",
     "files",
+    "decoder_log",
+    "mp3",
     "audio",
     "features",
     "losses",
