@@ -44,7 +44,8 @@ def damage(descriptor: int, decoded: int) -> str:
         n_gaps += n_frames > 0 or place > first or place == 0
         place = following
     per_frame = samples // max(n_frames, 1)
-    if declared is not None and n_frames - 1 != declared:
+    # Some programs count the first frame too.
+    if declared is not None and declared not in (n_frames - 1, n_frames):
         return f"{declared} frames declared, {n_frames - 1} found"
     if n_gaps:
         return f"{n_gaps} places between its frames are damaged"
