@@ -18,6 +18,8 @@ MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 8_000, 192_000
 # Lossy decoders overshoot full scale by a few dB; corrupted frames by far more.
 PEAK_LIMIT = 2.0
 BLOCK_SECONDS = 10
+# Samples of all channels in a block, which bounds what a thousand channels cost.
+_BLOCK_SAMPLES = 2**25
 _MP3_FRAME_STARTS = {bytes([0xFF, second]) for second in range(0xE0, 0xFF)}
 
 
@@ -115,8 +117,9 @@ def _mono_blocks(
     raw: BinaryIO, file: soundfile.SoundFile, path: str | os.PathLike, strict: bool
 ) -> Iterator[np.ndarray]:
     rate, decoded, limited, failure = file.samplerate, 0, 0, ""
+    longest = min(BLOCK_SECONDS * rate, _BLOCK_SAMPLES // file.channels)
     while not failure:
-        n_frames = min(BLOCK_SECONDS * rate, max(file.frames - decoded, 1))
+        n_frames = min(longest, max(file.frames - decoded, 1))
         block = np.empty((n_frames, file.channels), np.float32)
         try:
             block = file.read(out=block)

@@ -4,7 +4,6 @@ import contextlib
 import itertools
 import json
 import os
-import resource
 import shutil
 import struct
 import subprocess
@@ -250,21 +249,10 @@ def test_what_killed_builds_left_is_removed_and_what_others_write_is_not(data_di
 # A full disk -------------------------------------------------------------------------------------
 
 
-@contextlib.contextmanager
-def files_up_to(n_bytes):
-    """Writing more to one file fails, as on a full disk."""
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, limits[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-
-
 # A song's features are 6.5 kB, the training split's 13 kB.
 @pytest.mark.parametrize("n_bytes", [100, 5_000, 10_000])
 def test_full_disk_is_an_error_of_one_line_and_leaves_nothing_half_written(
-    built, tmp_path, capsys, n_bytes
+    built, tmp_path, capsys, files_up_to, n_bytes
 ):
     data_dir = tmp_path / "data"
     with files_up_to(n_bytes):
