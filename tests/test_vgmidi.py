@@ -131,6 +131,7 @@ PLAIN = {"pieces": {"piece0": piece()}, "annotations": {}}
     ("contents", "reason"),
     [
         (["{"], r"vgmidi_raw_1\.json: not a JSON file"),
+        (["[" * 10**5], r"vgmidi_raw_1\.json: not a JSON file"),
         (["[]"], r"vgmidi_raw_1\.json: not in VGMIDI's form"),
         ([{"pieces": {}}], "not in VGMIDI's form"),
         ([{"pieces": {"piece0": {}}, "annotations": {}}], "not in VGMIDI's form"),
