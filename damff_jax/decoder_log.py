@@ -17,6 +17,8 @@ _NO_END = ("lacks an end-of-stream bit", "without an End-Of-Stream flag", "unk a
 _FIELD = re.compile(
     r"^ *(Channels|Sample Rate|Block Align|Bit Width|Bytes/sec) *: (\d+)", re.MULTILINE
 )
+_RIFF = re.compile(r"^RIFF : (\d+)", re.MULTILINE)
+_GARBAGE = re.compile(r"^ *Unknown chunk marker at position (\d+)", re.MULTILINE)
 _ONE_SIZE = ("PCM_", "FLOAT", "DOUBLE", "ULAW", "ALAW")
 
 
@@ -44,6 +46,10 @@ def trouble_of_ogg(file: soundfile.SoundFile) -> str:
 
 def contradiction(file: soundfile.SoundFile) -> str:
     """What of a wav header the rest of it belies; '' for nothing."""
+    riff, garbage = _RIFF.search(file.extra_info), _GARBAGE.search(file.extra_info)
+    # What comes behind the file's own end is somebody else's.
+    if riff and garbage and int(garbage[1]) < int(riff[1]) + 8:
+        return f"its header contradicts itself: from byte {garbage[1]} on there is no chunk"
     fields = {name: int(value) for name, value in _FIELD.findall(file.extra_info)}
     if len(fields) < 5 or not file.subtype.startswith(_ONE_SIZE):
         return ""

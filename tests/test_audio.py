@@ -327,6 +327,16 @@ def test_wav_whose_header_contradicts_itself_is_remarked(tmp_path, field):
     assert "its header contradicts itself: " in remark
 
 
+def test_wav_with_sound_behind_the_declared_end_is_remarked(tmp_path):
+    content = bytearray(write(tmp_path / "a.wav").read_bytes())
+    path = with_bytes(tmp_path / "a.wav", content + b"TAG" + bytes(125))
+    assert len(audio.load(path, RATE, strict=True)) == RATE
+    content[DATA_SIZE_FIELD] = struct.pack("<I", RATE - 30)
+    samples, remark = load_remarked(with_bytes(path, content))
+    assert len(samples) == RATE // 2 - 15
+    assert "there is no chunk" in remark
+
+
 def mp3_frames(path):
     content = path.read_bytes()
     starts, place = [], 0

@@ -137,6 +137,7 @@ PLAIN = {"pieces": {"piece0": piece()}, "annotations": {}}
         ([{"pieces": {"piece0": {}}, "annotations": {}}], "not in VGMIDI's form"),
         ([PLAIN | {"annotations": {"piece0_0": {"valence": [0]}}}], "not in VGMIDI's form"),
         ([PLAIN | {"annotations": {"piece0_0": rating([0, "x", 0])}}], "not in VGMIDI's form"),
+        ([PLAIN | {"annotations": {"piece0_0": rating([0, 10**400, 0])}}], "not in VGMIDI's form"),
         ([PLAIN | {"annotations": {"piece0_0": rating([0, None, 0])}}], "a rating is outside"),
         (
             [
