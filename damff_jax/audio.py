@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import re
 import stat
 import warnings
 from collections.abc import Iterable, Iterator
@@ -12,11 +11,15 @@ import numpy as np
 import soundfile
 import soxr
 
+from damff_jax import decoder_log, mp3
+
 EXTENSIONS = (".wav", ".flac", ".ogg", ".mp3")
 MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 8_000, 192_000
 # Lossy decoders overshoot full scale by a few dB; corrupted frames by far more.
 PEAK_LIMIT = 2.0
 BLOCK_SECONDS = 10
+# Samples of all channels in a block, which bounds what a thousand channels cost.
+_BLOCK_SAMPLES = 2**25
 _MP3_FRAME_STARTS = {bytes([0xFF, second]) for second in range(0xE0, 0xFF)}
 
 
@@ -114,8 +117,9 @@ def _mono_blocks(
     raw: BinaryIO, file: soundfile.SoundFile, path: str | os.PathLike, strict: bool
 ) -> Iterator[np.ndarray]:
     rate, decoded, limited, failure = file.samplerate, 0, 0, ""
+    longest = min(BLOCK_SECONDS * rate, _BLOCK_SAMPLES // file.channels)
     while not failure:
-        n_frames = min(BLOCK_SECONDS * rate, max(file.frames - decoded, 1))
+        n_frames = min(longest, max(file.frames - decoded, 1))
         block = np.empty((n_frames, file.channels), np.float32)
         try:
             block = file.read(out=block)
@@ -144,28 +148,21 @@ def _mono_blocks(
 
 
 def _incomplete(raw: BinaryIO, file: soundfile.SoundFile, decoded: int, failure: str) -> str:
-    """Says what is missing after the last decoded frame; '' if nothing is."""
-    declared, rate = _declared_frames(file), file.samplerate
-    if not failure and "lacks an end-of-stream bit" in file.extra_info:
-        declared, failure = None, " (the ogg stream has no end)"
-    # Containers of mp3 state their length to within a few coded frames only.
-    if failure or (declared is not None and decoded < declared - rate // 10):
+    """Says what is missing after the last decoded frame, or wrong with the file; '' if nothing."""
+    declared, rate = decoder_log.declared_frames(file), file.samplerate
+    if not failure and (trouble := decoder_log.trouble_of_ogg(file)):
+        declared, failure = None, f" ({trouble})"
+    # Containers of lossy formats state their length to within a few coded frames only.
+    slack = rate // 10 if file.format in ("MP3", "MPEG", "OGG") else 0
+    if failure or (declared is not None and decoded < declared - slack):
         length = "an unknown length" if declared is None else f"{declared / rate:.1f} s"
         return f"{length} declared, {decoded / rate:.1f} s decoded{failure}"
     # Of an mp3 without a true length in its header, libsndfile reads as far as it guesses.
     if file.format == "MP3" and raw.read(2) in _MP3_FRAME_STARTS and len(raw.read(8192)) == 8192:
         return f"audio goes on behind the declared end at {decoded / rate:.1f} s, and is not read"
-    return ""
-
-
-def _declared_frames(file: soundfile.SoundFile) -> int | None:
-    """What the header says, where it says something."""
-    # Of a wav file cut short, libsndfile counts the frames that are left, and logs the difference.
-    cut = re.search(r"^data : (\d+) \(should be (\d+)\)", file.extra_info, re.MULTILINE)
-    # Programs that write to a pipe do not know the size yet, and state about 2 or 4 GiB.
-    if cut and int(cut[1]) < 2**31 - 2**16 and int(cut[2]):
-        return file.frames * int(cut[1]) // int(cut[2])
-    return file.frames if file.frames < 2**62 else None
+    if file.format == "MP3":
+        return mp3.damage(raw.fileno(), decoded)
+    return decoder_log.contradiction(file)
 
 
 def _resample(blocks: Iterable[np.ndarray], rate: int, new_rate: int) -> Iterator[np.ndarray]:

@@ -2,14 +2,24 @@
 
 import contextlib
 import os
+import re
+import shutil
+import signal
 import zlib
 from collections.abc import Iterator
 from typing import IO
 
+# What a shell calls a command that Ctrl-C ended: 128 and the signal's number.
+INTERRUPTED = 128 + signal.SIGINT
+
 
 @contextlib.contextmanager
 def write_aside(path: str | os.PathLike, mode: str = "w", **kwargs) -> Iterator[IO]:
-    """Opens a file beside `path` that takes its place at the end, and is gone after an error."""
+    """Opens a file beside `path` that takes its place at the end, and is gone after an error.
+
+    Raises:
+      OSError: naming `path`.
+    """
     folder, name = os.path.split(os.fspath(path))
     # Shorter than the name itself can be, which may be as long as the file system allows.
     aside = os.path.join(folder, f".{zlib.crc32(os.fsencode(name)):08x}.{os.getpid()}.tmp")
@@ -19,7 +29,35 @@ def write_aside(path: str | os.PathLike, mode: str = "w", **kwargs) -> Iterator[
         with open(aside, mode, **kwargs) as file:
             yield file
         os.replace(aside, path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
+    except BaseException as error:
+        with contextlib.suppress(OSError):
             os.unlink(aside)
+        if isinstance(error, OSError) and error.filename in (None, aside):
+            # A full disk is met by a file without a name.
+            error.filename, error.filename2 = os.fspath(path), None
         raise
+
+
+def remove_left_behind(folder: str | os.PathLike) -> None:
+    """Removes what killed processes have left in a folder: files and folders `*.<pid>.tmp`."""
+    with os.scandir(folder) as entries:
+        left = [entry for entry in entries if _is_left_behind(entry.name)]
+    for entry in left:
+        if entry.is_dir(follow_symlinks=False):
+            shutil.rmtree(entry.path, ignore_errors=True)
+        else:
+            with contextlib.suppress(OSError):
+                os.unlink(entry.path)
+
+
+def _is_left_behind(name: str) -> bool:
+    match = re.search(r"\.([1-9]\d{0,8})\.tmp$", name, re.ASCII)
+    if match is None:
+        return False
+    try:
+        os.kill(int(match[1]), 0)  # Signal 0 only asks.
+    except ProcessLookupError:
+        return True
+    except OSError:
+        return False  # It lives, and is another user's.
+    return False

@@ -3,10 +3,12 @@
     python -m damff_jax.predict AUDIO_OR_FOLDER... [--checkpoint=WORKDIR]
 
 writes `<stem>.csv` per file with the header `time_s,valence,arousal`, a row every 0.5 s, the time
-being the start of the segment. Exit status: 0 all done, 1 some inputs failed (each named), 2 usage.
+being the start of the segment. Exit status: 0 all done, 1 some inputs failed (each named), 2 usage,
+130 interrupted.
 """
 
 import argparse
+import errno
 import functools
 import json
 import os
@@ -28,7 +30,7 @@ from damff_jax.features import (
     log_mel_blocks,
     segments,
 )
-from damff_jax.files import write_aside
+from damff_jax.files import INTERRUPTED, write_aside
 from damff_jax.inference import Windowing, predict_curves
 from damff_jax.models import create_model
 
@@ -169,25 +171,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     warnings.simplefilter("always", audio.AudioWarning)
     try:
         predictor = Predictor(arguments.checkpoint, batch_size=arguments.batch_size)
-        os.makedirs(arguments.output_dir, exist_ok=True)
+        _make_folder(arguments.output_dir)
     except (ValueError, OSError) as error:
         parser.exit(2, f"predict: error: {error}\n")
     name = os.path.basename(os.path.normpath(arguments.checkpoint))
     print(f"predict: {name}: {predictor.origin}", file=sys.stderr)
-    n_failed = 0
+    n_failed = n_done = 0
     curves = predictor.from_files(paths, strict=arguments.strict)
-    for path, name, curve_TxV in zip(paths, output_names(paths), curves, strict=True):
-        if isinstance(curve_TxV, Exception):
-            print(f"predict: error: {_shown(str(curve_TxV))}", file=sys.stderr)
-            n_failed += 1
-            continue
-        try:
-            _write(Path(arguments.output_dir) / name, path, curve_TxV, predictor.origin, arguments)
-        except OSError as error:
-            print(f"predict: error: {path}: {error}", file=sys.stderr)
-            n_failed += 1
-            continue
-        print(f"{_shown(path)} -> {_shown(name)}.csv: {len(curve_TxV)} rows")
+    try:
+        for path, name, curve_TxV in zip(paths, output_names(paths), curves, strict=True):
+            stem = Path(arguments.output_dir) / name
+            try:
+                if isinstance(curve_TxV, Exception):
+                    raise curve_TxV
+                _write(stem, path, curve_TxV, predictor.origin, arguments)
+            except (audio.AudioError, OSError) as error:
+                print(f"predict: error: {_shown(str(error))}", file=sys.stderr)
+                n_failed += 1
+                continue
+            print(f"{_shown(path)} -> {_shown(name)}.csv: {len(curve_TxV)} rows", flush=True)
+            n_done += 1
+    except KeyboardInterrupt:
+        print(f"predict: interrupted; {n_done} of {len(paths)} files done", file=sys.stderr)
+        return INTERRUPTED
     if n_failed:
         print(f"predict: {n_failed} of {len(paths)} files failed", file=sys.stderr)
     return 1 if n_failed else 0
@@ -217,6 +223,17 @@ def output_names(paths: Sequence[str]) -> list[str]:
                 extension = Path(paths[i]).suffix if deep_enough else ""
                 names[i] = "__".join(tail) + extension
     return names
+
+
+def _make_folder(path: str) -> None:
+    """Makes a folder to write to; what cannot be written is better known before the work.
+
+    Raises:
+      OSError: it cannot be written to.
+    """
+    os.makedirs(path, exist_ok=True)
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
 
 
 def _shown(name: str) -> str:

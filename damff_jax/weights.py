@@ -62,7 +62,13 @@ def load(path: str | os.PathLike) -> tuple[dict[str, Any], dict[str, Any]]:
         raise
     except OSError as error:
         raise CheckpointError(f"{path}: {error}") from error
-    except (safetensors.SafetensorError, ValueError, LookupError, TypeError) as error:
+    except (
+        safetensors.SafetensorError,
+        ValueError,
+        LookupError,
+        TypeError,
+        RecursionError,
+    ) as error:
         raise CheckpointError(f"{path}: not weights of this program ({error!r})") from error
     return variables, meta
 

@@ -25,6 +25,8 @@ SEGMENT_MS = 500
 _COLUMN = re.compile(r"sample_(\d{1,9})\s*ms", re.ASCII)
 # What a file system takes as a name.
 _MAX_ID_LENGTH = 255
+# Characters; the columns of a day take three quarters of it.
+_MAX_LINE_LENGTH = 2**22
 
 
 class LabelError(ValueError):
@@ -204,7 +206,8 @@ def _rows(path: str | os.PathLike) -> Iterator[tuple[int, list[str]]]:
     line = 1
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, strict=True)
+            lines = iter(lambda: file.readline(_MAX_LINE_LENGTH), "")
+            reader = csv.reader(map(_checked, lines), strict=True)
             for row in reader:
                 line = reader.line_num
                 yield line, [cell.strip() for cell in row]
@@ -212,6 +215,12 @@ def _rows(path: str | os.PathLike) -> Iterator[tuple[int, list[str]]]:
         raise LabelError(f"{path}: {error.strerror}") from error
     except (csv.Error, UnicodeDecodeError) as error:
         raise LabelError(f"{path}:{line + 1}: not a CSV file in UTF-8 ({error})") from error
+
+
+def _checked(line: str) -> str:
+    if len(line) == _MAX_LINE_LENGTH:
+        raise csv.Error("a line of millions of characters")
+    return line
 
 
 def _segments_of_columns(

@@ -18,7 +18,8 @@ from tqdm import tqdm
 from damff_jax.features import FeatureConfig
 from input_pipeline.corpus import Corpus, CorpusError, Song, refuse_missing_audio
 from input_pipeline.extraction import extract_all
-from input_pipeline.feature_cache import FeatureCache
+from input_pipeline.feature_cache import CACHE_FOLDER, FeatureCache
+from input_pipeline.shards import Account, ShardWriter
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +51,7 @@ class SongBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         times     float32 (T,), the segments' starts in seconds
 
     `info.metadata` holds the features, the options, the training split's mean and standard
-    deviation of every Mel bin, and the report of the build.
+    deviation of every Mel bin, the report of the build, and the shards' digests.
 
     Subclasses give `OPTIONS` (a dataclass) and `corpus`.
     """
@@ -64,6 +65,10 @@ class SongBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     executor: Executor | None = None
     require_all: bool = False
     progress: bool = False
+
+    # Below the user's folder: files whose content decides about labels and splits. Of all others,
+    # names and sizes are enough to tell whether the shards are outdated.
+    LABEL_FILES: ClassVar[tuple[str, ...]] = ("*.csv", "*.json", "*.txt")
 
     @classmethod
     def config(
@@ -120,14 +125,18 @@ class SongBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
                     "times": tfds.features.Tensor(shape=(None,), dtype=np.float32),
                 }
             ),
-            metadata=tfds.core.MetadataDict(
+            metadata=Account(
                 features=self.features.to_json(), options=dataclasses.asdict(self.options)
             ),
         )
 
+    def _example_writer(self) -> ShardWriter:
+        return ShardWriter(self.info.file_format, self.info.metadata)
+
     def _split_generators(self, dl_manager: tfds.download.DownloadManager):
         self._report: dict[str, Any] = {"left_out": {}, "notes": {}, "splits": {}}
         self._moments: dict[str, MelMoments] = {}
+        self.info.metadata.pop("shards", None)  # Of the outdated data set.
         manual_dir = Path(dl_manager.manual_dir) if self.MANUAL_DOWNLOAD_INSTRUCTIONS else None
         corpus = self.corpus(manual_dir)
         if self.require_all:
@@ -142,7 +151,7 @@ class SongBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         moments = self._moments[split] = MelMoments(self.features.n_mels)
         counts = {"n_songs": 0, "n_segments": 0, "n_labels": 0}
         # <data_dir>/<data set>/<config>/<version>; all data sets share the cache.
-        cache = FeatureCache(Path(self.data_dir).parents[2] / "feature_cache")
+        cache = FeatureCache(Path(self.data_dir).parents[2] / CACHE_FOLDER)
         extracted = extract_all(songs, self.features, self.executor, extract=cache.extract)
         started = time.monotonic()
         bar = tqdm(extracted, split, len(songs), unit="song", disable=not self.progress)

@@ -3,29 +3,44 @@
 import contextlib
 import dataclasses
 import fcntl
+import fnmatch
 import functools
 import hashlib
 import importlib
 import io
 import os
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import tensorflow as tf
 import tensorflow_datasets as tfds
+from google.protobuf import json_format
 
 from damff_jax.features import FeatureConfig, check_same
+from damff_jax.files import remove_left_behind
 from input_pipeline.base import Options, SongBuilder
 from input_pipeline.corpus import CorpusError, refuse_missing_audio
 from input_pipeline.extraction import pool
+from input_pipeline.feature_cache import CACHE_FOLDER
 
 NAMES = ("synthetic", "deam", "mer1101", "vgmidi", "emopia", "folder")
-# Files whose every byte decides about labels and splits; of audio the size is enough.
-_HASHED_SUFFIXES = (".csv", ".json", ".txt")
+# What TFDS raises where its own files are not as it wrote them.
+_TFDS_ERRORS = (
+    json_format.ParseError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    OSError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
 _ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -70,10 +85,21 @@ def open_builder(
     """The builder of one version of a data set, built or not.
 
     Raises:
+      CorpusError: the account of the shards is damaged.
       FeatureMismatchError: the shards say that they hold other features than their folder's name.
     """
     cls = builder_class(name)
-    builder = cls(data_dir=os.fspath(data_dir), config=cls.config(features, options))
+    config = cls.config(features, options)
+    try:
+        builder = cls(data_dir=os.fspath(data_dir), config=config)
+    except CorpusError:
+        raise
+    except _TFDS_ERRORS as error:
+        folder, reason = Path(data_dir, name, config.name), " ".join(str(error).split())[:200]
+        raise CorpusError(
+            f"{folder}: the account of its shards cannot be read ({reason}); delete the folder and "
+            "prepare again"
+        ) from error
     if is_built(builder):
         stored = FeatureConfig.from_json(builder.info.metadata["features"])
         check_same(stored, features, builder.data_dir)
@@ -131,7 +157,9 @@ def is_built(builder: SongBuilder) -> bool:
 
 def is_outdated(builder: SongBuilder, manual_dir: str | os.PathLike) -> bool:
     """Whether a built data set was made from other files than those of `manual_dir`."""
-    return builder.info.metadata.get("fingerprint") != fingerprint_of(Path(manual_dir))
+    return builder.info.metadata.get("fingerprint") != fingerprint_of(
+        Path(manual_dir), builder.LABEL_FILES
+    )
 
 
 @contextlib.contextmanager
@@ -156,6 +184,8 @@ def prepare(
 ) -> bool:
     """Builds a data set unless it is there, made from the same files; says whether it built.
 
+    What killed builds have left is removed, so the caller holds the `lock`.
+
     Args:
       manual_dir: where the user's files are, for data sets that need them.
       workers: processes that compute features; 1 computes them in this one.
@@ -163,7 +193,7 @@ def prepare(
       progress: whether to show progress bars.
 
     Raises:
-      AudioError, CorpusError, LabelError: nothing is left behind.
+      AudioError, CorpusError, LabelError, OSError: nothing is left behind.
     """
     cls = type(builder)
     fingerprint = None
@@ -171,11 +201,12 @@ def prepare(
         if manual_dir is None or not Path(manual_dir).is_dir():
             what = "needs --manual_dir" if manual_dir is None else f"{manual_dir} is no directory"
             raise CorpusError(f"{builder.name}: {what}. {cls.MANUAL_DOWNLOAD_INSTRUCTIONS}")
-        fingerprint = fingerprint_of(Path(manual_dir))
+        fingerprint = fingerprint_of(Path(manual_dir), cls.LABEL_FILES)
     if is_built(builder) and builder.info.metadata.get("fingerprint") == fingerprint:
         if require_all:
             refuse_missing_audio(builder.info.metadata["report"]["left_out"])
         return False
+    _remove_left_behind(builder)
     builder.require_all, builder.progress = require_all, progress
     builder.info.metadata["fingerprint"] = fingerprint
     version = Path(builder.data_dir)
@@ -203,17 +234,25 @@ def _build(builder: SongBuilder, manual_dir: str | os.PathLike | None) -> None:
     tfds.disable_progress_bar()
     # Nothing is downloaded, but TFDS insists on a place for it, and announces a download.
     with tempfile.TemporaryDirectory() as empty, contextlib.redirect_stdout(io.StringIO()):
-        builder.download_and_prepare(
-            download_dir=empty,
-            download_config=tfds.download.DownloadConfig(
-                manual_dir=os.fspath(manual_dir or empty),
-                download_mode=tfds.GenerateMode.REUSE_CACHE_IF_EXISTS,
-            ),
-        )
+        try:
+            builder.download_and_prepare(
+                download_dir=empty,
+                download_config=tfds.download.DownloadConfig(
+                    manual_dir=os.fspath(manual_dir or empty),
+                    download_mode=tfds.GenerateMode.REUSE_CACHE_IF_EXISTS,
+                ),
+            )
+        except tf.errors.OpError as error:  # Such as a full disk's.
+            reason = str(error).splitlines()[0]
+            raise OSError(f"{builder.data_dir}: cannot be written ({reason})") from error
 
 
-def fingerprint_of(directory: Path) -> str:
-    """A hash over the names and sizes of all files, and over the content of label files."""
+def fingerprint_of(directory: Path, label_files: Sequence[str]) -> str:
+    """A hash over the names and sizes of all files, and over the content of label files.
+
+    Args:
+      label_files: patterns of their paths within the directory, see `SongBuilder.LABEL_FILES`.
+    """
     digest = hashlib.sha256()
     for root, folders, names in os.walk(directory):
         folders.sort()
@@ -221,8 +260,23 @@ def fingerprint_of(directory: Path) -> str:
             path = os.path.join(root, name)
             relative = os.path.relpath(path, directory)
             digest.update(f"{relative}\0".encode(errors="surrogateescape"))
-            if name.lower().endswith(_HASHED_SUFFIXES):
-                digest.update(Path(path).read_bytes())
+            # A link that leads nowhere is a file nonetheless.
+            status = os.stat(path) if os.path.exists(path) else os.lstat(path)
+            is_labels = any(fnmatch.fnmatch(relative.lower(), x.lower()) for x in label_files)
+            if is_labels and stat.S_ISREG(status.st_mode):
+                with open(path, "rb") as file:
+                    while block := file.read(2**20):
+                        digest.update(block)
             else:
-                digest.update(str(os.stat(path).st_size).encode())
+                digest.update(str(status.st_size).encode())
     return digest.hexdigest()
+
+
+def _remove_left_behind(builder: SongBuilder) -> None:
+    """Removes what killed builds have left; whoever calls this holds the lock."""
+    folder = Path(builder.data_dir).parents[1]
+    for left in folder.glob("*/incomplete.*_*"):  # TFDS's own.
+        shutil.rmtree(left, ignore_errors=True)
+    for below in (folder, *folder.parent.glob(f"{CACHE_FOLDER}/*")):
+        if below.is_dir():
+            remove_left_behind(below)

@@ -10,6 +10,8 @@ import contextlib
 import dataclasses
 import multiprocessing
 import os
+import signal
+import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures.process import BrokenProcessPool
@@ -104,7 +106,7 @@ def extract_all(
 
 @contextlib.contextmanager
 def pool(workers: int) -> Iterator[concurrent.futures.ProcessPoolExecutor]:
-    """A pool of spawned, single-threaded worker processes.
+    """A pool of spawned, single-threaded worker processes, which do not outlive this one.
 
     Raises:
       CorpusError: one of them died.
@@ -113,7 +115,7 @@ def pool(workers: int) -> Iterator[concurrent.futures.ProcessPoolExecutor]:
     os.environ.update(dict.fromkeys(_SINGLE_THREADED, "1"))
     try:
         with concurrent.futures.ProcessPoolExecutor(
-            workers, mp_context=multiprocessing.get_context("spawn")
+            workers, multiprocessing.get_context("spawn"), _start_worker
         ) as executor:
             yield executor
     except BrokenProcessPool as error:
@@ -126,3 +128,15 @@ def pool(workers: int) -> Iterator[concurrent.futures.ProcessPoolExecutor]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+def _start_worker() -> None:
+    # Ctrl-C reaches all processes of a terminal; the first one sees to the others.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # A worker would wait for work for ever once the process that gives it was killed.
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
+
+
+def _exit_with_parent() -> None:
+    multiprocessing.parent_process().join()
+    os._exit(1)

@@ -17,6 +17,8 @@ from damff_jax.files import write_aside
 from input_pipeline.corpus import Song
 from input_pipeline.extraction import Extracted, extract
 
+# Below the folder of all data sets, which share it.
+CACHE_FOLDER = "feature_cache"
 # Stands for the song's path in the decoder's remarks, since files may move.
 _PATH = "\0path\0"
 _DIGEST_SIZE = hashlib.sha256().digest_size

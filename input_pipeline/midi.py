@@ -38,6 +38,8 @@ _RENDERING = ("-ni", "-q", "-g", "0.5", "-r", "44100")
 _SEMITONES = 6
 _TEMPO = 0.07
 _VELOCITY = 0.1
+# Longer is damage; labels and sound of such a piece would fill the memory and the disk.
+_LONGEST_S = 24 * 3600
 _DRUMS = 9  # The channel whose notes are instruments.
 
 
@@ -198,16 +200,18 @@ def midi_seconds(path: str | os.PathLike) -> float:
     """The end of a MIDI file in seconds: its latest end of track, by the tempi of all tracks.
 
     Raises:
-      CorpusError: it is no MIDI file, or has no length.
+      CorpusError: it is no MIDI file, has no length, or one of more than a day.
     """
     try:
         seconds = float(_read(path).length)
-    except (LookupError, TypeError, ValueError) as error:
+    except (LookupError, TypeError, ValueError, ArithmeticError) as error:
         if isinstance(error, CorpusError):
             raise
         raise CorpusError(f"{path}: not readable as MIDI ({error!r})") from error
     if seconds < SEGMENT_SECONDS:
         raise CorpusError(f"{path}: {seconds:.2f} s long, shorter than a segment")
+    if not seconds <= _LONGEST_S:
+        raise CorpusError(f"{path}: {seconds:.3g} s long, longer than a day")
     return seconds
 
 

@@ -21,6 +21,7 @@ import tensorflow_datasets as tfds
 from input_pipeline.annotations import natural_key
 from input_pipeline.base import SongBuilder
 from input_pipeline.corpus import CorpusError
+from input_pipeline.shards import check_shards
 
 Batch = dict[str, np.ndarray]
 
@@ -90,7 +91,7 @@ def load_songs(builder: SongBuilder, split: str) -> Songs:
     """Reads a split of a built data set.
 
     Raises:
-      CorpusError: the split does not exist, or the shards do not hold what the build reported.
+      CorpusError: the split does not exist, or its shards are not those that were written.
     """
     report = builder.info.metadata["report"]["splits"]
     if split not in report:
@@ -102,6 +103,7 @@ def load_songs(builder: SongBuilder, split: str) -> Songs:
     times_R = np.empty(n, np.float32)
     spans: dict[str, tuple[int, int]] = {}
     position = 0
+    check_shards(builder, split)
     read_config = tfds.ReadConfig(assert_cardinality=True, interleave_cycle_length=1)
     try:
         for example in tfds.as_numpy(builder.as_dataset(split=split, read_config=read_config)):

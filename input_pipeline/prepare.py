@@ -1,6 +1,6 @@
 """Builds a data set: `python -m input_pipeline.prepare --dataset=NAME [--manual_dir=DIR] ...`.
 
-Exit status: 0 built or already there, 1 the data set cannot be built, 2 usage.
+Exit status: 0 built or already there, 1 the data set cannot be built, 2 usage, 130 interrupted.
 """
 
 # Spawned workers import this module again, so TensorFlow is imported inside `main` only.
@@ -13,6 +13,7 @@ from typing import Any
 
 from damff_jax.audio import AudioError
 from damff_jax.features import FeatureConfig
+from damff_jax.files import INTERRUPTED
 from input_pipeline.annotations import LabelError
 from input_pipeline.corpus import CorpusError, shorten
 
@@ -76,6 +77,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (AudioError, CorpusError, LabelError, OSError) as error:
         print(f"prepare: error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("prepare: interrupted; the next call goes on from here", file=sys.stderr)
+        return INTERRUPTED
     print(f"{'built' if built else 'already built'}: {builder.data_dir}")
     print(describe(builder.info.metadata["report"]))
     return 0

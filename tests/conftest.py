@@ -1,6 +1,8 @@
 """Set-up that must come before JAX and TensorFlow are imported, and fixtures of several files."""
 
+import contextlib
 import os
+import resource
 import tempfile
 
 import pytest
@@ -42,3 +44,19 @@ def soundfonts(fake_fluidsynth, tmp_path, monkeypatch):
         open(path, "w").close()
     monkeypatch.setenv("DAMFF_SOUNDFONT", os.pathsep.join(paths))
     return paths
+
+
+@pytest.fixture
+def files_up_to():
+    """A context in which writing more than so many bytes to a file fails, as on a full disk."""
+
+    @contextlib.contextmanager
+    def limited(n_bytes):
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, limits[1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+    return limited

@@ -2,6 +2,7 @@
 
 import csv
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -186,6 +187,17 @@ def test_missing_header_is_noticed_where_column_names_are_not_read(tmp_path, mar
 @pytest.mark.parametrize("content", [b"\xff\xfe\0\0", f"{HEADER}\n2,".encode() + b"\xe9\n"])
 def test_file_of_another_encoding_is_refused(tmp_path, content):
     assert "not a CSV file in UTF-8" in refusal(tmp_path, content)
+
+
+@pytest.mark.parametrize("line", ["9" * 10**7, "," * 10**7, '"' + "x\n" * 10**6])
+def test_line_without_bounds_is_refused_within_bounds(tmp_path, line):
+    for content in (line, f"{HEADER}\n{line}"):
+        for start_time in (None, 0.0):
+            tracemalloc.start()
+            assert "not a CSV file" in refusal(tmp_path, content, start_time=start_time)
+            peak = tracemalloc.get_traced_memory()[1]
+            tracemalloc.stop()
+            assert peak < 2e8
 
 
 def test_open_quote_is_refused(tmp_path):

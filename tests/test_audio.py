@@ -1,6 +1,8 @@
 """Audio files: what is read, what is refused, and what is remarked."""
 
+import itertools
 import os
+import re
 import struct
 import tracemalloc
 import warnings
@@ -12,7 +14,7 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from damff_jax import audio
+from damff_jax import audio, mp3
 from damff_jax.audio import AudioError, AudioWarning
 
 RATE = 16_000
@@ -288,6 +290,95 @@ def test_truncated_file_is_refused_if_strict(tmp_path, extension, subtype):
     assert len(audio.load(path, RATE, strict=True)) == 12 * RATE
     with pytest.raises(AudioError, match=r"declared, \d+\.\d s decoded"):
         audio.load(truncated(path, 0.6), RATE, strict=True)
+
+
+@pytest.mark.parametrize("container", ["RF64", "W64", "AIFF", "AU"])
+def test_truncated_file_of_a_rarer_container_is_remarked(tmp_path, container):
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, 12 * RATE)
+    path = write(tmp_path / "a.wav", noise, format=container, subtype="PCM_16")
+    assert len(audio.load(path, RATE, strict=True)) == 12 * RATE
+    samples, remark = load_remarked(truncated(path, 0.6))
+    assert len(samples) / RATE == pytest.approx(12 * 0.6, abs=0.01)
+    assert remark == f"{path}: 12.0 s declared, 7.2 s decoded"
+    with pytest.raises(AudioError, match=r"12\.0 s declared, 7\.2 s decoded"):
+        audio.load(path, RATE, strict=True)
+
+
+def test_wav_that_lacks_two_bytes_is_remarked(tmp_path):
+    path = write(tmp_path / "a.wav")
+    _, remark = load_remarked(with_bytes(path, path.read_bytes()[:-2]))
+    assert "declared" in remark
+
+
+@pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
+def test_ogg_with_a_page_missing_is_remarked(tmp_path, subtype):
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, 12 * RATE)
+    path = write(tmp_path / "a.ogg", noise, subtype=subtype)
+    pages = path.read_bytes().split(b"OggS")
+    _, remark = load_remarked(with_bytes(path, b"OggS".join(pages[:4] + pages[5:])))
+    assert "the ogg stream has holes" in remark
+
+
+@pytest.mark.parametrize("field", [22, 28, 32])
+def test_wav_whose_header_contradicts_itself_is_remarked(tmp_path, field):
+    content = bytearray(write(tmp_path / "a.wav").read_bytes())
+    content[field] ^= 2
+    _, remark = load_remarked(with_bytes(tmp_path / "a.wav", content))
+    assert "its header contradicts itself: " in remark
+
+
+def test_wav_with_sound_behind_the_declared_end_is_remarked(tmp_path):
+    content = bytearray(write(tmp_path / "a.wav").read_bytes())
+    path = with_bytes(tmp_path / "a.wav", content + b"TAG" + bytes(125))
+    assert len(audio.load(path, RATE, strict=True)) == RATE
+    content[DATA_SIZE_FIELD] = struct.pack("<I", RATE - 30)
+    samples, remark = load_remarked(with_bytes(path, content))
+    assert len(samples) == RATE // 2 - 15
+    assert "there is no chunk" in remark
+
+
+def mp3_frames(path):
+    content = path.read_bytes()
+    starts, place = [], 0
+    while place < len(content):
+        starts.append(place)
+        place += mp3._frame(content[place : place + 4])[0]
+    assert place == len(content)
+    return [content[a:b] for a, b in itertools.pairwise([*starts, place])]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (lambda frames: frames[:20] + frames[25:], r"declared|\d+ frames declared, \d+ found"),
+        (lambda frames: [*frames[1:20], b"noise" * 9, *frames[20:]], "1 places between its frames"),
+        (lambda frames: [*frames[1:20], frames[20][9:], *frames[21:]], "1 places between its"),
+        (lambda frames: [*frames[1:-1], frames[-1][:-9]], "its last frame is cut off"),
+    ],
+)
+def test_mp3_whose_frames_do_not_follow_each_other_is_remarked(tmp_path, spoil, reason):
+    path = write(tmp_path / "a.mp3", tones(3))
+    content = b"".join(spoil(mp3_frames(path)))
+    _, remark = load_remarked(with_bytes(path, content))
+    assert re.search(reason, remark)
+
+
+@pytest.mark.parametrize("rate", [8_000, 16_000, 22_050, 44_100, 48_000])
+@pytest.mark.parametrize("mode", ["CONSTANT", "VARIABLE"])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_frames_of_a_whole_mp3_are_found(tmp_path, rate, mode, channels):
+    path = write(tmp_path / "a.mp3", tones(1.5, rate, channels), rate, bitrate_mode=mode)
+    tagged = b"ID3\4\0\0\0\0\1\0" + bytes(128) + path.read_bytes() + b"TAG" + b"\xff" * 125
+    with open(with_bytes(path, tagged)) as file:
+        assert mp3.damage(file.fileno(), round(1.5 * rate)) == ""
+        assert "decoded" in mp3.damage(file.fileno(), rate)
+
+
+def test_memory_does_not_grow_with_the_number_of_channels(tmp_path, monkeypatch):
+    monkeypatch.setattr(audio, "_BLOCK_SAMPLES", 2**12)
+    path = write(tmp_path / "a.wav", np.zeros((RATE // 10, 1000)), subtype="PCM_U8")
+    blocks = list(audio.stream(path, RATE))
+    assert max(map(len, blocks)) == 4 and sum(map(len, blocks)) == RATE // 10
 
 
 def test_truncated_ogg_gives_what_is_left_and_is_remarked(tmp_path):

@@ -431,3 +431,10 @@ def test_an_altered_piece_sounds_altered(tmp_path):
     assert pitch(higher) == pytest.approx(261.6 * 2**0.5, rel=0.01)
     softer, louder = (np.std(render(velocity=factor)) for factor in (0.7, 1.3))
     assert softer < 0.9 * np.std(plain) < 0.9 * 0.9 * louder
+
+
+def test_piece_longer_than_a_day_is_refused(tmp_path):
+    track = mido.MidiTrack([mido.MetaMessage("end_of_track", time=2**28 - 1)])
+    mido.MidiFile(tracks=[track], ticks_per_beat=1).save(tmp_path / "a.mid")
+    with pytest.raises(CorpusError, match="longer than a day"):
+        midi_seconds(tmp_path / "a.mid")

@@ -1,6 +1,6 @@
 """A run that is broken off, by whatever and whenever, ends as one that was not.
 
-The tests at the end start many processes, so they run only with DAMFF_SLOW_TESTS=1.
+The tests at the end start many processes, so they are marked slow.
 """
 
 import json
@@ -159,11 +159,6 @@ def test_a_signal_that_waited_is_raised_at_the_end():
     assert reached
 
 
-slow = pytest.mark.skipif(
-    not os.environ.get("DAMFF_SLOW_TESTS"), reason="takes minutes; DAMFF_SLOW_TESTS=1 runs it"
-)
-
-
 def broken_off(data_dir, workdir, moments, *, n_processes=1):
     """Starts training once per moment and to its end; gives the starts' exit statuses."""
     specification = {
@@ -193,7 +188,7 @@ def moment(number, at, step=None, **how):
     return {"signal": int(number), "at": at, "step": step, **how}
 
 
-@slow
+@pytest.mark.slow
 def test_signals_at_every_step_change_nothing(unbroken, data_dir, tmp_path):
     moments = [moment(15 if n % 2 else 2, "step", n, times=1 + n % 3) for n in range(1, 13)]
     moments.append(moment(15, "evaluation"))
@@ -202,7 +197,7 @@ def test_signals_at_every_step_change_nothing(unbroken, data_dir, tmp_path):
     assert_same_run(tmp_path / "run", unbroken)
 
 
-@slow
+@pytest.mark.slow
 def test_kills_at_any_moment_change_nothing(unbroken, data_dir, tmp_path):
     """Between saves, while a state is being written, and when it has just got its name."""
     moments = [
@@ -230,7 +225,7 @@ def test_kills_at_any_moment_change_nothing(unbroken, data_dir, tmp_path):
     assert_same_run(tmp_path / "run", unbroken)
 
 
-@slow
+@pytest.mark.slow
 def test_two_processes_train_as_one_and_go_on_as_one(unbroken, data_dir, tmp_path):
     """Whichever of them gets the signal, and whichever is killed."""
     assert broken_off(data_dir, tmp_path / "two", [], n_processes=2) == [[0, 0]]

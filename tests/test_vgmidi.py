@@ -131,11 +131,13 @@ PLAIN = {"pieces": {"piece0": piece()}, "annotations": {}}
     ("contents", "reason"),
     [
         (["{"], r"vgmidi_raw_1\.json: not a JSON file"),
+        (["[" * 10**5], r"vgmidi_raw_1\.json: not a JSON file"),
         (["[]"], r"vgmidi_raw_1\.json: not in VGMIDI's form"),
         ([{"pieces": {}}], "not in VGMIDI's form"),
         ([{"pieces": {"piece0": {}}, "annotations": {}}], "not in VGMIDI's form"),
         ([PLAIN | {"annotations": {"piece0_0": {"valence": [0]}}}], "not in VGMIDI's form"),
         ([PLAIN | {"annotations": {"piece0_0": rating([0, "x", 0])}}], "not in VGMIDI's form"),
+        ([PLAIN | {"annotations": {"piece0_0": rating([0, 10**400, 0])}}], "not in VGMIDI's form"),
         ([PLAIN | {"annotations": {"piece0_0": rating([0, None, 0])}}], "a rating is outside"),
         (
             [

@@ -71,6 +71,8 @@ class Builder(SongBuilder):
     """The DEAM release, mp3 or any other format that is read."""
 
     OPTIONS = DeamOptions
+    # The release has hundreds of MB of other CSV files, if all of it was downloaded.
+    LABEL_FILES = tuple(f"*{_LABELS}/{name}.csv" for name in ("valence", "arousal"))
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
         "Download DEAM's audio and annotations from https://cvml.unige.ch/databases/DEAM/ and "
         "unpack both archives into manual_dir."

@@ -178,9 +178,9 @@ def read_ratings(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, list[st
                     left_out[_UNRATED].append(f"{path.name}:{key}")
                     continue
                 pieces[song_id] = np.stack(ratings)
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
             raise LabelError(f"{path}: not a JSON file ({error})") from error
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+        except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
             if isinstance(error, LabelError):
                 raise
             raise LabelError(f"{path}: not in VGMIDI's form ({error!r})") from error

@@ -1,0 +1,166 @@
+"""The command that predicts, on what files and disks do to it."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import optax
+import pytest
+import soundfile
+
+from damff_jax import predict, report, train_state, weights
+from damff_jax.checkpoint import CheckpointError
+from damff_jax.models import create_model
+from tests.test_weights import FEATURES, META, MODEL
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    """Weights of a small model that was never trained."""
+    state = train_state.create(
+        create_model(MODEL, dtype="float32", axis_name=None),
+        optax.identity(),
+        seed=0,
+        segment_shape=(FEATURES.frames_per_segment, FEATURES.n_mels),
+        input_stats={"mean": np.linspace(-12, -8, 8), "std": np.linspace(5, 9, 8)},
+        with_ema=False,
+    )
+    path = tmp_path_factory.mktemp("weights") / "small.safetensors"
+    variables = train_state.eval_variables(
+        {
+            name: getattr(state, name)
+            for name in ("params", "batch_stats", "input_stats", "averages")
+        }
+    )
+    weights.save(path, variables, {**META, "step": 0, "score": None})
+    return path
+
+
+def write(path, seconds=2.0, seed=0):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    samples = np.random.default_rng(seed).normal(0, 0.1, round(seconds * 16_000))
+    soundfile.write(path, samples, 16_000)
+    return path
+
+
+@pytest.fixture
+def command(checkpoint, tmp_path, capsys):
+    """Runs the command; gives its status, standard output and error."""
+
+    def run(*arguments):
+        try:
+            argv = [*map(str, arguments), f"--checkpoint={checkpoint}"]
+            status = predict.main([*argv, f"--output_dir={tmp_path / 'curves'}"])
+        except SystemExit as error:
+            status = error.code
+        return status, *capsys.readouterr()
+
+    return run
+
+
+def test_a_folder_with_bad_files_gives_the_curves_of_the_good_ones(command, tmp_path):
+    good = [write(tmp_path / "in" / f"{i % 7}" / f"{i}.flac", seed=i) for i in range(180)]
+    bad = [tmp_path / "in" / f"{i % 5}" / f"bad {i}.mp3" for i in range(20)]
+    for i, path in enumerate(bad):
+        path.write_bytes((b"", b"no sound " * 99, good[i].read_bytes()[:60])[i % 3])
+    status, out, err = command(tmp_path / "in")
+    assert status == 1
+    assert out.count("\n") == 180
+    errors = [line for line in err.splitlines() if line.startswith("predict: error: ")]
+    assert sorted(line.split(": ")[2] for line in errors) == sorted(map(str, bad))
+    assert err.splitlines()[-1] == "predict: 20 of 200 files failed"
+    curves = sorted(path.name for path in (tmp_path / "curves").iterdir())
+    assert curves == sorted(f"{i}.csv" for i in range(180))
+    for name in ("0.csv", "179.csv"):
+        table = np.loadtxt(tmp_path / "curves" / name, delimiter=",", skiprows=1)
+        assert table.shape == (4, 3) and np.isfinite(table).all()
+
+
+def test_full_disk_is_an_error_of_one_line_and_leaves_nothing_half_written(
+    command, files_up_to, tmp_path
+):
+    # The curve of two minutes takes 7 kB, that of two seconds fits.
+    paths = write(tmp_path / "long.flac", 120), write(tmp_path / "short.flac")
+    command(paths[1], "--html")  # Compiles before the disk is full.
+    with files_up_to(3_000):
+        status, out, err = command(*paths)
+    assert status == 1 and out.count("\n") == 1 and "short.csv" in out
+    (error,) = [line for line in err.splitlines() if "error" in line]
+    assert error.startswith("predict: error: ") and "File too large" in error
+    assert str(tmp_path / "curves" / "long.csv") in error
+    assert sorted(os.listdir(tmp_path / "curves")) == ["short.csv", "short.html"]
+
+
+def test_folder_that_cannot_be_written_is_known_before_the_work(command, tmp_path, monkeypatch):
+    path = write(tmp_path / "a.flac")
+    monkeypatch.setattr(os, "access", lambda *_: False)  # Root may write anywhere.
+    status, out, err = command(path)
+    assert (status, out) == (2, "")
+    assert err == f"predict: error: [Errno 13] Permission denied: '{tmp_path / 'curves'}'\n"
+
+
+def test_file_in_the_place_of_the_folder_is_an_error(command, tmp_path):
+    (tmp_path / "curves").write_text("")
+    status, _, err = command(write(tmp_path / "a.flac"))
+    assert status == 2 and err.startswith("predict: error: ") and err.count("\n") == 1
+
+
+def test_page_holds_no_name_that_a_browser_would_run(tmp_path):
+    name = "<script>alert('&\"')</script>.mp3"
+    report.write_html(tmp_path / "a.html", name, np.arange(3) / 2, np.zeros((3, 2)))
+    page = (tmp_path / "a.html").read_text()
+    assert "<script" not in page
+    assert page.count("&lt;script&gt;alert(&#x27;&amp;&quot;&#x27;)&lt;/script&gt;") == 2
+
+
+@pytest.mark.parametrize("length", [100, 2**31, 2**62, 2**64 - 1])
+def test_weights_whose_header_is_without_bounds_are_refused(tmp_path, length):
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(length.to_bytes(8, "little") + b'{"a":1}')
+    with pytest.raises(CheckpointError, match=r"a\.safetensors: not weights of this program"):
+        weights.load(path)
+
+
+def test_weights_whose_meta_data_have_no_end_are_refused(tmp_path, monkeypatch):
+    path = tmp_path / "a.safetensors"
+    monkeypatch.setattr(json, "dumps", lambda *_, **__: "[" * 10**5)
+    weights.save(path, {"params": {"x": np.zeros(1)}}, META)
+    monkeypatch.undo()
+    with pytest.raises(CheckpointError, match=r"a\.safetensors: not weights of this program"):
+        weights.load(path)
+
+
+def peak_mb(path, checkpoint, output_dir):
+    """Peak resident memory of the command, as a process of its own."""
+    code = (
+        "import resource, sys; from damff_jax import predict; status = predict.main(sys.argv[1:]);"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024); sys.exit(status)"
+    )
+    command = [sys.executable, "-c", code, path, f"--checkpoint={checkpoint}"]
+    command += [f"--output_dir={output_dir}"]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    return float(result.stdout.splitlines()[-1])
+
+
+def write_long(path, minutes):
+    """Stereo noise, written minute by minute."""
+    rng = np.random.default_rng(0)
+    with soundfile.SoundFile(path, "w", 16_000, 2) as file:
+        for _ in range(minutes):
+            file.write(rng.integers(-9999, 9999, (60 * 16_000, 2), np.int16))
+    return path
+
+
+@pytest.mark.slow
+def test_memory_for_three_hours_is_that_for_ten_minutes(checkpoint, tmp_path):
+    short, long = (
+        peak_mb(write_long(tmp_path / f"{minutes}.wav", minutes), checkpoint, tmp_path)
+        for minutes in (10, 180)
+    )
+    assert len((tmp_path / "180.csv").read_text().splitlines()) == 1 + 180 * 120
+    assert long < 1.1 * short

@@ -1,0 +1,307 @@
+"""Shards: the same bytes from any build, and never other songs than were written."""
+
+import contextlib
+import itertools
+import json
+import os
+import shutil
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import tensorflow as tf
+
+from damff_jax.features import FeatureConfig
+from input_pipeline import datasets
+from input_pipeline.corpus import CorpusError
+from input_pipeline.deam.deam_dataset_builder import Builder as Deam
+from input_pipeline.folder.folder_dataset_builder import FolderOptions
+from input_pipeline.pipeline import load_songs
+from input_pipeline.prepare import main
+from input_pipeline.shards import _in_order
+
+ROOT = Path(__file__).parents[1]
+DUMMY = ROOT / "input_pipeline" / "folder" / "dummy_data"
+FEATURES = {"sample_rate": 16_000, "n_fft": 512, "win_length": 512, "hop_length": 320, "n_mels": 16}
+SPLITS = {"train": 2, "validation": 1, "test": 1}
+
+
+def prepare(data_dir, *arguments):
+    flags = [f"--features.{knob}={value}" for knob, value in FEATURES.items()]
+    flags += ["--dataset=folder", f"--manual_dir={DUMMY}", f"--data_dir={data_dir}", "--workers=1"]
+    return main([*flags, *arguments])
+
+
+def load(data_dir):
+    """All songs by split, of the data set that is there."""
+    builder = datasets.open_builder(
+        "folder",
+        data_dir=data_dir,
+        features=FeatureConfig(**FEATURES),
+        options=FolderOptions(),
+    )
+    assert datasets.is_built(builder)
+    return {split: load_songs(builder, split) for split in SPLITS}
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    data_dir = tmp_path_factory.mktemp("data")
+    assert prepare(data_dir) == 0
+    return data_dir
+
+
+@pytest.fixture
+def data_dir(built, tmp_path):
+    """A copy of what was built, to spoil."""
+    return Path(shutil.copytree(built, tmp_path / "data"))
+
+
+def version_of(data_dir):
+    (path,) = data_dir.glob("folder/*/1.0.0")
+    return path
+
+
+def shard_of(data_dir, split="train"):
+    (path,) = version_of(data_dir).glob(f"folder-{split}.tfrecord-*")
+    return path
+
+
+def records_of(path):
+    """The framed records of a shard, each as bytes."""
+    content, records = path.read_bytes(), []
+    while content:
+        end = 16 + struct.unpack("<Q", content[:8])[0]
+        records.append(content[:end])
+        content = content[end:]
+    return records
+
+
+# The same bytes ----------------------------------------------------------------------------------
+
+
+def example_of(names):
+    """A serialized example with its features in this order."""
+    entries = b""
+    for name in names:
+        feature = tf.train.Feature(bytes_list=tf.train.BytesList(value=[name.encode() * 3]))
+        entry = bytes([10, len(name)]) + name.encode()
+        entry += bytes([18, feature.ByteSize()]) + feature.SerializeToString()
+        entries += bytes([10, len(entry)]) + entry
+    return bytes([10, len(entries)]) + entries
+
+
+def test_records_do_not_depend_on_the_order_of_their_features():
+    ways = list(itertools.permutations(["a", "b", "ab", "c"]))
+    assert len({example_of(way) for way in ways}) == len(ways)
+    assert len({_in_order(example_of(way)) for way in ways}) == 1
+
+
+def test_features_stand_in_one_order_in_all_records(built):
+    names = (b"labels", b"log_mel", b"mask", b"song_id", b"times")
+    records = [record for split in SPLITS for record in records_of(shard_of(built, split))]
+    assert len(records) == 4
+    assert len({tuple(sorted(names, key=record.index)) for record in records}) == 1
+
+
+# Damage ------------------------------------------------------------------------------------------
+
+
+def flipped(path, place):
+    content = bytearray(path.read_bytes())
+    content[int(place * (len(content) - 1))] ^= 4
+    path.write_bytes(content)
+
+
+def without_last_record(path):
+    first, _ = records_of(path)
+    path.write_bytes(first)
+
+
+def with_a_record_twice(path):
+    first, _ = records_of(path)
+    path.write_bytes(first + first)
+
+
+def of_another_split(path):
+    shutil.copy(shard_of(path.parents[3], "test"), path)
+
+
+def truncated(path):
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+DAMAGE = {
+    **{f"flipped at {p}": lambda path, p=p: flipped(path, p) for p in (0, 0.2, 0.5, 0.9, 1)},
+    "missing": Path.unlink,
+    "empty": lambda path: path.write_bytes(b""),
+    "truncated": truncated,
+    "cut at a record boundary": without_last_record,
+    "a record twice": with_a_record_twice,
+    "records in another order": lambda path: path.write_bytes(b"".join(records_of(path)[::-1])),
+    "another split's": of_another_split,
+    "longer": lambda path: path.write_bytes(path.read_bytes() + b"\0"),
+}
+
+
+@pytest.mark.parametrize("spoil", DAMAGE.values(), ids=DAMAGE)
+def test_damaged_shard_is_an_error_that_names_it(data_dir, spoil):
+    path = shard_of(data_dir)
+    spoil(path)
+    with pytest.raises(CorpusError) as caught:
+        load(data_dir)
+    message = str(caught.value)
+    assert message.startswith(f"{path}: ") and message.endswith(
+        "delete the folder and prepare again"
+    )
+    assert "\n" not in message
+
+
+def assert_same(ours, theirs):
+    assert ours.keys() == theirs.keys()
+    for split, songs in ours.items():
+        assert songs.song_ids == theirs[split].song_ids
+        for name in ("log_mel_RxFxM", "labels_RxV", "mask_RxV", "times_R", "first", "length"):
+            a, b = getattr(songs, name), getattr(theirs[split], name)
+            assert (a.dtype, a.shape, a.tobytes()) == (b.dtype, b.shape, b.tobytes())
+
+
+def test_changed_statistics_are_an_error(data_dir):
+    path = version_of(data_dir) / "metadata.json"
+    text = path.read_text()
+    place = text.index('"mean": [-') + len('"mean": [-')
+    path.write_text(f"{text[:place]}{9 - int(text[place])}{text[place + 1 :]}")
+    with pytest.raises(CorpusError, match=r"metadata\.json: damaged, not what was written; delete"):
+        load(data_dir)
+
+
+@pytest.mark.parametrize("name", ["metadata.json", "dataset_info.json"])
+@pytest.mark.parametrize("content", [b"", b"{", b"[" * 100_000, b"\xff\xfe", b"[]", b"null"])
+def test_account_that_cannot_be_read_is_an_error_that_names_it(data_dir, name, content):
+    path = version_of(data_dir) / name
+    path.write_bytes(content)
+    with pytest.raises(CorpusError) as caught:
+        load(data_dir)
+    message = str(caught.value)
+    assert message.startswith(str(path.parents[1])) and "prepare again" in message
+    assert "\n" not in message
+
+
+def test_account_whose_every_part_is_spoilt_in_turn_gives_no_other_songs(data_dir):
+    whole = load(data_dir)
+    for name in ("metadata.json", "dataset_info.json", "features.json"):
+        path = version_of(data_dir) / name
+        content = path.read_bytes()
+        for place in range(0, len(content), max(len(content) // 3, 1)):
+            path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+            with contextlib.suppress(CorpusError):
+                assert_same(load(data_dir), whole)
+        path.write_bytes(content)
+    assert_same(load(data_dir), whole)
+
+
+def test_data_set_without_digests_is_read_as_before(data_dir):
+    whole, path = load(data_dir), version_of(data_dir) / "metadata.json"
+    metadata = json.loads(path.read_text())
+    del metadata["shards"], metadata["sha256"]
+    path.write_text(json.dumps(metadata))
+    assert_same(load(data_dir), whole)
+    without_last_record(shard_of(data_dir))
+    with pytest.raises(CorpusError, match="prepare again"):
+        load(data_dir)
+
+
+# What killed builds leave ------------------------------------------------------------------------
+
+
+def pid_of_the_dead():
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+def test_what_killed_builds_left_is_removed_and_what_others_write_is_not(data_dir):
+    dead, folder = pid_of_the_dead(), data_dir / "folder"
+    version = version_of(data_dir)
+    (cache,) = (data_dir / "feature_cache").iterdir()
+    left = [
+        version.parent / "incomplete.ABC123_1.0.0" / "shard",
+        folder / f"songs-0.{dead}.tmp" / "MEMD_audio" / "1.flac",
+        cache / f".01234567.{dead}.tmp",
+    ]
+    kept = [
+        cache / f".01234567.{os.getpid()}.tmp",
+        folder / f"songs-0.{os.getppid()}.tmp" / "1.flac",
+        folder / "mine.tmp" / "notes",
+        cache / ".01234567.0.tmp",
+    ]
+    for path in (*left, *kept):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("half")
+    assert prepare(data_dir, "--split_seed=1") == 0
+    assert not any(path.exists() for path in left)
+    assert all(path.exists() for path in kept)
+    assert not (version.parent / "incomplete.ABC123_1.0.0").exists()
+
+
+# A full disk -------------------------------------------------------------------------------------
+
+
+# A song's features are 6.5 kB, the training split's 13 kB.
+@pytest.mark.parametrize("n_bytes", [100, 5_000, 10_000])
+def test_full_disk_is_an_error_of_one_line_and_leaves_nothing_half_written(
+    built, tmp_path, capsys, files_up_to, n_bytes
+):
+    data_dir = tmp_path / "data"
+    with files_up_to(n_bytes):
+        assert prepare(data_dir) == 1
+    out, err = capsys.readouterr()
+    assert out == "" and err.count("\n") == 1
+    assert err.startswith("prepare: error: ") and "File too large" in err
+    assert str(data_dir) in err
+    files = [path for path in data_dir.rglob("*") if path.is_file() and path.name != ".lock"]
+    assert all(path.parent.parent.name == "feature_cache" for path in files)
+    assert not any(path.name.endswith(".tmp") for path in files)
+    assert prepare(data_dir) == 0
+    assert shard_of(data_dir).read_bytes() == shard_of(built).read_bytes()
+
+
+# Whether shards are outdated ---------------------------------------------------------------------
+
+
+def fingerprint_of(folder, patterns=datasets.SongBuilder.LABEL_FILES):
+    return datasets.fingerprint_of(folder, patterns)
+
+
+def test_fingerprint_follows_the_content_of_label_files_and_the_size_of_others(tmp_path):
+    for name in ("valence.csv", "a.wav", "sub.JSON"):
+        (tmp_path / name).write_text("one")
+    first = fingerprint_of(tmp_path)
+    (tmp_path / "a.wav").write_text("two")
+    assert fingerprint_of(tmp_path) == first
+    for name, text in (("a.wav", "longer"), ("valence.csv", "two"), ("sub.JSON", "two")):
+        before = fingerprint_of(tmp_path)
+        (tmp_path / name).write_text(text)
+        assert fingerprint_of(tmp_path) != before
+
+
+def test_files_that_deam_does_not_use_are_not_read(tmp_path):
+    folder = shutil.copytree(ROOT / "input_pipeline" / "deam" / "dummy_data", tmp_path / "deam")
+    (labels,) = folder.rglob("valence.csv")
+    other = folder / "features" / "2.csv"
+    other.parent.mkdir()
+    other.write_text("one")
+    first = fingerprint_of(folder, Deam.LABEL_FILES)
+    other.write_text("two")
+    assert fingerprint_of(folder, Deam.LABEL_FILES) == first
+    labels.write_bytes(labels.read_bytes().replace(b"0.1", b"0.2"))
+    assert fingerprint_of(folder, Deam.LABEL_FILES) != first
+
+
+def test_what_is_no_file_does_not_stop_the_fingerprint(tmp_path):
+    (tmp_path / "nowhere.csv").symlink_to("nothing")
+    (tmp_path / "loop.csv").symlink_to("loop.csv")
+    os.mkfifo(tmp_path / "pipe.csv")
+    assert fingerprint_of(tmp_path) == fingerprint_of(tmp_path)
