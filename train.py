@@ -14,7 +14,6 @@ import json
 import os
 import sys
 import time
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +37,7 @@ from damff_jax import (
     weights,
 )
 from damff_jax.checkpoint import CheckpointError, CheckpointWarning
+from damff_jax.command_line import show_warnings
 from damff_jax.features import FeatureConfig
 from damff_jax.files import write_aside
 from damff_jax.metric_writer import read_metrics
@@ -170,7 +170,7 @@ def main(argv: list[str]) -> int:
         print(f"train.py: error: unexpected argument {argv[1]!r}", file=sys.stderr)
         return 2
     logging.set_verbosity(logging.ERROR)
-    warnings.showwarning = show_warning
+    show_warnings("train.py", CheckpointWarning)
     hide_accelerators_from_tensorflow()
     compilation.use_cache()
     of_process = {
@@ -201,14 +201,6 @@ def main(argv: list[str]) -> int:
         return 1
     print(f"done in {format_seconds(time.monotonic() - started)}")
     return 0
-
-
-def show_warning(message, category, filename, lineno, file=None, line=None) -> None:
-    """Shows what is meant for the user as a line."""
-    if issubclass(category, CheckpointWarning):
-        print(f"train.py: warning: {message}", file=sys.stderr)
-    else:
-        print(warnings.formatwarning(message, category, filename, lineno, line), file=sys.stderr)
 
 
 def default_workdir(config: str) -> Path:

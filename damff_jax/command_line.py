@@ -1,6 +1,8 @@
-"""Command lines whose errors are one line."""
+"""Command lines whose errors and warnings are one line."""
 
 import argparse
+import sys
+import warnings
 from typing import NoReturn
 
 
@@ -9,3 +11,16 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: error: {message}\n")
+
+
+def show_warnings(program: str, *categories: type[Warning]) -> None:
+    """From now on, shows warnings of these categories as a line each; others as Python does."""
+
+    def show(message, category, filename, lineno, file=None, line=None) -> None:
+        if issubclass(category, categories):
+            print(f"{program}: warning: {message}", file=sys.stderr)
+        else:
+            text = warnings.formatwarning(message, category, filename, lineno, line)
+            print(text, end="", file=sys.stderr)
+
+    warnings.showwarning = show

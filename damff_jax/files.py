@@ -4,13 +4,9 @@ import contextlib
 import os
 import re
 import shutil
-import signal
 import zlib
 from collections.abc import Iterator
 from typing import IO
-
-# What a shell calls a command that Ctrl-C ended: 128 and the signal's number.
-INTERRUPTED = 128 + signal.SIGINT
 
 
 @contextlib.contextmanager

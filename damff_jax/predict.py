@@ -4,7 +4,7 @@
 
 writes `<stem>.csv` per file with the header `time_s,valence,arousal`, a row every 0.5 s, the time
 being the start of the segment. Exit status: 0 all done, 1 some inputs failed (each named), 2 usage,
-130 interrupted.
+143 after SIGTERM, 130 after SIGINT (Ctrl-C).
 """
 
 import argparse
@@ -21,8 +21,9 @@ import jax
 import numpy as np
 import soxr
 
-from damff_jax import audio, compilation, steps, weights
+from damff_jax import audio, compilation, preemption, steps, weights
 from damff_jax.checkpoint import CheckpointWarning
+from damff_jax.command_line import show_warnings
 from damff_jax.features import (
     SEGMENT_SECONDS,
     FeatureConfig,
@@ -30,7 +31,7 @@ from damff_jax.features import (
     log_mel_blocks,
     segments,
 )
-from damff_jax.files import INTERRUPTED, write_aside
+from damff_jax.files import write_aside
 from damff_jax.inference import Windowing, predict_curves
 from damff_jax.models import create_model
 
@@ -167,7 +168,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f"no audio files ({', '.join(audio.EXTENSIONS)}) in {arguments.inputs}")
 
     compilation.use_cache()
-    warnings.showwarning = _show_warning
+    show_warnings("predict", audio.AudioWarning, CheckpointWarning)
     warnings.simplefilter("always", audio.AudioWarning)
     try:
         predictor = Predictor(arguments.checkpoint, batch_size=arguments.batch_size)
@@ -179,21 +180,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     n_failed = n_done = 0
     curves = predictor.from_files(paths, strict=arguments.strict)
     try:
-        for path, name, curve_TxV in zip(paths, output_names(paths), curves, strict=True):
-            stem = Path(arguments.output_dir) / name
-            try:
-                if isinstance(curve_TxV, Exception):
-                    raise curve_TxV
-                _write(stem, path, curve_TxV, predictor.origin, arguments)
-            except (audio.AudioError, OSError) as error:
-                print(f"predict: error: {_shown(str(error))}", file=sys.stderr)
-                n_failed += 1
-                continue
-            print(f"{_shown(path)} -> {_shown(name)}.csv: {len(curve_TxV)} rows", flush=True)
-            n_done += 1
-    except KeyboardInterrupt:
-        print(f"predict: interrupted; {n_done} of {len(paths)} files done", file=sys.stderr)
-        return INTERRUPTED
+        with preemption.raised():
+            for path, name, curve_TxV in zip(paths, output_names(paths), curves, strict=True):
+                stem = Path(arguments.output_dir) / name
+                try:
+                    if isinstance(curve_TxV, Exception):
+                        raise curve_TxV
+                    _write(stem, path, curve_TxV, predictor.origin, arguments)
+                except (audio.AudioError, OSError) as error:
+                    print(f"predict: error: {_shown(str(error))}", file=sys.stderr)
+                    n_failed += 1
+                    continue
+                print(f"{_shown(path)} -> {_shown(name)}.csv: {len(curve_TxV)} rows", flush=True)
+                n_done += 1
+    except preemption.Preempted as preempted:
+        done = f"{n_done} of {len(paths)} files done"
+        print(f"predict: stopped by {preempted}; {done}", file=sys.stderr)
+        return preempted.exit_status
     if n_failed:
         print(f"predict: {n_failed} of {len(paths)} files failed", file=sys.stderr)
     return 1 if n_failed else 0
@@ -273,11 +276,6 @@ def _write(
             report.plot_curve(f"{stem}.png", f"{source} ({origin})", times_T, curve_TxV)
         if arguments.html:
             report.write_html(f"{stem}.html", f"{source} ({origin})", times_T, curve_TxV)
-
-
-def _show_warning(message, category, filename, lineno, file=None, line=None) -> None:
-    if issubclass(category, (audio.AudioWarning, CheckpointWarning)):
-        print(f"predict: warning: {message}", file=sys.stderr)
 
 
 if __name__ == "__main__":

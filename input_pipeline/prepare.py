@@ -1,6 +1,7 @@
 """Builds a data set: `python -m input_pipeline.prepare --dataset=NAME [--manual_dir=DIR] ...`.
 
-Exit status: 0 built or already there, 1 the data set cannot be built, 2 usage, 130 interrupted.
+Exit status: 0 built or already there, 1 the data set cannot be built, 2 usage, 143 after SIGTERM,
+130 after SIGINT (Ctrl-C).
 """
 
 # Spawned workers import this module again, so TensorFlow is imported inside `main` only.
@@ -13,7 +14,7 @@ from typing import Any
 
 from damff_jax.audio import AudioError
 from damff_jax.features import FeatureConfig
-from damff_jax.files import INTERRUPTED
+from damff_jax.preemption import Preempted, raised
 from input_pipeline.annotations import LabelError
 from input_pipeline.corpus import CorpusError, shorten
 
@@ -63,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(str(error))
     try:
         # Opened under the lock, so that what another process has built meanwhile is seen.
-        with datasets.lock(arguments.data_dir):
+        with raised(), datasets.lock(arguments.data_dir):
             builder = datasets.open_builder(
                 arguments.dataset, data_dir=arguments.data_dir, features=features, options=options
             )
@@ -77,9 +78,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (AudioError, CorpusError, LabelError, OSError) as error:
         print(f"prepare: error: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print("prepare: interrupted; the next call goes on from here", file=sys.stderr)
-        return INTERRUPTED
+    except Preempted as preempted:
+        print(f"prepare: stopped by {preempted}; the next call goes on from here", file=sys.stderr)
+        return preempted.exit_status
     print(f"{'built' if built else 'already built'}: {builder.data_dir}")
     print(describe(builder.info.metadata["report"]))
     return 0

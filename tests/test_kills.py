@@ -102,15 +102,16 @@ def test_killed_build_goes_on_and_gives_the_same_shards(manual_dir, undisturbed,
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_interrupted_build_says_so_in_one_line_and_leaves_nothing_half_written(
-    manual_dir, tmp_path, workers
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_stopped_build_says_so_in_one_line_and_leaves_nothing_half_written(
+    manual_dir, tmp_path, workers, number
 ):
     process = prepare(manual_dir, tmp_path, workers=workers)
     wait_until(lambda: len(cached(tmp_path)) >= 2, process)
-    os.killpg(process.pid, signal.SIGINT)
+    os.killpg(process.pid, number)
     out, err = process.communicate(timeout=120)
-    assert (process.returncode, out) == (130, "")
-    assert err == "prepare: interrupted; the next call goes on from here\n"
+    assert (process.returncode, out) == (128 + number, "")
+    assert err == f"prepare: stopped by {number.name}; the next call goes on from here\n"
     assert left_behind(tmp_path) == [] and shards_of(tmp_path) == {}
     assert group_ends(process)
 
@@ -122,19 +123,19 @@ def predict(paths, output_dir):
     return subprocess.Popen(command, cwd=ROOT, start_new_session=True, **pipes)
 
 
-def test_interrupted_prediction_keeps_whole_curves_only(manual_dir, tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_stopped_prediction_keeps_whole_curves_only(manual_dir, tmp_path, number):
     songs = sorted(manual_dir.glob("*.flac"))
     process = predict(songs, tmp_path)
     wait_until(lambda: len(list(tmp_path.glob("*.csv"))) >= 2, process)
-    os.killpg(process.pid, signal.SIGINT)
+    os.killpg(process.pid, number)
     _, err = process.communicate(timeout=120)
     curves = list(tmp_path.glob("*.csv"))
     assert 2 <= len(curves) < N_SONGS
-    assert process.returncode == 130
+    assert process.returncode == 128 + number
     # Of the last one, the plot may be missing yet.
-    n_done = int(
-        re.fullmatch(r"predict: interrupted; (\d) of 8 files done", err.splitlines()[-1])[1]
-    )
+    stopped = rf"predict: stopped by {number.name}; (\d) of 8 files done"
+    n_done = int(re.fullmatch(stopped, err.splitlines()[-1])[1])
     assert n_done in (len(curves) - 1, len(curves))
     assert all(len(path.read_text().splitlines()) == 121 for path in curves)
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]

@@ -22,6 +22,7 @@ import train
 from configs import synthetic
 from damff_jax import (
     checkpoint,
+    command_line,
     evaluation,
     metrics,
     parallel,
@@ -590,7 +591,8 @@ def test_damaged_checkpoints_are_told_of_in_a_line(finished, data_dir, tmp_path,
         assert predict.main(argv) == 0
         line = "warning: .*: the latest checkpoint of step 6 is damaged .*; taking step 3\n"
         assert re.search(f"^predict: {line}", capsys.readouterr().err)
-        warnings.showwarning = train.show_warning
+        command_line.show_warnings("train.py", checkpoint.CheckpointWarning)
+        warnings.simplefilter("default")  # Forgets what was shown.
         checkpoint.load_meta(workdir)
         # The same one again is not.
         checkpoint.load_meta(workdir)

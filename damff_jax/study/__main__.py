@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from damff_jax import metrics
-from damff_jax.command_line import Parser
+from damff_jax.command_line import Parser, show_warnings
 from damff_jax.files import write_aside
 from damff_jax.study import StudyError, scores, table
 from damff_jax.study.runs import PREDICTIONS, Run, plan, run_all
@@ -215,6 +215,7 @@ def _n_parameters(run: Run) -> int | None:
 
     from damff_jax import checkpoint
 
+    show_warnings("study", checkpoint.CheckpointWarning)
     try:
         variables, _ = checkpoint.load_variables(run.workdir)
     except checkpoint.CheckpointError as error:
