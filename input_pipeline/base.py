@@ -17,7 +17,6 @@ from tqdm import tqdm
 
 from damff_jax.features import FeatureConfig
 from input_pipeline.corpus import Corpus, CorpusError, Song, refuse_missing_audio
-from input_pipeline.extraction import extract_all
 from input_pipeline.feature_cache import CACHE_FOLDER, FeatureCache
 from input_pipeline.shards import Account, ShardWriter
 
@@ -152,7 +151,7 @@ class SongBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         counts = {"n_songs": 0, "n_segments": 0, "n_labels": 0}
         # <data_dir>/<data set>/<config>/<version>; all data sets share the cache.
         cache = FeatureCache(Path(self.data_dir).parents[2] / CACHE_FOLDER)
-        extracted = extract_all(songs, self.features, self.executor, extract=cache.extract)
+        extracted = cache.extract_all(songs, self.features, self.executor)
         started = time.monotonic()
         bar = tqdm(extracted, split, len(songs), unit="song", disable=not self.progress)
         for song, features in bar:

@@ -1,10 +1,9 @@
-"""Features of many songs, in order, by worker processes.
+"""Features of a song, and worker processes to compute those of many.
 
 Workers are spawned (a fork after JAX or TensorFlow has started threads deadlocks) and import
 neither of the two.
 """
 
-import collections
 import concurrent.futures
 import contextlib
 import dataclasses
@@ -13,7 +12,7 @@ import os
 import signal
 import threading
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from concurrent.futures.process import BrokenProcessPool
 
 import numpy as np
@@ -22,8 +21,6 @@ from damff_jax.audio import AudioWarning
 from damff_jax.features import FeatureConfig, log_mel_blocks, segments
 from input_pipeline.corpus import CorpusError, Song
 
-# Songs that are worked on ahead of the consumer: their features wait in memory.
-_AHEAD = 2 * (os.cpu_count() or 1)
 # Numerical libraries would otherwise start a thread per core in every worker.
 _SINGLE_THREADED = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -65,43 +62,6 @@ def extract(song: Song, config: FeatureConfig) -> Extracted:
         n_missing=len(song.labels) - len(log_mel_TxFxM),
         warnings=[str(w.message) for w in caught if issubclass(w.category, AudioWarning)],
     )
-
-
-def extract_all(
-    songs: Iterable[Song],
-    config: FeatureConfig,
-    executor: concurrent.futures.Executor | None = None,
-    *,
-    extract: Callable[[Song, FeatureConfig], Extracted] = extract,
-) -> Iterator[tuple[Song, Extracted]]:
-    """Extracts songs in their order; with more than one worker, ahead of the consumer.
-
-    An exception of a worker is raised here, at its song.
-
-    Args:
-      extract: how a song is extracted; `FeatureCache.extract` remembers.
-
-    Raises:
-      AudioError: a source cannot be read.
-      CorpusError: a worker process died.
-    """
-    if executor is None:
-        for song in songs:
-            yield song, extract(song, config)
-        return
-    pending: collections.deque = collections.deque()
-    try:
-        for song in songs:
-            pending.append((song, executor.submit(extract, song, config)))
-            if len(pending) > _AHEAD:
-                song, future = pending.popleft()
-                yield song, future.result()
-        while pending:
-            song, future = pending.popleft()
-            yield song, future.result()
-    finally:
-        for _, future in pending:
-            future.cancel()
 
 
 @contextlib.contextmanager

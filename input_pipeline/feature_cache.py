@@ -5,9 +5,13 @@ most of its work behind it: both find here what was computed before. The files a
 decides their content, so they never go stale, and each may be deleted at any time.
 """
 
+import collections
+import concurrent.futures
 import dataclasses
 import hashlib
 import json
+import os
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +26,8 @@ CACHE_FOLDER = "feature_cache"
 # Stands for the song's path in the decoder's remarks, since files may move.
 _PATH = "\0path\0"
 _DIGEST_SIZE = hashlib.sha256().digest_size
+# Songs that are worked on ahead of the consumer.
+_AHEAD = 2 * (os.cpu_count() or 1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,13 +48,65 @@ class FeatureCache:
           AudioError: the source cannot be read.
           OSError: the folder cannot be written to.
         """
-        path = self.folder / config.hash / _key(song)
-        extracted = _read(path, song)
-        if extracted is None:
-            extracted = extract(song, config)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            _write(path, song, extracted)
-        return extracted
+        path = self._path(song, config)
+        return _read(path, song) or _extract_to(path, song, config)
+
+    def extract_all(
+        self,
+        songs: Iterable[Song],
+        config: FeatureConfig,
+        executor: concurrent.futures.Executor | None = None,
+    ) -> Iterator[tuple[Song, Extracted]]:
+        """Extracts songs in their order; with an executor, ahead of the consumer.
+
+        An exception of a worker is raised here, at its song.
+
+        Raises:
+          AudioError: a source cannot be read.
+          OSError: the folder cannot be written to.
+        """
+        if executor is None:
+            for song in songs:
+                yield song, self.extract(song, config)
+            return
+        pending: collections.deque = collections.deque()
+        try:
+            for song in songs:
+                pending.append((song, executor.submit(self._fill, song, config)))
+                if len(pending) > _AHEAD:
+                    yield self._filled(*pending.popleft(), config)
+            while pending:
+                yield self._filled(*pending.popleft(), config)
+        finally:
+            for _, future in pending:
+                future.cancel()
+
+    def _fill(self, song: Song, config: FeatureConfig) -> Path:
+        """Sees to it that a song has its file, and gives no more than its name.
+
+        Features are too large for the pipe between two processes: a worker that is killed in the
+        midst of a message leaves the reader waiting for the rest of it for ever.
+        """
+        path = self._path(song, config)
+        if not path.exists():
+            _extract_to(path, song, config)
+        return path
+
+    def _filled(
+        self, song: Song, future: concurrent.futures.Future, config: FeatureConfig
+    ) -> tuple[Song, Extracted]:
+        path = future.result()
+        return song, _read(path, song) or _extract_to(path, song, config)
+
+    def _path(self, song: Song, config: FeatureConfig) -> Path:
+        return self.folder / config.hash / _key(song)
+
+
+def _extract_to(path: Path, song: Song, config: FeatureConfig) -> Extracted:
+    extracted = extract(song, config)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _write(path, song, extracted)
+    return extracted
 
 
 def _key(song: Song) -> str:

@@ -16,7 +16,7 @@ from damff_jax.features import FeatureConfig, log_mel
 from input_pipeline import extraction
 from input_pipeline.annotations import Labels
 from input_pipeline.corpus import AudioFile, CorpusError, Song
-from input_pipeline.extraction import extract, extract_all
+from input_pipeline.extraction import extract
 from input_pipeline.feature_cache import FeatureCache
 from input_pipeline.midi import MidiFile
 from input_pipeline.synthetic import songs as synthetic_songs
@@ -107,10 +107,11 @@ def broken(songs):
     return [*songs[:5], Song("broken", AudioFile("/none.wav"), songs[0].labels), *songs[6:]]
 
 
-def test_workers_give_the_songs_in_order_with_the_same_bytes(songs):
-    alone = list(extract_all(songs, CONFIG))
+def test_workers_give_the_songs_in_order_with_the_same_bytes(songs, tmp_path):
+    alone = list(FeatureCache(tmp_path / "alone").extract_all(songs, CONFIG))
     with extraction.pool(2) as executor:
-        together = list(extract_all(iter(songs), CONFIG, executor))
+        cache = FeatureCache(tmp_path / "together")
+        together = list(cache.extract_all(iter(songs), CONFIG, executor))
     assert [song for song, _ in together] == songs
     for (_, a), (_, b) in zip(alone, together, strict=True):
         assert a.log_mel_TxFxM.tobytes() == b.log_mel_TxFxM.tobytes()
@@ -118,30 +119,33 @@ def test_workers_give_the_songs_in_order_with_the_same_bytes(songs):
 
 
 @pytest.mark.parametrize("pooled", [False, True])
-def test_error_is_raised_at_its_song(songs, pooled):
+def test_error_is_raised_at_its_song(songs, pooled, tmp_path):
     done = []
     with (
         pytest.raises(AudioError, match=r"^/none\.wav: No such file"),
         extraction.pool(2) if pooled else contextlib.nullcontext() as executor,
     ):
-        for song, _ in extract_all(broken(songs), CONFIG, executor):
+        for song, _ in FeatureCache(tmp_path).extract_all(broken(songs), CONFIG, executor):
             done.append(song.song_id)
     assert done == ["0", "1", "2", "3", "4"]
 
 
 @dataclasses.dataclass(frozen=True)
 class Deadly:
+    def identity(self):
+        return "deadly"
+
     def blocks(self, sample_rate):
         os._exit(9)
 
 
-def test_death_of_a_worker_is_an_error(songs):
+def test_death_of_a_worker_is_an_error(songs, tmp_path):
     doomed = [songs[0], song_of(Deadly()), *songs[2:]]
     with (
         pytest.raises(CorpusError, match="a worker process died"),
         extraction.pool(2) as executor,
     ):
-        list(extract_all(doomed, CONFIG, executor))
+        list(FeatureCache(tmp_path).extract_all(doomed, CONFIG, executor))
 
 
 def modules_and_threads(*_):
@@ -151,7 +155,7 @@ def modules_and_threads(*_):
 def test_workers_import_neither_jax_nor_tensorflow():
     # All that workers are sent, over all data sets: unpickling imports where it comes from.
     sent = extract, song_of(AudioFile("a")), MidiFile("a", "b", 1.0), synthetic_songs.write_songs
-    sent += (FeatureCache(Path("a")).extract,)
+    sent += (FeatureCache(Path("a"))._fill,)
     with extraction.pool(1) as executor:
         modules, _ = executor.submit(modules_and_threads, *sent).result()
     assert {"jax", "jaxlib", "flax", "tensorflow", "tensorflow_datasets"}.isdisjoint(modules)

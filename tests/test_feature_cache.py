@@ -16,7 +16,7 @@ from damff_jax.features import FeatureConfig
 from input_pipeline import extraction, feature_cache
 from input_pipeline.annotations import Labels
 from input_pipeline.corpus import AudioFile, Song
-from input_pipeline.extraction import extract, extract_all
+from input_pipeline.extraction import extract
 from input_pipeline.feature_cache import FeatureCache
 from input_pipeline.midi import MidiFile
 
@@ -183,12 +183,16 @@ def test_workers_share_the_folder_and_the_next_build_computes_nothing(tmp_path, 
         soundfile.write(path, np.random.default_rng(seed).normal(0, 0.1, 24_000), 8000)
         songs.append(song_of(path))
     with extraction.pool(2) as executor:
-        first = list(extract_all(songs, CONFIG, executor, extract=cache.extract))
-    again = list(extract_all(songs, CONFIG, extract=cache.extract))
-    assert not extractions and len(files_of(cache)) == 6
-    for (_, a), (_, b), (_, plain) in zip(first, again, extract_all(songs, CONFIG), strict=True):
-        assert_same(a, b)
-        assert_same(a, plain)
+        first = list(cache.extract_all(songs, CONFIG, executor))
+        assert not extractions and len(files_of(cache)) == 6
+        flip(files_of(cache)[0])
+        again = list(cache.extract_all(songs, CONFIG, executor))
+    assert len(extractions) == 1
+    for song, a, b in zip(songs, first, again, strict=True):
+        plain = extract(song, CONFIG)
+        assert a[0] is b[0] is song
+        assert_same(a[1], plain)
+        assert_same(b[1], plain)
 
 
 def test_what_cannot_be_read_is_no_entry(tmp_path, cache):

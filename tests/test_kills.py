@@ -102,7 +102,7 @@ def test_killed_build_goes_on_and_gives_the_same_shards(manual_dir, undisturbed,
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
 def test_stopped_build_says_so_in_one_line_and_leaves_nothing_half_written(
     manual_dir, tmp_path, workers, number
 ):
@@ -123,7 +123,7 @@ def predict(paths, output_dir):
     return subprocess.Popen(command, cwd=ROOT, start_new_session=True, **pipes)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
 def test_stopped_prediction_keeps_whole_curves_only(manual_dir, tmp_path, number):
     songs = sorted(manual_dir.glob("*.flac"))
     process = predict(songs, tmp_path)
