@@ -11,7 +11,7 @@ import numpy as np
 import soundfile
 import soxr
 
-from damff_jax import decoder_log, mp3
+from damff_jax import decoder_log, flac, mp3, wav
 
 EXTENSIONS = (".wav", ".flac", ".ogg", ".mp3")
 MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 8_000, 192_000
@@ -117,6 +117,7 @@ def _mono_blocks(
     raw: BinaryIO, file: soundfile.SoundFile, path: str | os.PathLike, strict: bool
 ) -> Iterator[np.ndarray]:
     rate, decoded, limited, failure = file.samplerate, 0, 0, ""
+    verifier = flac.Verifier(raw.fileno()) if file.format == "FLAC" else None
     longest = min(BLOCK_SECONDS * rate, _BLOCK_SAMPLES // file.channels)
     while not failure:
         n_frames = min(longest, max(file.frames - decoded, 1))
@@ -128,6 +129,8 @@ def _mono_blocks(
             block, failure = block[: max(file.tell() - decoded, 0)], f" ({error})"
         if not len(block):
             break
+        if verifier:
+            verifier.add(block)
         mono = block[:, 0] if block.shape[1] == 1 else np.mean(block, axis=1, dtype=np.float32)
         finite = np.isfinite(mono)
         if not finite.all():
@@ -141,6 +144,8 @@ def _mono_blocks(
     if limited:
         _warn(f"{path}: {limited} samples beyond {PEAK_LIMIT:g} times full scale were limited")
     problem = _incomplete(raw, file, decoded, failure)
+    if verifier and not problem:
+        problem = verifier.damage()
     if problem and strict:
         raise AudioError(f"{path}: {problem}")
     if problem:
@@ -162,7 +167,7 @@ def _incomplete(raw: BinaryIO, file: soundfile.SoundFile, decoded: int, failure:
         return f"audio goes on behind the declared end at {decoded / rate:.1f} s, and is not read"
     if file.format == "MP3":
         return mp3.damage(raw.fileno(), decoded)
-    return decoder_log.contradiction(file)
+    return wav.damage(raw.fileno())
 
 
 def _resample(blocks: Iterable[np.ndarray], rate: int, new_rate: int) -> Iterator[np.ndarray]:

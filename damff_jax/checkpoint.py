@@ -265,12 +265,12 @@ def _path(workdir: str | os.PathLike, name: str, step: int) -> Path:
 
 
 def _steps(workdir: str | os.PathLike, name: str) -> list[int]:
-    """The steps that there is something of, in rising order."""
+    """The steps that there is a folder of, in rising order."""
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
         paths = [path for path in _folder(workdir, name).iterdir() if path.name.isdecimal()]
         return sorted(
             int(path.name) for path in paths
-            if path.name == str(int(path.name)) and path.is_dir() and any(path.iterdir())
+            if path.name == str(int(path.name)) and path.is_dir()
         )  # fmt: skip
     return []
 

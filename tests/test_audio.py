@@ -337,6 +337,30 @@ def test_wav_with_sound_behind_the_declared_end_is_remarked(tmp_path):
     assert "there is no chunk" in remark
 
 
+def test_wav_whose_sizes_belie_each_other_is_remarked(tmp_path):
+    path = tmp_path / "a.wav"
+    content = write(path, subtype="FLOAT").read_bytes()
+    size, fact = content.index(b"data") + 4, content.index(b"fact") + 8
+    for place, value, remark in (
+        (size, 0xFFFFFFFF, "chunk 'data' of 4294967295 bytes ends behind its file"),
+        (fact, RATE + 9, f"{RATE + 9} frames, and {RATE} of data"),
+    ):
+        changed = bytearray(content)
+        changed[place : place + 4] = struct.pack("<I", value)
+        assert remark in load_remarked(with_bytes(path, changed))[1]
+
+
+@pytest.mark.parametrize("subtype", ["PCM_16", "FLOAT", "ULAW", "IMA_ADPCM", "MS_ADPCM", "GSM610"])
+@pytest.mark.parametrize("more", [b"", b"LIST\4\0\0\0INFO", bytes(1000)])
+def test_whole_wav_is_read_in_silence(tmp_path, subtype, more):
+    """Other chunks and padding behind the sound, counted by the file's size or not, are no harm."""
+    path = tmp_path / "a.wav"
+    content = bytearray(write(path, subtype=subtype).read_bytes())
+    assert len(audio.load(with_bytes(path, content + more), RATE, strict=True)) >= RATE
+    content[4:8] = struct.pack("<I", len(content) + len(more) - 8)
+    assert len(audio.load(with_bytes(path, content + more), RATE, strict=True)) >= RATE
+
+
 def mp3_frames(path):
     content = path.read_bytes()
     starts, place = [], 0
@@ -399,6 +423,39 @@ def test_damage_inside_a_flac_file_keeps_the_part_before_it(tmp_path):
     assert 5 < len(samples) / RATE < 6.1
     np.testing.assert_array_equal(samples, whole[: len(samples)])
     assert "12.0 s declared" in remark
+
+
+@pytest.mark.parametrize("subtype", ["PCM_S8", "PCM_16", "PCM_24"])
+@pytest.mark.parametrize("tag", [b"", b"ID3\x04\0\0\0\0\1\0" + bytes(128)])
+def test_whole_flac_file_is_as_its_header_says(tmp_path, subtype, tag):
+    noise = np.random.default_rng(0).uniform(-1, 1, (3 * RATE, 2))
+    path = write(tmp_path / "a.flac", noise, subtype=subtype)
+    with_bytes(path, tag + path.read_bytes())
+    assert len(audio.load(path, RATE, strict=True)) == 3 * RATE
+
+
+FLAC_HEADERS = [
+    # Offset, value, and what is said.
+    (18, 0x05, "its header says [0-9]+ Hz, its sound [0-9]+ Hz"),  # The rate's first byte.
+    (25, 0x00, "its samples are not those that were encoded"),  # The length's last byte.
+    (30, 0x00, "its samples are not those that were encoded"),  # A byte of the MD5.
+]
+
+
+@pytest.mark.parametrize(("offset", "value", "remark"), FLAC_HEADERS)
+def test_flac_whose_header_belies_its_sound_is_remarked(tmp_path, offset, value, remark):
+    path = write(tmp_path / "a.flac", np.random.default_rng(0).uniform(-0.5, 0.5, 3 * RATE))
+    content = bytearray(path.read_bytes())
+    assert content[offset] != value
+    content[offset] = value
+    assert re.search(remark, load_remarked(with_bytes(path, content))[1])
+
+
+def test_flac_without_an_md5_is_read(tmp_path):
+    path = write(tmp_path / "a.flac", np.random.default_rng(0).uniform(-0.5, 0.5, 3 * RATE))
+    content = bytearray(path.read_bytes())
+    content[26:42] = bytes(16)
+    assert len(audio.load(with_bytes(path, content), RATE, strict=True)) == 3 * RATE
 
 
 def test_mp3_that_goes_on_behind_its_declared_end_is_remarked(tmp_path):

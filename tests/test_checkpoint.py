@@ -283,11 +283,22 @@ def test_the_best_state_can_be_used_when_all_latest_are_damaged(saved, tmp_path)
     assert {path: path.read_bytes() for path in files_of(workdir)} == before
 
 
+def test_an_empty_folder_is_no_state(saved, tmp_path):
+    workdir = shutil.copytree(saved, tmp_path / "run")
+    (workdir / "checkpoints/latest/9").mkdir()
+    shown = r"latest checkpoint of step 9 is damaged \(SHA256SUMS: missing\); taking step 3"
+    with pytest.warns(CheckpointWarning, match=shown), Checkpoints(workdir) as checkpoints:
+        assert_equal(checkpoints.restore_latest(state_at(0), META), state_at(3))
+    with Checkpoints(workdir) as checkpoints:
+        checkpoints.save(state_at(9), META)
+    assert load_meta(workdir)["step"] == 9
+
+
 def test_what_else_lies_about_does_no_harm(saved, tmp_path):
     workdir = shutil.copytree(saved, tmp_path / "run")
     for name in ("latest", "best"):
         folder = workdir / "checkpoints" / name
-        for empty in ("9", "4.orbax-checkpoint-tmp", "latest", "007"):
+        for empty in ("4.orbax-checkpoint-tmp", "latest", "007"):
             (folder / empty).mkdir()
         (folder / "8").write_text("a file")
         (folder / "notes.txt").write_text("mine")

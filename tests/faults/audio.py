@@ -118,5 +118,5 @@ def _payload_start(content: bytes) -> int:
             place = content.index(b"OggS", place + 4)
         return place
     # An mp3 is a chain of frames with a header each; the first one counts the others, and what else
-    # it states moves the sound by less than four frames.
-    return content.index(b"\xff") + 4
+    # it states moves the sound by less than four frames, or changes its length.
+    return content.index(b"\xff") + 1

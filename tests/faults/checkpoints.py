@@ -1,4 +1,4 @@
-"""Damaged checkpoints, loaded as `predict` and `evaluate` load them.
+"""Damaged checkpoints, loaded as prediction loads the best and training the latest state.
 
 refused  a CheckpointError or FeatureMismatchError of one line
 handled  the variables and meta data that were saved; or others of the run, with a warning
@@ -9,13 +9,19 @@ import shutil
 import subprocess
 import sys
 import warnings
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
 
-from damff_jax.checkpoint import CheckpointError, load_variables
-from damff_jax.features import FeatureMismatchError
+from damff_jax import parallel, train_state
+from damff_jax.checkpoint import CheckpointError, Checkpoints, load_variables
+from damff_jax.features import FeatureConfig, FeatureMismatchError
+from damff_jax.models import create_model
+from damff_jax.optim import OptimConfig, learning_rate_schedule, make_optimizer
+from damff_jax.train_state import TrainState
 from tests.faults.mutations import mutate
 
 _ROOT = Path(__file__).parents[2]
@@ -56,16 +62,23 @@ class Trials:
         self._workdir = folder.parent / f"checkpoints_{id(self)}"
         self._source = folder / "run" / "checkpoints"
         shutil.copytree(self._source, self._workdir / "checkpoints")
-        self._whole = self._load()
+        _, self._meta = load_variables(self._workdir)
+        self._like = parallel.replicate(_state_of(self._meta))
+        self._whole = {name: load() for name, load in self._ways().items()}
         self._paths = sorted(
             path.relative_to(self._source) for path in self._source.rglob("*") if path.is_file()
         )
 
-    def _load(self) -> tuple:
-        variables, meta = load_variables(self._workdir)
-        leaves, tree = jax.tree.flatten(variables)
-        arrays = [np.asarray(x) for x in leaves]
-        return str(tree), [(x.dtype, x.shape, x.tobytes()) for x in arrays], meta
+    def _ways(self) -> dict[str, Callable[[], tuple]]:
+        """Ways to load, the one that moves damaged files out of its way being the last."""
+        return {"prediction": self._predict, "training": self._go_on}
+
+    def _predict(self) -> tuple:
+        return _content(load_variables(self._workdir))
+
+    def _go_on(self) -> tuple:
+        with Checkpoints(self._workdir) as checkpoints:
+            return _content(checkpoints.restore_latest(self._like, self._meta))
 
     def run(self, number: int) -> tuple[str, str]:
         rng = np.random.default_rng([self._seed, 4, number])
@@ -83,15 +96,42 @@ class Trials:
             mutated = mutate(content, rng) if content else None
             path.write_bytes(mutated.content if mutated else b"more")
             self.what = f"{name}: {mutated.what if mutated else 'filled'} of {len(content)} bytes"
+        outcome = "handled", self.what
         try:
-            with warnings.catch_warnings(record=True) as caught:
-                warnings.simplefilter("always")
-                loaded = self._load()
-        except (CheckpointError, FeatureMismatchError) as error:
-            return "crashed" if "\n" in str(error) else "refused", f"{self.what}: {error}"
+            for way, load in self._ways().items():
+                try:
+                    with warnings.catch_warnings(record=True) as caught:
+                        warnings.simplefilter("always")
+                        loaded = load()
+                except (CheckpointError, FeatureMismatchError) as error:
+                    if "\n" in str(error):
+                        return "crashed", f"{way}, {self.what}: {error}"
+                    outcome = "refused", f"{way}, {self.what}: {error}"
+                    continue
+                if loaded != self._whole[way] and not caught:
+                    return "silent", f"{way}, {self.what}: another state or other meta data"
         finally:
             shutil.rmtree(self._workdir / "checkpoints")
             shutil.copytree(self._source, self._workdir / "checkpoints")
-        if loaded == self._whole or caught:
-            return "handled", self.what
-        return "silent", f"{self.what}: other variables or meta data"
+        return outcome
+
+
+def _state_of(meta: Mapping[str, Any]) -> TrainState:
+    """A new state of the same shapes."""
+    config, features = meta["config"], FeatureConfig.from_json(meta["features"])
+    optim = OptimConfig(**config["optim"])
+    zeros = np.zeros(features.n_mels)
+    return train_state.create(
+        create_model(config["model"], dtype=config["dtype"], axis_name=None),
+        make_optimizer(optim, learning_rate_schedule(optim, config["num_train_steps"])),
+        seed=0,
+        segment_shape=(features.frames_per_segment, features.n_mels),
+        input_stats={"mean": zeros, "std": zeros},
+        with_ema=optim.ema_decay > 0,
+    )
+
+
+def _content(loaded: Any) -> tuple:
+    """All that was loaded, for comparison."""
+    leaves, tree = jax.tree.flatten(loaded)
+    return str(tree), [(str(np.asarray(x).dtype), np.asarray(x).tobytes()) for x in leaves]
