@@ -7,8 +7,9 @@ without a word.
 import os
 import struct
 
+_PCM, _EXTENSIBLE = 1, 0xFFFE
 # Formats whose samples are all of one size: PCM, floats, A-law, µ-law, and what names these anew.
-_ONE_SIZE = {1, 3, 6, 7, 0xFFFE}
+_ONE_SIZE = {_PCM, 3, 6, 7, _EXTENSIBLE}
 # Programs that write to a pipe do not know a size yet, and state 0 or about 2 or 4 GiB.
 _UNKNOWN = 2**31 - 2**16
 _PADDING = 2**16
@@ -29,7 +30,7 @@ def damage(descriptor: int) -> str:
         return ""
     is_known = bool(size) and not is_unknown(size) and size + 8 <= size_of_file
     end = size + 8 if is_known else size_of_file
-    place, n_frames, is_of_one_size = 12, 0, False
+    place, form, n_frames, is_of_one_size = 12, 0, 0, False
     while place < end:
         name, size = _unpack("<4sI", descriptor, place) or (b"", 0)
         if not _is_name(name) or place + 8 > end:
@@ -38,14 +39,19 @@ def damage(descriptor: int) -> str:
             return _contradiction(f"from byte {place} on there is no chunk")
         place += 8
         if place + size > end:
-            # What the file as a whole lacks is known already.
-            what = f"chunk {name.decode()!r} of {size} bytes ends behind its file"
-            return _contradiction(what) if is_known else ""
+            # What the sound as a whole lacks, the decoder knows.
+            if name == b"data" and not is_known:
+                return ""
+            return _contradiction(f"chunk {name.decode()!r} of {size} bytes ends behind its file")
         if name == b"fmt " and (fields := _unpack("<HHIIHH", descriptor, place)):
             if problem := _contradiction_of_format(*fields):
                 return _contradiction(problem)
             form, channels, _, _, block, _ = fields
+            if form == _EXTENSIBLE and (real_form := _unpack("<H", descriptor, place + 24)):
+                (form,) = real_form
             is_of_one_size = form in _ONE_SIZE
+        elif name == b"PEAK" and form == _PCM:
+            return _contradiction("peaks of floats, and samples that are none")
         elif name == b"fact" and (fields := _unpack("<I", descriptor, place)):
             n_frames = fields[0]
         elif name == b"data" and n_frames and is_of_one_size:

@@ -337,13 +337,14 @@ def test_wav_with_sound_behind_the_declared_end_is_remarked(tmp_path):
     assert "there is no chunk" in remark
 
 
-def test_wav_whose_sizes_belie_each_other_is_remarked(tmp_path):
+def test_wav_whose_chunks_belie_each_other_is_remarked(tmp_path):
     path = tmp_path / "a.wav"
     content = write(path, subtype="FLOAT").read_bytes()
-    size, fact = content.index(b"data") + 4, content.index(b"fact") + 8
+    size, fact, form = content.index(b"data") + 4, content.index(b"fact") + 8, 20
     for place, value, remark in (
         (size, 0xFFFFFFFF, "chunk 'data' of 4294967295 bytes ends behind its file"),
         (fact, RATE + 9, f"{RATE + 9} frames, and {RATE} of data"),
+        (form, 0x10001, "peaks of floats, and samples that are none"),
     ):
         changed = bytearray(content)
         changed[place : place + 4] = struct.pack("<I", value)
