@@ -128,22 +128,27 @@ class StopError(Exception):
     """Breaks a run off."""
 
 
+def run_broken_off(config, workdir, monkeypatch, *, after):
+    """A run that ends with an exception once what a step logs is written."""
+    write = training.MetricWriter.write
+
+    def stop(self, step, values):
+        if step > after:
+            raise StopError
+        write(self, step, values)
+
+    with monkeypatch.context() as patch, pytest.raises(StopError):
+        patch.setattr(training.MetricWriter, "write", stop)
+        train.run(config, workdir)
+
+
 @pytest.mark.parametrize("k", [2, 3, 4])
 def test_a_run_that_goes_on_equals_one_without_a_break(
     finished, data_dir, tmp_path, k, monkeypatch
 ):
     """Breaks before, at and after a save; what was not saved is done again."""
     workdir, returned = finished
-    write = training.MetricWriter.write
-
-    def stop(self, step, values):
-        if step > k:
-            raise StopError
-        write(self, step, values)
-
-    with monkeypatch.context() as patch, pytest.raises(StopError):
-        patch.setattr(training.MetricWriter, "write", stop)
-        train.run(tiny_config(data_dir), tmp_path)
+    run_broken_off(tiny_config(data_dir), tmp_path, monkeypatch, after=k)
     assert train.run(tiny_config(data_dir), tmp_path) == returned
     log = (tmp_path / "metrics.jsonl").read_text()
     assert log == (workdir / "metrics.jsonl").read_text()
@@ -161,16 +166,7 @@ def test_a_run_that_goes_on_equals_one_without_a_break(
 
 def test_the_latest_state_can_be_the_one_that_counts(finished, data_dir, tmp_path, monkeypatch):
     config = tiny_config(data_dir, select="latest")
-    write = training.MetricWriter.write
-
-    def stop(self, step, values):
-        if step > 4:
-            raise StopError
-        write(self, step, values)
-
-    with monkeypatch.context() as patch, pytest.raises(StopError):
-        patch.setattr(training.MetricWriter, "write", stop)
-        train.run(config, tmp_path)
+    run_broken_off(config, tmp_path, monkeypatch, after=4)
     train.run(config, tmp_path)
     assert not (tmp_path / "checkpoints/best").exists()
     assert checkpoint.load_variables(tmp_path)[1]["step"] == 6
@@ -345,16 +341,7 @@ def test_a_run_that_started_from_another_goes_on_without_it(
 ):
     first = shutil.copytree(finished[0], tmp_path / "first")
     config = tiny_config(data_dir, init_from=str(first))
-    write = training.MetricWriter.write
-
-    def stop(self, step, values):
-        if step > 4:
-            raise StopError
-        write(self, step, values)
-
-    with monkeypatch.context() as patch, pytest.raises(StopError):
-        patch.setattr(training.MetricWriter, "write", stop)
-        train.run(config, tmp_path / "run")
+    run_broken_off(config, tmp_path / "run", monkeypatch, after=4)
     assert re.search(rf"starting from step \d of {first}\n", capsys.readouterr().out)
     shutil.rmtree(first)
     assert train.run(config, tmp_path / "run") != finished[1]
