@@ -678,7 +678,11 @@ def test_a_step_without_a_finite_gradient_is_skipped_counted_and_shown(
     assert "NaN" not in (tmp_path / "metrics.jsonl").read_text()
 
 
-@pytest.mark.parametrize("changes", [{}, {"steps_per_call": 3, "log_every_steps": 3}], ids=str)
+@pytest.mark.parametrize(
+    "changes",
+    [{}, pytest.param({"steps_per_call": 3, "log_every_steps": 3}, marks=pytest.mark.slow)],
+    ids=str,
+)
 def test_too_many_skipped_steps_stop_the_run_which_keeps_what_was_before(
     data_dir, tmp_path, monkeypatch, changes
 ):
@@ -695,6 +699,7 @@ def test_too_many_skipped_steps_stop_the_run_which_keeps_what_was_before(
     assert "Infinity" not in (tmp_path / "metrics.jsonl").read_text()
 
 
+@pytest.mark.slow
 def test_a_run_that_diverges_stops_and_names_the_step(data_dir, tmp_path):
     changes = {"optim.learning_rate": 1e30, "optim.clip_norm": 0.0, "model.dropout_rate": 0.0}
     with pytest.raises(ValueError, match=r"step \d and those after it gave no finite loss"):
