@@ -43,7 +43,7 @@ from damff_jax.files import write_aside
 from damff_jax.metric_writer import read_metrics
 from damff_jax.models import create_model
 from damff_jax.train_log import banner, format_seconds
-from damff_jax.workdir_lock import workdir_lock
+from damff_jax.workdir_lock import WorkdirWarning, workdir_lock
 from input_pipeline import datasets, pipeline
 from input_pipeline.base import SongBuilder, hide_accelerators_from_tensorflow
 from input_pipeline.corpus import SPLITS
@@ -67,6 +67,8 @@ def run(config: ConfigDict, workdir: Path, *, mode: str = "train") -> dict[str, 
         raise ValueError(f"init_from: {config.model.name} is solved, so it starts from nothing")
     if mode == "evaluate" and jax.process_count() > 1:
         raise ValueError("mode evaluate is for one process")
+    if solvable and jax.process_count() > 1:
+        raise ValueError(f"{config.model.name} is solved by one process")
     if mode == "evaluate" and not workdir.is_dir():
         raise CheckpointError(f"{workdir}: no such directory, so no checkpoint in it")
     start, origin = None, processes.from_first(lambda: checkpoint.load_meta(workdir))
@@ -170,7 +172,7 @@ def main(argv: list[str]) -> int:
         print(f"train.py: error: unexpected argument {argv[1]!r}", file=sys.stderr)
         return 2
     logging.set_verbosity(logging.ERROR)
-    show_warnings("train.py", CheckpointWarning)
+    show_warnings("train.py", CheckpointWarning, WorkdirWarning)
     hide_accelerators_from_tensorflow()
     compilation.use_cache()
     of_process = {

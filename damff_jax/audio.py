@@ -106,7 +106,8 @@ def _open(path: str | os.PathLike) -> BinaryIO:
 def _decoder(raw: BinaryIO, path: str | os.PathLike) -> soundfile.SoundFile:
     try:
         # A descriptor rather than a name: libsndfile then judges by content, and any name will do.
-        return _SequentialFile(raw.fileno(), closefd=False)
+        with decoder_log.errors_of_mpg123():
+            return _SequentialFile(raw.fileno(), closefd=False)
     except (soundfile.SoundFileError, TypeError, ZeroDivisionError) as error:
         if os.fstat(raw.fileno()).st_size == 0:
             raise AudioError(f"{path}: the file is empty") from error
@@ -116,14 +117,19 @@ def _decoder(raw: BinaryIO, path: str | os.PathLike) -> soundfile.SoundFile:
 def _mono_blocks(
     raw: BinaryIO, file: soundfile.SoundFile, path: str | os.PathLike, strict: bool
 ) -> Iterator[np.ndarray]:
-    rate, decoded, limited, failure = file.samplerate, 0, 0, ""
+    rate, decoded, limited, failure, errors = file.samplerate, 0, 0, "", []
     verifier = flac.Verifier(raw.fileno()) if file.format == "FLAC" else None
     longest = min(BLOCK_SECONDS * rate, _BLOCK_SAMPLES // file.channels)
     while not failure:
         n_frames = min(longest, max(file.frames - decoded, 1))
         block = np.empty((n_frames, file.channels), np.float32)
         try:
-            block = file.read(out=block)
+            if file.format == "MP3":
+                with decoder_log.errors_of_mpg123() as of_block:
+                    block = file.read(out=block)
+                errors += of_block[:1]
+            else:
+                block = file.read(out=block)
         except soundfile.SoundFileError as error:
             # What was decoded before the failure is in the buffer, and is kept.
             block, failure = block[: max(file.tell() - decoded, 0)], f" ({error})"
@@ -146,6 +152,8 @@ def _mono_blocks(
     problem = _incomplete(raw, file, decoded, failure)
     if verifier and not problem:
         problem = verifier.damage()
+    if errors and not problem:
+        problem = f"damaged frames ({errors[0]})"
     if problem and strict:
         raise AudioError(f"{path}: {problem}")
     if problem:

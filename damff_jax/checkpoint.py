@@ -13,6 +13,7 @@ whole. What no longer is as its digests say is not used.
 import concurrent.futures
 import contextlib
 import json
+import math
 import os
 import shutil
 import warnings
@@ -30,6 +31,10 @@ from damff_jax.train_state import TrainState, eval_variables
 
 # How many steps are kept. The latest has one to fall back on; another best would not be the best.
 _KEPT = {"latest": 2, "best": 1}
+
+# What a stranger's checkpoint can make us allocate, by what it takes on the disk; moments of zeros
+# are compressed, but parameters hardly.
+_MAX_RATIO = 100
 
 # Fields of the state that an earlier version had not, and that begin as in a new one.
 _ADDED = {"skipped"}
@@ -56,6 +61,7 @@ class Checkpoints:
         self._workdir = Path(workdir)
         self._saver = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="checkpoints")
         self._pending: list[concurrent.futures.Future] = []
+        self._failed = False
         # The latest first: if there is none to go on with, nothing is touched.
         self._latest_step = _newest_step(workdir, "latest")
         best_step = _newest_step(workdir, "best")
@@ -141,12 +147,23 @@ class Checkpoints:
         return state.replace(**placed)
 
     def _save(self, name: str, state: TrainState, meta: Mapping[str, Any]) -> None:
-        # One after the other, so that states do not pile up in memory.
-        self.wait()
+        # A best state and the latest one may wait for the disk; more would pile up in memory.
+        while len(self._pending) > 1:
+            self._pending.pop(0).result()
         # A copy, because the next step takes the state's buffers.
         state = jax.tree.map(lambda x: np.array(x), state)
         meta = {**meta, "step": int(state.step)}
-        self._pending.append(self._saver.submit(_write_step, self._workdir, name, state, meta))
+        self._pending.append(self._saver.submit(self._write, name, state, meta))
+
+    def _write(self, name: str, state: TrainState, meta: Mapping[str, Any]) -> None:
+        # What is saved after the first failure could count on what was not written.
+        if self._failed:
+            return
+        try:
+            _write_step(self._workdir, name, state, meta)
+        except BaseException:
+            self._failed = True
+            raise
 
 
 def load_meta(workdir: str | os.PathLike) -> dict[str, Any] | None:
@@ -328,13 +345,21 @@ def _write_step(workdir: Path, name: str, state: TrainState, meta: Mapping[str, 
             _set_aside(path)
         aside.rename(path)
         digests.sync_folder(folder)
-        for step in _steps(workdir, name)[: -_KEPT[name]]:
+        # Another best state than this one may be of a later step, by a run that was broken off.
+        others = [step for step in _steps(workdir, name) if step != meta["step"]]
+        for step in others[: len(others) + 1 - _KEPT[name]]:
             # Away at once: a reader finds a step whole or not at all.
             _path(workdir, name, step).rename(aside)
             _remove(aside)
     except Exception as error:  # Orbax and the file systems have many.
+        with contextlib.suppress(OSError):
+            _remove(aside)
         reason = " ".join(str(error).split())
         raise CheckpointError(f"{path}: cannot be saved ({reason})") from error
+
+
+def _size_of(path: Path) -> int:
+    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
 
 
 def _remove(path: Path) -> None:
@@ -400,6 +425,9 @@ def _restore_state(path: Path, like: Mapping[str, Any] | None = None) -> dict[st
             target = {name: value for name, value in like.items() if name in stored}
             if stored.keys() != target.keys() or like.keys() - target.keys() - _ADDED:
                 raise CheckpointError(f"{path}: a checkpoint of an earlier version; train again")
+        size = sum(math.prod(x.shape) * np.dtype(x.dtype).itemsize for x in jax.tree.leaves(target))
+        if size > _MAX_RATIO * _size_of(path):
+            raise CheckpointError(f"{path}: says that it holds {size} bytes, far more than it has")
         target = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), target)
         args = ocp.args.Composite(state=ocp.args.StandardRestore(target))
         return checkpointer.restore(path, args=args)["state"]

@@ -15,6 +15,8 @@ def write(folder: Path) -> None:
     lines = []
     for path in _files(folder):
         lines.append(f"{_digest(path, sync=True)}  {path.relative_to(folder).as_posix()}\n")
+    # `sha256sum` takes it for a comment; without it a list cut short would look whole.
+    lines.append(_count(len(lines)))
     aside = folder / f".{NAME}"
     with open(aside, "w", encoding="utf-8") as file:
         file.writelines(lines)
@@ -28,22 +30,33 @@ def write(folder: Path) -> None:
 def find_fault(folder: Path) -> str | None:
     """What is wrong with a folder's files, the first of all faults; None: they are as written.
 
-    Files and their content count; so an empty folder that was added is none.
+    What was added since, such as a file manager's notes, is none: nothing refers to it.
     """
     try:
-        lines = (folder / NAME).read_text(encoding="utf-8").splitlines()
-        wanted = {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
-        for path in _files(folder):
-            name = path.relative_to(folder).as_posix()
-            if name not in wanted:
-                return f"{name}: not written by the save"
-            if _digest(path) != wanted.pop(name):
+        *lines, count = (folder / NAME).read_text(encoding="utf-8").splitlines(keepends=True)
+        if count != _count(len(lines)):
+            return f"{NAME}: cut short"
+        wanted = {
+            name: digest for digest, name in (line.rstrip("\n").split("  ", 1) for line in lines)
+        }
+        present = {path.relative_to(folder).as_posix(): path for path in _files(folder)}
+        for name in sorted(wanted):
+            if name not in present:
+                return f"{name}: missing"
+            # A link could lead to what has no end.
+            if present[name].is_symlink() or not present[name].is_file():
+                return f"{name}: no regular file"
+            if _digest(present[name]) != wanted[name]:
                 return f"{name}: not what was written"
     except FileNotFoundError as error:
         return f"{Path(error.filename).name}: missing"
     except (OSError, ValueError) as error:
         return f"{NAME}: unreadable ({' '.join(str(error).split())})"
-    return next((f"{name}: missing" for name in sorted(wanted)), None)
+    return None
+
+
+def _count(n: int) -> str:
+    return f"# {n} files\n"
 
 
 def sync_folder(folder: str | os.PathLike) -> None:

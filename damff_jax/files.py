@@ -22,14 +22,23 @@ def write_aside(path: str | os.PathLike, mode: str = "w", **kwargs) -> Iterator[
     if "b" not in mode:
         kwargs.setdefault("encoding", "utf-8")
     try:
-        with open(aside, mode, **kwargs) as file:
-            yield file
-        os.replace(aside, path)
-    except BaseException as error:
+        with naming(path, aside):
+            with open(aside, mode, **kwargs) as file:
+                yield file
+            os.replace(aside, path)
+    except BaseException:
         with contextlib.suppress(OSError):
             os.unlink(aside)
-        if isinstance(error, OSError) and error.filename in (None, aside):
-            # A full disk is met by a file without a name.
+        raise
+
+
+@contextlib.contextmanager
+def naming(path: str | os.PathLike, *others: str) -> Iterator[None]:
+    """Has an OSError name a file, if it names none, as for a full disk, or one of the others."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename in (None, *others):
             error.filename, error.filename2 = os.fspath(path), None
         raise
 

@@ -9,6 +9,8 @@ import os
 
 import numpy as np
 
+from damff_jax import id3
+
 _SIZE = 4 + 4 + 34  # The mark, and the header's first block, which is this long in every file.
 _LAST = 0x80
 _SYNC = 0xFFF8
@@ -64,14 +66,11 @@ class Verifier:
 
 
 def _end_of_tags(descriptor: int) -> int:
-    """Where the file begins behind an ID3 tag, which does not belong there and is met."""
-    head = os.pread(descriptor, 10, 0)
-    if len(head) < 10 or head[:3] != b"ID3":
-        return 0
-    size = 0
-    for byte in head[6:]:
-        size = size << 7 | byte & 0x7F
-    return 10 + size
+    """Where the file begins behind ID3 tags, which do not belong there and are met."""
+    place = 0
+    while tag := id3.length(os.pread(descriptor, 10, place)):
+        place += tag
+    return place
 
 
 def _first_frame(descriptor: int, place: int) -> int:

@@ -11,7 +11,7 @@ from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
-from damff_jax.files import write_aside
+from damff_jax.files import naming, write_aside
 
 
 class MetricWriter:
@@ -23,11 +23,11 @@ class MetricWriter:
     """
 
     def __init__(self, workdir: str | os.PathLike, *, first_step: int):
-        path = Path(workdir) / "metrics.jsonl"
+        self._path = Path(workdir) / "metrics.jsonl"
         kept = [event for event in read_metrics(workdir) if event["step"] <= first_step]
-        with write_aside(path) as file:
+        with write_aside(self._path) as file:
             file.writelines(json.dumps(event) + "\n" for event in kept)
-        self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115
+        self._file = open(self._path, "a", encoding="utf-8")  # noqa: SIM115
         self._events = EventFileWriter(os.fspath(workdir))
         if first_step:
             started = SessionLog(status=SessionLog.START)
@@ -39,19 +39,26 @@ class MetricWriter:
         return self
 
     def __exit__(self, *exception) -> None:
-        self._file.close()
         self._events.close()
+        with naming(self._path):
+            self._file.close()
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
-        """Logs values under flat names such as `train/loss`."""
+        """Logs values under flat names such as `train/loss`.
+
+        Raises:
+          OSError: the file cannot be written, and is named.
+        """
         values = {name: float(value) for name, value in values.items()}
-        self._file.write(json.dumps({"step": step, **values}) + "\n")
-        self._file.flush()
+        with naming(self._path):
+            self._file.write(json.dumps({"step": step, **values}) + "\n")
+            self._file.flush()
         self.write_timing(step, values)
 
     def sync(self) -> None:
         """Puts what is logged on the disk."""
-        os.fsync(self._file.fileno())
+        with naming(self._path):
+            os.fsync(self._file.fileno())
         self._events.flush()
 
     def write_timing(self, step: int, values: Mapping[str, float]) -> None:
@@ -66,7 +73,7 @@ def read_metrics(workdir: str | os.PathLike) -> list[dict[str, Any]]:
     """The events of `metrics.jsonl`, empty if there is none; a half-written last line is left out.
 
     Raises:
-      ValueError: another line is no JSON object.
+      ValueError: another line is no JSON object with a step.
     """
     path = Path(workdir) / "metrics.jsonl"
     if not path.exists():
@@ -75,7 +82,10 @@ def read_metrics(workdir: str | os.PathLike) -> list[dict[str, Any]]:
     events = []
     for number, line in enumerate(lines[:-1], start=1):
         try:
-            events.append(json.loads(line))
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{path}:{number}: not a line of JSON") from error
+            event = json.loads(line)
+            if not isinstance(event, dict) or not isinstance(event.get("step"), int):
+                raise ValueError("no event of a step")
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"{path}:{number}: not a line of a log ({error})") from error
+        events.append(event)
     return events

@@ -7,6 +7,8 @@ chain of frames without a gap.
 
 import os
 
+from damff_jax import id3
+
 _BITRATES = {  # kbit/s of layer 3, by whether the stream is MPEG 1
     True: (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
     False: (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
@@ -14,8 +16,8 @@ _BITRATES = {  # kbit/s of layer 3, by whether the stream is MPEG 1
 _RATES = (44_100, 48_000, 32_000)
 _TAGS = (b"TAG", b"APE", b"LYR", b"3DI")
 _CHUNK = 2**18
-# Encoders put up to this many frames of silence before and behind the sound.
-_PADDING = 4
+# Of silence before and behind the sound, an mp3 can state 4095 samples each.
+_PADDING = 9
 
 
 def damage(descriptor: int, decoded: int) -> str:
@@ -38,6 +40,10 @@ def damage(descriptor: int, decoded: int) -> str:
             return "its last frame is cut off"
         if file.at(place, 3) in _TAGS:
             break
+        # Files put one behind the other keep their tags.
+        if tag := id3.length(file.at(place, 10)):
+            place += tag
+            continue
         following = _next_frame(file, place)
         if following is None:
             break
@@ -48,7 +54,7 @@ def damage(descriptor: int, decoded: int) -> str:
     if declared is not None and declared not in (n_frames - 1, n_frames):
         return f"{declared} frames declared, {n_frames - 1} found"
     if n_gaps:
-        return f"{n_gaps} places between its frames are damaged"
+        return f"damage between its frames, in {n_gaps} place{'s' * (n_gaps > 1)}"
     if n_frames and decoded < samples - _PADDING * per_frame:
         return f"{samples} samples in its frames, {decoded} decoded"
     return ""
@@ -86,11 +92,8 @@ def _frame(header: bytes) -> tuple[int, int]:
 def _first_frame(file: _Bytes) -> int:
     """Where sound begins behind the tags."""
     place = 0
-    while file.at(place, 3) == b"ID3" and len(head := file.at(place, 10)) == 10:
-        size = 0
-        for byte in head[6:]:
-            size = size << 7 | byte & 0x7F
-        place += 10 + size + (10 if head[5] & 0x10 else 0)
+    while tag := id3.length(file.at(place, 10)):
+        place += tag
     while place < file.size and file.at(place, 1) == b"\0":
         place += 1  # Padding of the tag.
     return place

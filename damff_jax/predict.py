@@ -23,7 +23,7 @@ import soxr
 
 from damff_jax import audio, compilation, preemption, steps, weights
 from damff_jax.checkpoint import CheckpointWarning
-from damff_jax.command_line import show_warnings
+from damff_jax.command_line import printable, show_warnings
 from damff_jax.features import (
     SEGMENT_SECONDS,
     FeatureConfig,
@@ -170,17 +170,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     compilation.use_cache()
     show_warnings("predict", audio.AudioWarning, CheckpointWarning)
     warnings.simplefilter("always", audio.AudioWarning)
-    try:
-        predictor = Predictor(arguments.checkpoint, batch_size=arguments.batch_size)
-        _make_folder(arguments.output_dir)
-    except (ValueError, OSError) as error:
-        parser.exit(2, f"predict: error: {error}\n")
-    name = os.path.basename(os.path.normpath(arguments.checkpoint))
-    print(f"predict: {name}: {predictor.origin}", file=sys.stderr)
     n_failed = n_done = 0
-    curves = predictor.from_files(paths, strict=arguments.strict)
     try:
         with preemption.raised():
+            try:
+                predictor = Predictor(arguments.checkpoint, batch_size=arguments.batch_size)
+                _make_folder(arguments.output_dir)
+            except (ValueError, OSError) as error:
+                parser.exit(2, f"predict: error: {error}\n")
+            name = os.path.basename(os.path.normpath(arguments.checkpoint))
+            print(f"predict: {name}: {predictor.origin}", file=sys.stderr)
+            curves = predictor.from_files(paths, strict=arguments.strict)
             for path, name, curve_TxV in zip(paths, output_names(paths), curves, strict=True):
                 stem = Path(arguments.output_dir) / name
                 try:
@@ -188,10 +188,12 @@ def main(argv: Sequence[str] | None = None) -> int:
                         raise curve_TxV
                     _write(stem, path, curve_TxV, predictor.origin, arguments)
                 except (audio.AudioError, OSError) as error:
-                    print(f"predict: error: {_shown(str(error))}", file=sys.stderr)
+                    print(f"predict: error: {printable(str(error))}", file=sys.stderr)
                     n_failed += 1
                     continue
-                print(f"{_shown(path)} -> {_shown(name)}.csv: {len(curve_TxV)} rows", flush=True)
+                print(
+                    f"{printable(path)} -> {printable(name)}.csv: {len(curve_TxV)} rows", flush=True
+                )
                 n_done += 1
     except preemption.Preempted as preempted:
         done = f"{n_done} of {len(paths)} files done"
@@ -239,15 +241,10 @@ def _make_folder(path: str) -> None:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
 
 
-def _shown(name: str) -> str:
-    """A file's name as text that can be printed, also where it is not in UTF-8."""
-    return os.fsencode(name).decode(errors="backslashreplace")
-
-
 def _write(
     stem: Path, path: str, curve_TxV: np.ndarray, origin: str, arguments: argparse.Namespace
 ) -> None:
-    source = _shown(os.path.basename(path))
+    source = printable(os.path.basename(path))
     times_T = SEGMENT_SECONDS * np.arange(len(curve_TxV))
     with write_aside(f"{stem}.csv") as file:
         file.write("time_s,valence,arousal\n")

@@ -37,10 +37,16 @@ def raised() -> Iterator[None]:
 def deferred() -> Iterator[Callable[[], int]]:
     """Within, signals wait: gives a function that tells the first one's number, or 0.
 
-    It is raised as `Preempted` at the end. Further signals change nothing.
+    It is raised as `Preempted` at the end, or at once with the third signal: somebody insists.
     """
     received = []
-    with _handled_by(lambda signal_number, frame: received.append(signal_number)):
+
+    def note(signal_number: int, frame: FrameType | None) -> None:
+        received.append(signal_number)
+        if len(received) > 2:
+            raise Preempted(received[0])
+
+    with _handled_by(note):
         yield lambda: next(iter(received), 0)
     if received:
         raise Preempted(received[0])

@@ -70,11 +70,15 @@ class TrainLog:
         self._pending = step, step_metrics
 
     def check(self, step: int, step_metrics: Mapping[str, jax.Array]) -> None:
-        """Waits for a step, and refuses to go on after too many skipped ones.
+        """Writes what is pending, waits for a step, and refuses more skipped ones than allowed.
 
         Raises:
           NotFiniteError: too many steps have been skipped in a row.
         """
+        self.flush()
+        self._refuse(step, step_metrics)
+
+    def _refuse(self, step: int, step_metrics: Mapping[str, jax.Array]) -> None:
         in_a_row = int(step_metrics["skipped_in_a_row"])
         if in_a_row > self._max_skipped_steps:
             raise NotFiniteError(f"step {step}: {in_a_row} steps in a row were skipped")
@@ -89,7 +93,7 @@ class TrainLog:
             return
         step, step_metrics = self._pending
         self._pending = None
-        self.check(step, step_metrics)
+        self._refuse(step, step_metrics)
         values = {f"train/{name}": float(x) for name, x in step_metrics.items()}
         del values["train/skipped_in_a_row"]
         n_skipped = int(values["train/skipped"])

@@ -155,6 +155,7 @@ def train(run: Run) -> None:
                 state = before_skipped(state)
                 # A run goes on from whole calls alone.
                 if int(state.step) % n == 0:
+                    writer.sync()
                     checkpoints.save(state, run.meta)
                 raise NotFiniteError(
                     f"step {int(state.step) + 1} and those after it gave no finite loss and "

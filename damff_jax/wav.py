@@ -10,7 +10,7 @@ import struct
 _PCM, _EXTENSIBLE = 1, 0xFFFE
 # Formats whose samples are all of one size: PCM, floats, A-law, µ-law, and what names these anew.
 _ONE_SIZE = {_PCM, 3, 6, 7, _EXTENSIBLE}
-# Programs that write to a pipe do not know a size yet, and state 0 or about 2 or 4 GiB.
+# Programs that write to a pipe do not know a size yet, and state about 2 or 4 GiB.
 _UNKNOWN = 2**31 - 2**16
 _PADDING = 2**16
 
@@ -30,7 +30,7 @@ def damage(descriptor: int) -> str:
         return ""
     is_known = bool(size) and not is_unknown(size) and size + 8 <= size_of_file
     end = size + 8 if is_known else size_of_file
-    place, form, n_frames, is_of_one_size = 12, 0, 0, False
+    place, form, bits, n_frames, is_of_one_size = 12, 0, 0, 0, False
     while place < end:
         name, size = _unpack("<4sI", descriptor, place) or (b"", 0)
         if not _is_name(name) or place + 8 > end:
@@ -39,27 +39,31 @@ def damage(descriptor: int) -> str:
             return _contradiction(f"from byte {place} on there is no chunk")
         place += 8
         if place + size > end:
-            # What the sound as a whole lacks, the decoder knows.
-            if name == b"data" and not is_known:
+            # What the sound as a whole lacks, the decoder knows; and some programs state a size of
+            # the file that leaves out a part of it.
+            if place + size <= size_of_file or (name == b"data" and not is_known):
                 return ""
             return _contradiction(f"chunk {name.decode()!r} of {size} bytes ends behind its file")
         if name == b"fmt " and (fields := _unpack("<HHIIHH", descriptor, place)):
             if problem := _contradiction_of_format(*fields):
                 return _contradiction(problem)
-            form, channels, _, _, block, _ = fields
+            form, channels, _, _, block, bits = fields
             if form == _EXTENSIBLE and (real_form := _unpack("<H", descriptor, place + 24)):
                 (form,) = real_form
             is_of_one_size = form in _ONE_SIZE
-        elif name == b"PEAK" and form == _PCM:
+        elif name == b"PEAK" and form == _PCM and bits in (32, 64):
             return _contradiction("peaks of floats, and samples that are none")
         elif name == b"fact" and (fields := _unpack("<I", descriptor, place)):
             n_frames = fields[0]
-        elif name == b"data" and n_frames and is_of_one_size:
+        elif name == b"data" and n_frames and is_of_one_size and form != _PCM:
             n_of_data = size // block
-            # Some programs count the samples of all channels.
-            if n_frames not in (n_of_data, n_of_data * channels):
+            # Some programs count the samples of all channels, or their bytes.
+            if n_frames not in (n_of_data, n_of_data * channels, size):
                 return _contradiction(f"{n_frames} frames, and {n_of_data} of data")
-        place += size + size % 2
+        place += size
+        # Some programs leave out the byte that makes a size even.
+        if size % 2 and not _is_name(_name_at(descriptor, place)):
+            place += 1
     return ""
 
 
@@ -77,7 +81,11 @@ def _contradiction_of_format(
 ) -> str:
     if form not in _ONE_SIZE:
         return ""
-    if block and block == channels * -(-bits // 8) and bytes_per_s == rate * block:
+    sizes = {channels * -(-bits // 8)}
+    if (form, bits) == (_PCM, 24):
+        sizes.add(channels * 4)
+    # Nobody needs the bytes per second, and some programs leave them out.
+    if block and block in sizes and bytes_per_s in (0, rate * block):
         return ""
     return (
         f"{channels} channels of {bits} bits at {rate} Hz, and {block} bytes per frame, "
@@ -87,6 +95,10 @@ def _contradiction_of_format(
 
 def _is_name(name: bytes) -> bool:
     return len(name) == 4 and all(32 <= byte < 127 for byte in name)
+
+
+def _name_at(descriptor: int, place: int) -> bytes:
+    return os.pread(descriptor, 4, place)
 
 
 def _is_padding(descriptor: int, place: int, end: int) -> bool:

@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import os
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,10 @@ NAME = ".lock"
 
 class WorkdirInUseError(OSError):
     """Another process writes to the workdir; the message is one line."""
+
+
+class WorkdirWarning(UserWarning):
+    """The workdir's file system has no locks; the message is one line."""
 
 
 @contextlib.contextmanager
@@ -33,6 +38,11 @@ def workdir_lock(workdir: Path) -> Iterator[None]:
             raise WorkdirInUseError(
                 f"{workdir}: in use by another run (process {holder})"
             ) from None
+        except OSError as error:
+            message = (
+                f"{workdir}: cannot be locked ({error.strerror}); keep other runs away from it"
+            )
+            warnings.warn(message, WorkdirWarning, stacklevel=2)
         file.truncate(0)
         file.write(f"{os.getpid()}\n")
         file.flush()

@@ -77,7 +77,12 @@ def pool(workers: int) -> Iterator[concurrent.futures.ProcessPoolExecutor]:
         with concurrent.futures.ProcessPoolExecutor(
             workers, multiprocessing.get_context("spawn"), _start_worker
         ) as executor:
-            yield executor
+            try:
+                yield executor
+            except BaseException:
+                # What waits need not be done, and whoever stops this may not wait for it.
+                executor.shutdown(cancel_futures=True)
+                raise
     except BrokenProcessPool as error:
         raise CorpusError(
             "a worker process died, perhaps for want of memory: try fewer --workers"

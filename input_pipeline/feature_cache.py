@@ -23,6 +23,8 @@ from input_pipeline.extraction import Extracted, extract
 
 # Below the folder of all data sets, which share it.
 CACHE_FOLDER = "feature_cache"
+# Of the checks of a decoded file; another version may have remarks that this one has not.
+_VERSION = 2
 # Stands for the song's path in the decoder's remarks, since files may move.
 _PATH = "\0path\0"
 _DIGEST_SIZE = hashlib.sha256().digest_size
@@ -111,7 +113,7 @@ def _extract_to(path: Path, song: Song, config: FeatureConfig) -> Extracted:
 
 def _key(song: Song) -> str:
     """Names a song's sound and the span of its labels, which is all that is extracted."""
-    values = [song.source.identity(), song.labels.first_segment, len(song.labels)]
+    values = [_VERSION, song.source.identity(), song.labels.first_segment, len(song.labels)]
     return hashlib.sha256(json.dumps(values).encode()).hexdigest()
 
 

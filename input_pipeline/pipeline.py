@@ -96,6 +96,7 @@ def load_songs(builder: SongBuilder, split: str) -> Songs:
     report = builder.info.metadata["report"]["splits"]
     if split not in report:
         raise CorpusError(f"{builder.data_dir}: no split {split}; there are {', '.join(report)}")
+    check_shards(builder, split)
     counts = report[split]
     n, f, m = counts["n_segments"], builder.features.frames_per_segment, builder.features.n_mels
     log_mel_RxFxM = np.empty((n, f, m), np.float16)
@@ -103,7 +104,6 @@ def load_songs(builder: SongBuilder, split: str) -> Songs:
     times_R = np.empty(n, np.float32)
     spans: dict[str, tuple[int, int]] = {}
     position = 0
-    check_shards(builder, split)
     read_config = tfds.ReadConfig(assert_cardinality=True, interleave_cycle_length=1)
     try:
         for example in tfds.as_numpy(builder.as_dataset(split=split, read_config=read_config)):

@@ -39,6 +39,7 @@ class Account(tfds.core.Metadata):
             values = json.loads(path.read_text(encoding="utf-8"))
             # Data sets of earlier versions have no digest.
             stored = values.pop("sha256", None)
+            _check_form(values)
         except (OSError, ValueError, AttributeError, TypeError, RecursionError) as error:
             raise CorpusError(f"{path}: cannot be read ({error}); {_REMEDY}") from error
         if stored is not None and stored != _digest_of(values):
@@ -73,12 +74,13 @@ def check_shards(builder: tfds.core.DatasetBuilder, split: str) -> None:
     """Compares a split's shards with what was written; 1.7 GB take seconds.
 
     Raises:
-      CorpusError: a shard is missing, or not what was written.
+      CorpusError: a shard is missing, or not what was written; or there are too few of them for the
+        segments that the account speaks of.
     """
-    written = builder.info.metadata.get("shards")
-    if written is None:
-        return
-    for name in sorted(name for name in written if name.startswith(f"{builder.name}-{split}.")):
+    metadata, prefix = builder.info.metadata, f"{builder.name}-{split}."
+    # Data sets of earlier versions have no digests.
+    written = metadata.get("shards", {})
+    for name in sorted(name for name in written if name.startswith(prefix)):
         path = os.path.join(builder.data_dir, name)
         try:
             whole = _digest_of_file(path) == written[name]
@@ -86,6 +88,30 @@ def check_shards(builder: tfds.core.DatasetBuilder, split: str) -> None:
             raise CorpusError(f"{path}: {error.strerror}; {_REMEDY}") from error
         if not whole:
             raise CorpusError(f"{path}: damaged, not what was written; {_REMEDY}")
+    n_segments = metadata["report"]["splits"][split]["n_segments"]
+    # Frames of float16, not compressed; more would take memory that no file accounts for.
+    size_of_segment = 2 * builder.features.frames_per_segment * builder.features.n_mels
+    size = sum(path.stat().st_size for path in Path(builder.data_dir).glob(f"{prefix}*"))
+    if not 0 <= n_segments * size_of_segment <= size:
+        raise CorpusError(
+            f"{builder.data_dir}: the {split} split's {size} bytes cannot hold {n_segments} "
+            f"segments; {_REMEDY}"
+        )
+
+
+def _check_form(values: dict[str, Any]) -> None:
+    """Checks what else would fail somewhere later: anybody can write a digest.
+
+    Raises:
+      ValueError, AttributeError: it is no account.
+    """
+    for name, digest in values.get("shards", {}).items():
+        if not isinstance(digest, str):
+            raise ValueError(f"shards: {name}: no digest")
+    for split, counts in values.get("report", {}).get("splits", {}).items():
+        for name in ("n_songs", "n_segments"):
+            if type(counts.get(name)) is not int:
+                raise ValueError(f"report: {split}: {name} is no number")
 
 
 def _in_order(serialized: bytes) -> bytes:

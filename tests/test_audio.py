@@ -376,8 +376,14 @@ def mp3_frames(path):
     ("spoil", "reason"),
     [
         (lambda frames: frames[:20] + frames[25:], r"declared|\d+ frames declared, \d+ found"),
-        (lambda frames: [*frames[1:20], b"noise" * 9, *frames[20:]], "1 places between its frames"),
-        (lambda frames: [*frames[1:20], frames[20][9:], *frames[21:]], "1 places between its"),
+        (
+            lambda frames: [*frames[1:20], b"noise" * 9, *frames[20:]],
+            "damage between its frames, in 1 place",
+        ),
+        (
+            lambda frames: [*frames[1:20], frames[20][9:], *frames[21:]],
+            "damage between its frames, in 1 place",
+        ),
         (lambda frames: [*frames[1:-1], frames[-1][:-9]], "its last frame is cut off"),
     ],
 )

@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import subprocess
+import threading
 import time
 import warnings
 
@@ -178,7 +179,6 @@ DAMAGES = {
     "emptied": lambda path: os.truncate(path, 0),
     "zeroed": lambda path: path.write_bytes(bytes(path.stat().st_size)),
     "deleted": lambda path: path.unlink(),
-    "joined by another": lambda path: path.with_name("another").write_bytes(b"x"),
     "replaced by a folder": lambda path: (path.unlink(), path.mkdir()),
 }
 
@@ -249,6 +249,18 @@ def test_a_damaged_best_state_is_never_replaced_by_another(saved, tmp_path, dama
     assert load_variables(workdir)[1]["step"] == 5
 
 
+def test_the_best_state_of_a_run_that_went_on_from_before_an_older_one_is_kept(tmp_path):
+    """Scores need not repeat exactly on all devices."""
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(state_at(200), META)
+        checkpoints.save_if_best(state_at(250), META, 0.5)
+    with Checkpoints(tmp_path) as checkpoints:
+        assert checkpoints.save_if_best(state_at(225), META, 0.6)
+        checkpoints.save(state_at(225), META)
+    assert [path.name for path in (tmp_path / "checkpoints/best").iterdir()] == ["225"]
+    assert load_variables(tmp_path)[1]["score"] == 0.6
+
+
 def test_a_best_state_that_is_gone_is_missed(saved, tmp_path):
     workdir = shutil.copytree(saved, tmp_path / "run")
     shutil.rmtree(workdir / "checkpoints/best")
@@ -303,6 +315,8 @@ def test_what_else_lies_about_does_no_harm(saved, tmp_path):
         (folder / "8").write_text("a file")
         (folder / "notes.txt").write_text("mine")
         shutil.copytree(folder / "2", folder / ".saving")
+        (folder / "2/.DS_Store").write_text("a file manager's")
+        (folder / "2/state/.nfs0001").write_text("a file server's")
         (folder / "2.old").mkdir()
     (workdir / "checkpoints/notes.txt").write_text("mine")
     assert load_meta(workdir)["step"] == 3
@@ -336,6 +350,52 @@ def test_a_state_has_its_name_only_once_it_is_whole(saved, tmp_path, monkeypatch
         with Checkpoints(workdir) as checkpoints:
             assert_equal(checkpoints.restore_latest(state_at(0), META), state_at(3))
         assert load_variables(workdir)[1]["step"] == 2
+
+
+def test_saving_does_not_wait_for_the_disk(tmp_path, monkeypatch):
+    write, free = checkpoint._write_step, threading.Event()
+
+    def write_later(*arguments):
+        assert free.wait(60)
+        write(*arguments)
+
+    monkeypatch.setattr(checkpoint, "_write_step", write_later)
+    with Checkpoints(tmp_path) as checkpoints:
+        assert checkpoints.save_if_best(state_at(1), META, 0.5)
+        checkpoints.save(state_at(1), META)
+        assert not (tmp_path / "checkpoints").exists()
+        free.set()
+    assert load_meta(tmp_path)["step"] == load_variables(tmp_path)[1]["step"] == 1
+
+
+def test_no_state_is_written_that_counts_on_one_that_could_not_be(tmp_path, monkeypatch):
+    monkeypatch.setattr(digests, "write", full_disk)
+    with (
+        pytest.raises(CheckpointError, match="No space"),
+        Checkpoints(tmp_path) as checkpoints,
+    ):
+        checkpoints.save_if_best(state_at(1), META, 0.5)
+        checkpoints.save(state_at(1), META)
+    assert load_meta(tmp_path) is None
+    assert not any((tmp_path / "checkpoints").rglob("*/*"))
+
+
+def full_disk(*_):
+    raise OSError("No space left on device")
+
+
+def test_checkpoints_of_strangers_are_bounded(saved, tmp_path, monkeypatch):
+    workdir = shutil.copytree(saved, tmp_path / "run")
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "_MAX_RATIO", 0.01)
+        with pytest.raises(CheckpointError, match=r"says that it holds \d+ bytes, far more"):
+            load_variables(workdir)
+    (path,) = workdir.glob("checkpoints/best/2/state/_METADATA")
+    path.unlink()
+    path.symlink_to("/dev/zero")
+    shown = "_METADATA: no regular file"
+    with pytest.warns(CheckpointWarning, match=shown), pytest.raises(CheckpointError):
+        load_variables(workdir)
 
 
 def test_the_best_state_is_on_the_disk_before_the_latest_that_counts_on_it(tmp_path, monkeypatch):

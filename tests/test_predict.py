@@ -81,6 +81,35 @@ def test_a_folder_with_bad_files_gives_the_curves_of_the_good_ones(command, tmp_
         assert table.shape == (4, 3) and np.isfinite(table).all()
 
 
+def test_silence_has_a_finite_curve_and_a_remark(command, tmp_path):
+    path = tmp_path / "a.wav"
+    soundfile.write(path, np.zeros(32_000), 16_000)
+    status, _, err = command(path)
+    assert status == 0
+    assert f"predict: warning: {path}: low energy, at most -100 dB" in err
+    table = np.loadtxt(tmp_path / "curves/a.csv", delimiter=",", skiprows=1)
+    assert table.shape == (4, 3) and np.isfinite(table).all()
+
+
+def test_truncated_file_fails_only_if_strict(command, tmp_path):
+    path = write(tmp_path / "a.wav", 4.0)
+    os.truncate(path, 80_000)
+    status, out, err = command(path)
+    assert (status, out.count("\n")) == (0, 1)
+    assert f"predict: warning: {path}: 4.0 s declared, 2.5 s decoded" in err
+    status, out, err = command(path, "--strict")
+    assert (status, out) == (1, "")
+    assert f"predict: error: {path}: 4.0 s declared, 2.5 s decoded" in err
+
+
+def test_name_that_would_act_on_a_terminal_is_shown_in_one_line(command, tmp_path):
+    path = write(tmp_path / "a\nb\x1b[2J.flac")
+    status, out, err = command(path, tmp_path / "no\nne.wav")
+    assert status == 1
+    assert out.splitlines()[0].startswith(rf"{tmp_path}/a\nb\x1b[2J.flac -> ")
+    assert rf"{tmp_path}/no\nne.wav: No such file" in err
+
+
 def test_full_disk_is_an_error_of_one_line_and_leaves_nothing_half_written(
     command, files_up_to, tmp_path
 ):

@@ -14,7 +14,7 @@ import pytest
 import tensorflow as tf
 
 from damff_jax.features import FeatureConfig
-from input_pipeline import datasets
+from input_pipeline import datasets, shards
 from input_pipeline.corpus import CorpusError
 from input_pipeline.deam.deam_dataset_builder import Builder as Deam
 from input_pipeline.folder.folder_dataset_builder import FolderOptions
@@ -200,6 +200,30 @@ def test_account_whose_every_part_is_spoilt_in_turn_gives_no_other_songs(data_di
                 assert_same(load(data_dir), whole)
         path.write_bytes(content)
     assert_same(load(data_dir), whole)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda account: account["report"]["splits"]["train"].update(n_segments=10**15),
+        lambda account: account["report"]["splits"]["train"].update(n_segments=-1),
+        lambda account: account["report"]["splits"]["train"].update(n_segments="many"),
+        lambda account: account["report"].update(splits=[1]),
+        lambda account: account.update(report=None),
+        lambda account: account.update(shards=[1]),
+        lambda account: account.update(shards={"folder-train.x": 1}),
+    ],
+)
+def test_account_of_a_stranger_is_an_error_at_worst(data_dir, spoil):
+    path = version_of(data_dir) / "metadata.json"
+    account = json.loads(path.read_text())
+    del account["sha256"]
+    spoil(account)
+    account["sha256"] = shards._digest_of(account)
+    path.write_text(json.dumps(account))
+    with pytest.raises(CorpusError) as caught:
+        load(data_dir)
+    assert "prepare again" in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_data_set_without_digests_is_read_as_before(data_dir):

@@ -21,6 +21,7 @@ ORDER = [
     "files",
     "workdir_lock",
     "preemption",
+    "id3",
     "wav",
     "decoder_log",
     "flac",

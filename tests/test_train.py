@@ -484,6 +484,12 @@ def test_a_second_run_in_the_same_workdir_is_refused(finished, data_dir, mode):
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
+def test_a_workdir_that_cannot_be_made_is_an_error_that_names_it(data_dir):
+    """Not even by root."""
+    with pytest.raises(OSError, match="'/proc/none'"):
+        train.run(tiny_config(data_dir), Path("/proc/none"))
+
+
 def test_a_workdir_is_free_when_the_process_that_held_it_is_dead(tmp_path):
     code = (
         "import sys; from pathlib import Path; from damff_jax.workdir_lock import workdir_lock\n"

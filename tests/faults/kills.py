@@ -16,7 +16,7 @@ import numpy as np
 
 from tests.faults.checkpoints import train
 
-_LAST = 2  # Kills at most.
+_MAX_KILLS = 2
 
 
 def make_inputs(folder: Path, seed: int) -> None:
@@ -42,7 +42,7 @@ class Trials:
     def run(self, number: int) -> tuple[str, str]:
         rng = np.random.default_rng([self._seed, 5, number])
         shutil.rmtree(self._workdir, ignore_errors=True)
-        moments = self._seconds * rng.uniform(0.2, 1.0, rng.integers(1, _LAST + 1))
+        moments = self._seconds * rng.uniform(0.2, 1.0, rng.integers(1, _MAX_KILLS + 1))
         self.what = f"killed after {', '.join(f'{x:.1f} s' for x in moments)}"
         for moment in moments:
             process = train(self._data_dir, self._workdir)
