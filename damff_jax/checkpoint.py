@@ -189,6 +189,17 @@ def load_variables(workdir: str | os.PathLike) -> tuple[dict[str, Any], dict[str
     Raises:
       CheckpointError: there is no checkpoint, it is damaged, or one of an earlier version.
     """
+    listed = _all_steps(workdir)
+    try:
+        return _load_variables(workdir)
+    except CheckpointError:
+        if _all_steps(workdir) == listed:
+            raise
+        # A training that goes on has replaced what was being read.
+        return load_variables(workdir)
+
+
+def _load_variables(workdir: str | os.PathLike) -> tuple[dict[str, Any], dict[str, Any]]:
     best_step = _newest_step(workdir, "best")
     try:
         latest = load_meta(workdir) or {}
@@ -290,6 +301,10 @@ def _steps(workdir: str | os.PathLike, name: str) -> list[int]:
             if path.name == str(int(path.name)) and path.is_dir()
         )  # fmt: skip
     return []
+
+
+def _all_steps(workdir: str | os.PathLike) -> dict[str, list[int]]:
+    return {name: _steps(workdir, name) for name in _KEPT}
 
 
 def _newest_step(workdir: str | os.PathLike, name: str) -> int | None:

@@ -14,7 +14,7 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from damff_jax import audio, mp3
+from damff_jax import audio, decoder_log, mp3
 from damff_jax.audio import AudioError, AudioWarning
 
 RATE = 16_000
@@ -470,6 +470,31 @@ def test_mp3_that_goes_on_behind_its_declared_end_is_remarked(tmp_path):
     content = write(tmp_path / "a.mp3", noise).read_bytes()
     _, remark = load_remarked(with_bytes(tmp_path / "a.mp3", content + content))
     assert "audio goes on behind the declared end at 5.0 s" in remark
+
+
+def test_tag_between_the_frames_of_an_mp3_is_no_damage(tmp_path):
+    """As in files put one behind the other; without their first frames, which count the others."""
+    frames = mp3_frames(write(tmp_path / "a.mp3"))[1:]
+    tag = b"ID3\4\0\0\0\0\1\0" + bytes(128)
+    path = with_bytes(tmp_path / "a.mp3", b"".join([tag, *frames, tag, *frames]))
+    assert mp3.damage(os.open(path, os.O_RDONLY), 10**9) == ""
+
+
+def test_damage_that_the_decoder_of_mp3_complains_of_is_remarked(tmp_path, capfd):
+    frames = mp3_frames(write(tmp_path / "a.mp3", tones(4.0)))
+    rng = np.random.default_rng(0)
+    frames[20:40] = [frame[:4] + rng.bytes(len(frame) - 4) for frame in frames[20:40]]
+    samples, remark = load_remarked(with_bytes(tmp_path / "a.mp3", b"".join(frames)))
+    assert len(samples) == 4 * RATE and "damaged frames (" in remark
+    assert capfd.readouterr().err == ""
+
+
+def test_what_others_say_while_an_mp3_is_decoded_is_passed_on(capfd):
+    with decoder_log.errors_of_mpg123() as errors:
+        os.write(2, b"[src/libmpg123/layer3.c:f():1] error: dequantization failed!\nhello\n")
+        assert not errors
+    assert errors == ["dequantization failed!"]
+    assert capfd.readouterr().err == "hello\n"
 
 
 def test_tags_behind_the_end_of_an_mp3_are_no_reason_for_a_remark(tmp_path):

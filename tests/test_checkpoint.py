@@ -261,6 +261,21 @@ def test_the_best_state_of_a_run_that_went_on_from_before_an_older_one_is_kept(t
     assert load_variables(tmp_path)[1]["score"] == 0.6
 
 
+def test_what_a_training_replaces_while_it_is_read_is_read_again(saved, tmp_path, monkeypatch):
+    workdir = shutil.copytree(saved, tmp_path / "run")
+    restore = checkpoint._restore_state
+
+    def restore_late(path, *arguments):
+        if path.name == "2":
+            with Checkpoints(workdir) as checkpoints:
+                checkpoints.save_if_best(state_at(4), META, 0.9)
+                checkpoints.save(state_at(4), META)
+        return restore(path, *arguments)
+
+    monkeypatch.setattr(checkpoint, "_restore_state", restore_late)
+    assert load_variables(workdir)[1]["step"] == 4
+
+
 def test_a_best_state_that_is_gone_is_missed(saved, tmp_path):
     workdir = shutil.copytree(saved, tmp_path / "run")
     shutil.rmtree(workdir / "checkpoints/best")

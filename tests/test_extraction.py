@@ -169,3 +169,11 @@ def test_workers_are_single_threaded_and_the_environment_is_put_back(monkeypatch
         _, threads = executor.submit(modules_and_threads).result()
     assert set(threads.values()) == {"1"}
     assert os.environ["OMP_NUM_THREADS"] == "7" and "MKL_NUM_THREADS" not in os.environ
+
+
+def test_features_of_wav_and_flac_are_the_same_bytes(tmp_path):
+    samples = np.round(20_000 * Noise(0, 4.0).samples()).astype(np.int16)
+    for name in ("a.wav", "a.flac"):
+        soundfile.write(tmp_path / name, samples, RATE)
+    a, b = (extract(song_of(AudioFile(str(tmp_path / f"a.{x}"))), CONFIG) for x in ("wav", "flac"))
+    assert a.log_mel_TxFxM.tobytes() == b.log_mel_TxFxM.tobytes()

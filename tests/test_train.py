@@ -741,6 +741,18 @@ def test_files_that_changed_are_read_again(manual_dir, tmp_path):
     assert sum(s["n_songs"] for s in after["report"]["splits"].values()) == 3
 
 
+def test_one_song_is_a_data_set(manual_dir, tmp_path):
+    for name in ("valence.csv", "arousal.csv"):
+        header, row, *_ = (manual_dir / name).read_text().splitlines()
+        (manual_dir / name).write_text(f"{header}\n{row}\n")
+    config = folder_config(tmp_path / "data", manual_dir)
+    with pytest.raises(ValueError, match=r"none of data\.eval_splits .* has songs"):
+        train.run(config, tmp_path / "run")
+    config.data.eval_splits = ("train",)
+    train.run(config, tmp_path / "run")
+    assert len((tmp_path / "run/predictions_train.csv").read_text().splitlines()) == 1 + 8
+
+
 def test_other_splits_in_the_same_workdir_are_refused(manual_dir, tmp_path):
     workdir = tmp_path / "run"
     train.run(folder_config(tmp_path / "data", manual_dir), workdir)
