@@ -741,6 +741,7 @@ def test_files_that_changed_are_read_again(manual_dir, tmp_path):
     assert sum(s["n_songs"] for s in after["report"]["splits"].values()) == 3
 
 
+@pytest.mark.slow
 def test_one_song_is_a_data_set(manual_dir, tmp_path):
     for name in ("valence.csv", "arousal.csv"):
         header, row, *_ = (manual_dir / name).read_text().splitlines()
