@@ -40,8 +40,8 @@ def damage(descriptor: int) -> str:
         place += 8
         if place + size > end:
             # What the sound as a whole lacks, the decoder knows; and some programs state a size of
-            # the file that leaves out a part of it.
-            if place + size <= size_of_file or (name == b"data" and not is_known):
+            # the file that leaves out a part of its only or last chunk.
+            if place + size == size_of_file or (name == b"data" and not is_known):
                 return ""
             return _contradiction(f"chunk {name.decode()!r} of {size} bytes ends behind its file")
         if name == b"fmt " and (fields := _unpack("<HHIIHH", descriptor, place)):
