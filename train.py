@@ -5,7 +5,8 @@ evaluation.json, predictions_<split>.csv and plots. A workdir that holds a run i
 
 Exit status: 0 done, 1 an error, named in one line (another run is at work in the workdir, say), 2
 usage, 143 after SIGTERM, 130 after SIGINT (Ctrl-C). After these two, training ends with its present
-step, which is saved; the next start goes on from there, to the same bytes as without a break.
+step, which is saved; the next start goes on from there, to the same bytes as without a break. With
+--multihost, a process that ends alone ends the others, with any status but 0.
 """
 
 import contextlib
@@ -14,6 +15,7 @@ import json
 import os
 import sys
 import time
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -111,9 +113,14 @@ def run(config: ConfigDict, workdir: Path, *, mode: str = "train") -> dict[str, 
             training.train(this)
         if not processes.is_first():
             return {}
-        if mode == "train" and solvable:
-            training.solve(this)
-        return evaluate(this)
+        try:
+            if mode == "train" and solvable:
+                training.solve(this)
+            return evaluate(this)
+        except BaseException as error:
+            # The others are at their end.
+            processes.agreed(error)
+            raise
 
 
 def evaluate(this: training.Run) -> dict[str, Any]:
@@ -193,16 +200,30 @@ def main(argv: list[str]) -> int:
                 silence = stack.enter_context(open(os.devnull, "w"))
                 stack.enter_context(contextlib.redirect_stdout(silence))
             run(flags.FLAGS.config, workdir, mode=flags.FLAGS.mode)
-    except preemption.Preempted as preempted:
-        print(f"train.py: stopped by {preempted}", file=sys.stderr)
-        return preempted.exit_status
-    except datasets.AlreadyReportedError:
-        return 1
-    except (ValueError, OSError) as error:
-        print(f"train.py: error: {error}", file=sys.stderr)
-        return 1
+    except BaseException as error:
+        status = tell_of(error)
+        if jax.distributed.is_initialized() and not processes.is_agreed(error):
+            if status is None:
+                traceback.print_exc()
+            processes.leave(status or 1)
+        if status is None:
+            raise
+        return status
     print(f"done in {format_seconds(time.monotonic() - started)}")
     return 0
+
+
+def tell_of(error: BaseException) -> int | None:
+    """Tells in one line why a run has ended; gives the exit status, None if it is a bug."""
+    if isinstance(error, preemption.Preempted):
+        print(f"train.py: stopped by {error}", file=sys.stderr)
+        return error.exit_status
+    if isinstance(error, datasets.AlreadyReportedError):
+        return 1
+    if isinstance(error, (ValueError, OSError)):
+        print(f"train.py: error: {error}", file=sys.stderr)
+        return 1
+    return None
 
 
 def default_workdir(config: str) -> Path:

@@ -34,10 +34,15 @@ def raised() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def deferred() -> Iterator[Callable[[], int]]:
+def deferred(
+    marked: Callable[[Preempted], Preempted] = lambda preempted: preempted,
+) -> Iterator[Callable[[], int]]:
     """Within, signals wait: gives a function that tells the first one's number, or 0.
 
     It is raised as `Preempted` at the end, or at once with the third signal: somebody insists.
+
+    Args:
+      marked: gives what is raised at the end.
     """
     received = []
 
@@ -49,7 +54,17 @@ def deferred() -> Iterator[Callable[[], int]]:
     with _handled_by(note):
         yield lambda: next(iter(received), 0)
     if received:
-        raise Preempted(received[0])
+        raise marked(Preempted(received[0]))
+
+
+@contextlib.contextmanager
+def held_back() -> Iterator[None]:
+    """Within, signals wait; at the end, the first comes, to whoever handled it before."""
+    received = []
+    with _handled_by(lambda signal_number, frame: received.append(signal_number)):
+        yield
+    if received:
+        signal.raise_signal(received[0])
 
 
 @contextlib.contextmanager

@@ -1,9 +1,13 @@
 """Several processes that train together, usually one per host.
 
-All load the songs, take their part of every batch, and validate; the first writes the files.
+All load the songs, take their part of every batch, and validate; the first writes the files. What
+is raised in one of them alone ends all, because the others wait for it: see `agreed`.
 """
 
 import json
+import os
+import sys
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -11,10 +15,13 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from damff_jax import parallel
+from damff_jax import parallel, preemption
+from damff_jax.preemption import Preempted
 
 # The last to evaluate may take longer than JAX would wait.
 _SHUTDOWN_SECONDS = 24 * 3600
+# What is wrong for all is raised in all, if not at the same time.
+_GRACE_SECONDS = 10
 
 
 class ProcessesError(ValueError):
@@ -54,11 +61,39 @@ def initialize(
         )
     except (ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())
-        raise ProcessesError(f"--multihost: the other processes are not found ({reason})") from None
+        raise agreed(
+            ProcessesError(f"--multihost: the other processes are not found ({reason})")
+        ) from None
     # Connections are made at their first use, for which CPUs wait for half a minute and no longer.
     # Now all are here; later, one may have songs to prepare or a slow disk.
     jax.block_until_ready(parallel.any_device()(False))
     multihost_utils.broadcast_one_to_all(np.int32(0))
+
+
+def agreed(error: BaseException) -> BaseException:
+    """Marks an exception after which no other process waits for this one; gives it back.
+
+    Either all raise, or the others are at their end.
+    """
+    error.agreed = True
+    return error
+
+
+def is_agreed(error: BaseException) -> bool:
+    return getattr(error, "agreed", False)
+
+
+def leave(status: int) -> None:
+    """Ends this process, even if the others do not come to their end.
+
+    They lose the connection, and end too: at a normal exit, they would be waited for.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    goodbye = threading.Thread(target=jax.distributed.shutdown, daemon=True)
+    goodbye.start()
+    goodbye.join(_GRACE_SECONDS)
+    os._exit(status)
 
 
 def is_first() -> bool:
@@ -69,7 +104,8 @@ def from_first(function: Callable[[], Any]) -> Any:
     """Calls a function on the first process alone; gives its value, as of JSON, on all.
 
     Raises:
-      ProcessesError: on the others, if it raised a ValueError or OSError there.
+      Preempted: by a signal to the first, on all.
+      ProcessesError: on the others, if anything else was raised there.
     """
     if jax.process_count() == 1:
         return function()
@@ -77,16 +113,24 @@ def from_first(function: Callable[[], Any]) -> Any:
     if is_first():
         try:
             answer = {"value": function()}
-        except (ValueError, OSError) as raised:
-            error, answer = raised, {"error": str(raised)}
-    text = np.frombuffer(json.dumps(answer).encode(), np.uint8)
-    length = int(multihost_utils.broadcast_one_to_all(np.int32(len(text))))
-    text = multihost_utils.broadcast_one_to_all(text if is_first() else np.zeros(length, np.uint8))
+        except Preempted as raised:
+            error, answer = raised, {"signal": raised.signal}
+        except BaseException as raised:
+            reason = " ".join(str(raised).split()) or type(raised).__name__
+            error, answer = raised, {"error": reason}
+    # Or a signal to all would let some of them miss a part.
+    with preemption.held_back():
+        text = np.frombuffer(json.dumps(answer).encode(), np.uint8)
+        length = int(multihost_utils.broadcast_one_to_all(np.int32(len(text))))
+        text = text if is_first() else np.zeros(length, np.uint8)
+        text = bytes(np.asarray(multihost_utils.broadcast_one_to_all(text)))
     if error is not None:
-        raise error
-    answer = json.loads(bytes(np.asarray(text)))
+        raise agreed(error)
+    answer = json.loads(text)
+    if "signal" in answer:
+        raise agreed(Preempted(answer["signal"]))
     if "error" in answer:
-        raise ProcessesError(f"the first process: {answer['error']}")
+        raise agreed(ProcessesError(f"the first process: {answer['error']}"))
     return answer["value"]
 
 

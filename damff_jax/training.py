@@ -75,8 +75,12 @@ def train(run: Run) -> None:
     optimizer = make_optimizer(optim, schedule)
     state = first_state(run, optimizer, with_ema=optim.ema_decay > 0)
 
-    # A signal waits for the end of the step and for all that is being saved.
-    with preemption.deferred() as preempted, open_workdir(run, state) as (checkpoints, restored):
+    # A signal waits for the end of the step and for all that is being saved. After the last step,
+    # no process waits for another.
+    with (
+        preemption.deferred(processes.agreed) as preempted,
+        open_workdir(run, state) as (checkpoints, restored),
+    ):
         if restored is not None:
             state = restored
             print(f"going on from step {int(state.step)} of {run.workdir}")
@@ -150,18 +154,20 @@ def train(run: Run) -> None:
                     if stopping:
                         print(f"asked to stop: saving step {step}, to go on from there", flush=True)
                         # In other processes too than that which got the signal.
-                        raise Preempted(preempted() or signal.SIGTERM)
+                        raise processes.agreed(Preempted(preempted() or signal.SIGTERM))
             except NotFiniteError:
                 state = before_skipped(state)
                 # A run goes on from whole calls alone.
                 if int(state.step) % n == 0:
                     writer.sync()
                     checkpoints.save(state, run.meta)
-                raise NotFiniteError(
+                error = NotFiniteError(
                     f"step {int(state.step) + 1} and those after it gave no finite loss and "
                     f"gradient, more than max_skipped_steps {config.max_skipped_steps}; songs of "
                     f"that step: {', '.join(song_ids(crops, int(state.step)))}"
-                ) from None
+                )
+                # All have seen the same metrics.
+                raise processes.agreed(error) from None
 
 
 def before_skipped(state: TrainState) -> TrainState:

@@ -3,10 +3,12 @@
     python -m tests.broken_off '{"processes": 1, "moments": [...], "arguments": [...]}'
 
 Of a moment, `signal` is sent `at` a place of `step` in process number `process` (0 if not given):
-`step`, when a step's metrics are there; `best` or `latest`, while that step is being saved, before
-its digests are written; `best done` or `latest done`, once it has its name; `evaluation`, at the
-end. null lets a start go to its end. Prints the exit statuses, a list per start. Processes are
-forked from one that has imported everything, and has not used it.
+`preparing`, when it first opens the data set; `step`, when a step's metrics are there; `best` or
+`latest`, while that step is being saved, before its digests are written; `best done` or `latest
+done`, once it has its name; `evaluation`, at the end. With `to_all`, all processes get the signal;
+an `error` is raised in its place. null lets a start go to its end. Prints the exit statuses, a list
+per start, null for a process that was there when `within` seconds (optional) were over. Processes
+are forked from one that has imported everything, and has not used it.
 """
 
 import json
@@ -14,6 +16,7 @@ import os
 import signal
 import socket
 import sys
+import time
 import warnings
 
 from absl import app
@@ -40,6 +43,12 @@ def arm(moment):
     saving = []
 
     def send():
+        if "error" in moment:
+            raise OSError(moment["error"])
+        if moment.get("to_all"):
+            # Which knows all of them.
+            os.kill(os.getppid(), signal.SIGUSR1)
+            time.sleep(10)
         for _ in range(moment.get("times", 1)):
             os.kill(os.getpid(), moment["signal"])
 
@@ -58,6 +67,8 @@ def arm(moment):
 
     if place == "step":
         call_before(TrainLog, "add", lambda log, n, metrics: send() if n == step else None)
+    elif place == "preparing":
+        call_before(train, "open_dataset", lambda config: send())
     elif place == "evaluation":
         call_before(evaluation, "write_predictions", lambda *arguments: send())
     else:
@@ -68,6 +79,7 @@ def arm(moment):
 
 def start(spec, moment):
     """Forks the processes of a start; gives their exit statuses, -9 for killed ones."""
+    deadline = time.monotonic() + spec.get("within", float("inf"))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
@@ -86,14 +98,28 @@ def start(spec, moment):
         os.dup2(2, 1)
         app.run(train.main, flags_parser=train.parse_flags)
     statuses = dict.fromkeys(processes)
-    for _ in processes:
-        ended, status = os.wait()
+    left = set(processes)
+
+    def send_to_left(number):
+        for process in left:
+            os.kill(process, number)
+
+    if moment and moment.get("to_all"):
+        signal.signal(signal.SIGUSR1, lambda number, frame: send_to_left(moment["signal"]))
+    while left and time.monotonic() < deadline:
+        ended, status = os.waitpid(-1, os.WNOHANG)
+        if not ended:
+            time.sleep(0.05)
+            continue
+        left.remove(ended)
         statuses[ended] = os.waitstatus_to_exitcode(status)
         if statuses[ended] == -signal.SIGKILL:
             # A machine has gone down: nobody waits for what is left.
-            for other in processes:
-                if statuses[other] is None:
-                    os.kill(other, signal.SIGKILL)
+            send_to_left(signal.SIGKILL)
+    # Those that hang.
+    send_to_left(signal.SIGKILL)
+    for process in left:
+        os.waitpid(process, 0)
     return list(statuses.values())
 
 

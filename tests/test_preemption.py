@@ -167,12 +167,13 @@ def test_a_signal_that_waited_is_raised_at_the_end():
     assert reached
 
 
-def broken_off(data_dir, workdir, moments, *, n_processes=1):
+def broken_off(data_dir, workdir, moments, *, n_processes=1, **how):
     """Starts training once per moment and to its end; gives the starts' exit statuses."""
     specification = {
         "processes": n_processes,
         "moments": [*moments, None],
         "arguments": list(arguments(data_dir, workdir)),
+        **how,
     }
     # As many devices in all as this process has.
     flag = f"--xla_force_host_platform_device_count={4 // n_processes}"
@@ -272,4 +273,29 @@ def test_two_processes_train_as_one_and_go_on_as_one(unbroken, data_dir, tmp_pat
             both = [asked, 143] if moments[number].get("process", 0) == 0 else [143, asked]
             assert [first, second] == both
     assert statuses[-1] == [0, 0]
+    assert_same_run(tmp_path / "run", tmp_path / "two")
+
+
+@pytest.mark.slow
+def test_one_of_two_processes_that_ends_alone_ends_both(unbroken, data_dir, tmp_path):
+    """By a signal or an error, wherever the other one waits."""
+    moments = [
+        moment(15, "preparing"),
+        moment(2, "preparing", to_all=True),
+        {"error": "damaged", "at": "preparing"},
+        {"error": "damaged", "at": "preparing", "process": 1},
+        {"error": "disk full", "at": "best", "step": 3},
+        {"error": "disk full", "at": "latest", "step": 4},
+        {"error": "disk full", "at": "latest", "step": 8},
+    ]
+    statuses = broken_off(data_dir, tmp_path / "run", moments, n_processes=2, within=90)
+    assert statuses[:3] == [[143, 143], [130, 130], [1, 1]]
+    # Of the other, the lost connection.
+    assert statuses[3][1] == statuses[4][0] == statuses[5][0] == 1
+    for other in (statuses[3][0], statuses[4][1], statuses[5][1]):
+        assert other not in (None, 0)
+    # Noticed at the next save, which is the last: nobody waits any more.
+    assert statuses[6] == [1, 0]
+    assert statuses[-1] == [0, 0]
+    assert broken_off(data_dir, tmp_path / "two", [], n_processes=2) == [[0, 0]]
     assert_same_run(tmp_path / "run", tmp_path / "two")
