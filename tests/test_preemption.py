@@ -289,7 +289,10 @@ def test_one_of_two_processes_that_ends_alone_ends_both(unbroken, data_dir, tmp_
         {"error": "disk full", "at": "latest", "step": 8},
     ]
     statuses = broken_off(data_dir, tmp_path / "run", moments, n_processes=2, within=90)
-    assert statuses[:3] == [[143, 143], [130, 130], [1, 1]]
+    assert statuses[0] == [143, 143]
+    # If it came to one before the other waited for it, that one has lost it.
+    assert sorted(statuses[1]) in ([130, 130], [1, 130], [-signal.SIGABRT, 130])
+    assert statuses[2] == [1, 1]
     # Of the other, the lost connection.
     assert statuses[3][1] == statuses[4][0] == statuses[5][0] == 1
     for other in (statuses[3][0], statuses[4][1], statuses[5][1]):
