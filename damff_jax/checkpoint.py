@@ -147,8 +147,9 @@ class Checkpoints:
         return state.replace(**placed)
 
     def _save(self, name: str, state: TrainState, meta: Mapping[str, Any]) -> None:
-        # A best state and the latest one may wait for the disk; more would pile up in memory.
-        while len(self._pending) > 1:
+        # A best state and the latest one may wait for the disk; more would pile up in memory. What
+        # could not be written is known with the next save.
+        while self._pending and (len(self._pending) > 1 or self._pending[0].done()):
             self._pending.pop(0).result()
         # A copy, because the next step takes the state's buffers.
         state = jax.tree.map(lambda x: np.array(x), state)
