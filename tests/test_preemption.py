@@ -167,16 +167,15 @@ def test_a_signal_that_waited_is_raised_at_the_end():
     assert reached
 
 
-def broken_off(data_dir, workdir, moments, *, n_processes=1, **how):
+def broken_off(data_dir, workdir, moments, *, to_the_end=True, n_processes=1, n_devices=4, **how):
     """Starts training once per moment and to its end; gives the starts' exit statuses."""
     specification = {
         "processes": n_processes,
-        "moments": [*moments, None],
+        "moments": [*moments, None] if to_the_end else moments,
         "arguments": list(arguments(data_dir, workdir)),
         **how,
     }
-    # As many devices in all as this process has.
-    flag = f"--xla_force_host_platform_device_count={4 // n_processes}"
+    flag = f"--xla_force_host_platform_device_count={n_devices // n_processes}"
     command = [sys.executable, "-m", "tests.broken_off", json.dumps(specification)]
     log = workdir.with_suffix(".log")
     with open(log, "w") as file:
@@ -195,6 +194,16 @@ def broken_off(data_dir, workdir, moments, *, n_processes=1, **how):
 
 def moment(number, at, step=None, **how):
     return {"signal": int(number), "at": at, "step": step, **how}
+
+
+def assert_nearly_same_log(workdir, other):
+    """Every step once, with the same numbers but for the order of the sums over devices."""
+    ours, theirs = (
+        [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
+        for path in (workdir, other)
+    )
+    for a, b in zip(ours, theirs, strict=True):
+        assert a == pytest.approx(b, rel=1e-3, abs=1e-5)
 
 
 @pytest.mark.slow
@@ -235,15 +244,22 @@ def test_kills_at_any_moment_change_nothing(unbroken, data_dir, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_run_goes_on_with_other_devices(unbroken, data_dir, tmp_path):
+    """Four, then one, then two; it ends as with four all the time."""
+    workdir = tmp_path / "run"
+    for step, n_devices in ((2, 4), (5, 1)):
+        moments = [moment(15, "step", step)]
+        statuses = broken_off(data_dir, workdir, moments, n_devices=n_devices, to_the_end=False)
+        assert statuses == [[143]]
+    assert broken_off(data_dir, workdir, [], n_devices=2) == [[0]]
+    assert_nearly_same_log(workdir, unbroken)
+
+
+@pytest.mark.slow
 def test_two_processes_train_as_one_and_go_on_as_one(unbroken, data_dir, tmp_path):
     """Whichever of them gets the signal, and whichever is killed."""
     assert broken_off(data_dir, tmp_path / "two", [], n_processes=2) == [[0, 0]]
-    ours, theirs = (
-        [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
-        for path in (tmp_path / "two", unbroken)
-    )
-    for a, b in zip(ours, theirs, strict=True):
-        assert a == pytest.approx(b, rel=1e-3, abs=1e-5)
+    assert_nearly_same_log(tmp_path / "two", unbroken)
 
     # All stop at the step after the one that the signal came in.
     moments = [
