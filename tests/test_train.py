@@ -713,8 +713,8 @@ def test_a_run_that_diverges_stops_and_names_the_step(data_dir, tmp_path):
     assert "NaN" not in (tmp_path / "metrics.jsonl").read_text()
 
 
-def folder_config(data_dir, manual_dir, **changes):
-    config = tiny_config(data_dir, **changes)
+def folder_config(data_dir, manual_dir):
+    config = tiny_config(data_dir, "frame_bilstm")
     config.num_train_steps = 1
     config.data.dataset = "folder"
     config.data.manual_dir = str(manual_dir)
