@@ -30,6 +30,7 @@ from damff_jax import (
     evaluation,
     metrics,
     parallel,
+    predictions,
     preemption,
     processes,
     report,
@@ -149,7 +150,7 @@ def evaluate(this: training.Run) -> dict[str, Any]:
         title = f"{config.data.dataset}, {split} songs"
         print(evaluation.format_summary(title, summaries[split]))
         times = {song.song_id: song.times_T for song in songs}
-        evaluation.write_predictions(workdir / f"predictions_{split}.csv", curves, times)
+        predictions.write(workdir / f"predictions_{split}.csv", curves, times)
         report.plot_comparison(workdir / f"curves_{split}.png", title, curves, times)
     with write_aside(workdir / "evaluation.json") as file:
         json.dump(summaries, file, indent=2, allow_nan=False)

@@ -1,17 +1,12 @@
-"""Evaluating songs with labels: curves, scores, and the files that hold them."""
+"""Evaluating songs with labels: their curves, and the scores of these."""
 
-import csv
-import os
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
 import numpy as np
 
 from damff_jax import metrics
-from damff_jax.files import write_aside
 from damff_jax.inference import Apply, Windowing, predict_curves
-
-COLUMNS = ("song_id", "time_s", "valence", "arousal", "valence_true", "arousal_true")
 
 
 class LabelledSong(Protocol):
@@ -39,26 +34,6 @@ def evaluate(
         song.song_id: metrics.Curve(prediction_TxV, song.labels_TxV, song.mask_TxV)
         for song, prediction_TxV in zip(songs, predictions, strict=True)
     }
-
-
-def write_predictions(
-    path: str | os.PathLike,
-    curves: Mapping[str, metrics.Curve],
-    times: Mapping[str, np.ndarray],
-) -> None:
-    """Writes a row per segment; a missing label is `nan`.
-
-    Numbers have nine digits, so the float32 values come back exactly.
-    """
-    with write_aside(path, newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        for song_id, curve in curves.items():
-            truth_TxV = np.where(curve.mask_TxV, curve.truth_TxV, np.nan)
-            rows = zip(times[song_id], curve.prediction_TxV, truth_TxV, strict=True)
-            for time, prediction_V, truth_V in rows:
-                values = (f"{x:.9g}" for x in (*prediction_V, *truth_V))
-                writer.writerow([song_id, f"{time:.1f}", *values])
 
 
 def format_summary(split: str, summary: Mapping[str, Any]) -> str:

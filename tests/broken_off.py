@@ -22,7 +22,7 @@ import warnings
 from absl import app
 
 import train
-from damff_jax import checkpoint, digests, evaluation
+from damff_jax import checkpoint, digests, predictions
 from damff_jax.train_log import TrainLog
 
 
@@ -70,7 +70,7 @@ def arm(moment):
     elif place == "preparing":
         call_before(train, "open_dataset", lambda config: send())
     elif place == "evaluation":
-        call_before(evaluation, "write_predictions", lambda *arguments: send())
+        call_before(predictions, "write", lambda *arguments: send())
     else:
         call_before(checkpoint, "_write_step", at_write_step)
         call_before(digests, "write", at_digests)

@@ -12,10 +12,9 @@ from ml_collections import config_flags
 
 import train
 from configs import models
-from damff_jax import run_config
+from damff_jax import predictions, run_config
 from damff_jax.features import FeatureConfig
 from damff_jax.models import create_model
-from damff_jax.study import scores
 from damff_jax.study.__main__ import load_study
 from damff_jax.study.runs import PREDICTIONS, plan
 from input_pipeline import datasets
@@ -162,7 +161,7 @@ def test_every_system_of_a_study_is_a_command(study, system, tmp_path, monkeypat
         assert not any("{" in argument for argument in command)
         if command[:2] == ["-m", raters.__spec__.name]:
             assert raters.main(command[2:]) == 0
-            assert len(scores.read_predictions(run.workdir / PREDICTIONS)) == 1
+            assert len(predictions.read(run.workdir / PREDICTIONS)) == 1
             continue
         assert command[0] == "train.py"
         monkeypatch.chdir(train.ROOT)

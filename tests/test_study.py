@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from damff_jax import evaluation, metrics
+from damff_jax import metrics, predictions
 from damff_jax.metrics import Curve
+from damff_jax.predictions import PredictionsError
 from damff_jax.study import StudyError, __main__, scores, table
 from damff_jax.study.runs import PREDICTIONS, plan, run_all
 
@@ -282,8 +283,8 @@ def test_predictions_come_back_as_they_were_written(tmp_path):
     path = tmp_path / PREDICTIONS
     written['a, "b"'] = written.pop("a_0")
     times = {song: 0.5 * np.arange(len(curve.truth_TxV)) for song, curve in written.items()}
-    evaluation.write_predictions(path, written, times)
-    read = scores.read_predictions(path)
+    predictions.write(path, written, times)
+    read = predictions.read(path)
     assert list(read) == list(written)
     for song, curve in written.items():
         np.testing.assert_array_equal(np.float32(read[song].prediction_TxV), curve.prediction_TxV)
@@ -294,7 +295,7 @@ def test_predictions_come_back_as_they_were_written(tmp_path):
         )
 
 
-HEADER = ",".join(evaluation.COLUMNS) + "\n"
+HEADER = ",".join(predictions.COLUMNS) + "\n"
 
 
 @pytest.mark.parametrize(
@@ -319,8 +320,8 @@ def test_malformed_predictions_are_refused_by_name(tmp_path, content, reason):
     path = tmp_path / PREDICTIONS
     if content is not None:
         path.write_bytes(content.encode("latin1"))
-    with pytest.raises(StudyError, match=f"^{path}: .*{reason}"):
-        scores.read_predictions(path)
+    with pytest.raises(PredictionsError, match=f"^{path}: .*{reason}"):
+        predictions.read(path)
 
 
 def test_folds_are_merged_and_a_song_tested_twice_is_refused():
@@ -437,7 +438,7 @@ def finished(tmp_path_factory):
         curves.setdefault((run.system, run.seed), {}).update(half)
         done(run, seconds=60.0 + 120.0 * run.fold)
         times = {song: 0.5 * np.arange(len(c.truth_TxV)) for song, c in half.items()}
-        evaluation.write_predictions(run.workdir / PREDICTIONS, half, times)
+        predictions.write(run.workdir / PREDICTIONS, half, times)
     return [f"--config={config}", f"--study_dir={folder / 'runs'}"], curves, folder
 
 
@@ -688,12 +689,10 @@ def test_people_are_not_compared_by_another_truth(finished, tmp_path, capsys):
     argv, _, folder = finished
     path = folder / "runs" / "worse" / "fold0_seed0" / PREDICTIONS
     content = path.read_text()
-    curves = {
-        s: c._replace(truth_TxV=-c.truth_TxV) for s, c in scores.read_predictions(path).items()
-    }
+    curves = {s: c._replace(truth_TxV=-c.truth_TxV) for s, c in predictions.read(path).items()}
     times = {song: 0.5 * np.arange(len(c.truth_TxV)) for song, c in curves.items()}
     try:
-        evaluation.write_predictions(path, curves, times)
+        predictions.write(path, curves, times)
         assert __main__.main([*argv, "--table", f"--output={tmp_path / 'out'}"]) == 0
         results = json.loads((tmp_path / "out.json").read_text())
         assert results["systems"]["worse"]["against"] == {}

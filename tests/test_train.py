@@ -23,10 +23,10 @@ from configs import synthetic
 from damff_jax import (
     checkpoint,
     command_line,
-    evaluation,
     metrics,
     parallel,
     predict,
+    predictions,
     steps,
     train_state,
     training,
@@ -331,7 +331,7 @@ def test_a_run_that_starts_from_another_begins_with_its_outputs(
     songs = pipeline.load_songs(builder, "test")
     curves = training.evaluate(config, functools.partial(eval_step, state.eval_variables()), songs)
     times = {song.song_id: song.times_T for song in songs}
-    evaluation.write_predictions(tmp_path / "predictions.csv", curves, times)
+    predictions.write(tmp_path / "predictions.csv", curves, times)
     saved = (workdir / "predictions_test.csv").read_bytes()
     assert (tmp_path / "predictions.csv").read_bytes() == saved
 

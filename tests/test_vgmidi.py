@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from damff_jax import evaluation
+from damff_jax import predictions
 from input_pipeline.annotations import LabelError
 from input_pipeline.corpus import CorpusError
 from input_pipeline.vgmidi import raters
@@ -320,26 +320,28 @@ def test_some_raters_predict_the_mean_of_the_others(tmp_path, kind, n_predicting
     for seed in range(12):
         curves = raters.panel_curves(manual_dir, kind, fold=0, seed=seed)
         assert list(curves) == ["A_NES_Tetris_One"]
-        values_Tx4 = curves["A_NES_Tetris_One"]
-        assert values_Tx4.shape == (8, 4)
-        predicting, others = (raters_of(values_Tx4[0, k]) for k in (0, 2))
+        curve = curves["A_NES_Tetris_One"]
+        assert curve.mask_TxV.shape == (8, 2) and curve.mask_TxV.all()
+        sides = curve.prediction_TxV, curve.truth_TxV
+        predicting, others = (raters_of(side_TxV[0, 0]) for side_TxV in sides)
         assert len(predicting) == n_predicting and predicting ^ others == set(range(5))
         chosen.append(frozenset(predicting))
-        for k, part in ((0, predicting), (2, others)):
+        for side_TxV, part in zip(sides, (predicting, others), strict=True):
             mean = PANEL[list(part)].mean(axis=0)
             # The first rating is of the first half of the piece, the second of the second.
             expected = np.repeat(mean, 4, axis=0)
-            np.testing.assert_allclose(values_Tx4[:, k : k + 2], expected, atol=1e-7)
+            np.testing.assert_allclose(side_TxV, expected, atol=1e-7)
     assert len(set(chosen)) > 2
     again = raters.panel_curves(manual_dir, kind, fold=0, seed=11)["A_NES_Tetris_One"]
-    np.testing.assert_array_equal(again, values_Tx4)
+    np.testing.assert_array_equal(again.prediction_TxV, curve.prediction_TxV)
+    np.testing.assert_array_equal(again.truth_TxV, curve.truth_TxV)
 
 
 def test_raters_are_drawn_for_every_piece_anew(tmp_path):
     names = [f"A_NES_Tetris_{k}" for k in range(8)]
     curves = raters.panel_curves(panel(tmp_path, PANEL, names), "one", fold=0, seed=0)
     assert list(curves) == names
-    assert len({float(values_Tx4[0, 0]) for values_Tx4 in curves.values()}) > 1
+    assert len({float(curve.prediction_TxV[0, 0]) for curve in curves.values()}) > 1
 
 
 def test_the_command_writes_predictions_of_the_fold(tmp_path):
@@ -349,9 +351,10 @@ def test_the_command_writes_predictions_of_the_fold(tmp_path):
         assert raters.main([*argv, "--kind=half", f"--fold={fold}", "--seed=3"]) == 0
         with open(tmp_path / "new" / "run" / "predictions_test.csv", newline="") as file:
             header, *rows = csv.reader(file)
-        assert tuple(header) == evaluation.COLUMNS
+        assert tuple(header) == predictions.COLUMNS
         assert [row[:2] for row in rows] == [[name, f"{0.5 * t:.1f}"] for t in range(8)]
-        expected = raters.panel_curves(manual_dir, "half", fold=fold, seed=3)[name]
+        curve = raters.panel_curves(manual_dir, "half", fold=fold, seed=3)[name]
+        expected = np.concatenate([curve.prediction_TxV, curve.truth_TxV], axis=1)
         np.testing.assert_array_equal(np.float32([row[2:] for row in rows]), expected)
 
 

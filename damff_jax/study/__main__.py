@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from damff_jax import metrics
+from damff_jax import metrics, predictions
 from damff_jax.command_line import Parser, show_warnings
 from damff_jax.files import write_aside
 from damff_jax.study import StudyError, scores, table
@@ -83,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             Path(arguments.output).parent.mkdir(parents=True, exist_ok=True)
         failed = 0 if arguments.table else execute(runs, arguments.jobs, arguments.again)
         results = results_of(study, runs)
-    except (StudyError, OSError) as error:
+    except (StudyError, predictions.PredictionsError, OSError) as error:
         parser.error(str(error))
     text = table.markdown(results)
     print(f"\n{text}")
@@ -138,7 +138,8 @@ def results_of(study: Mapping[str, Any], runs: Sequence[Run]) -> dict[str, Any]:
       "parameters", "seconds"}}}. Only seeds count of which all folds are done.
 
     Raises:
-      StudyError: a run was made by another recipe, or its predictions cannot be scored.
+      StudyError: a run was made by another recipe.
+      PredictionsError: its predictions cannot be scored.
     """
     by_system: dict[str, dict[int, list[Run]]] = {}
     for run in runs:
@@ -152,7 +153,7 @@ def results_of(study: Mapping[str, Any], runs: Sequence[Run]) -> dict[str, Any]:
         if not done:
             continue
         per_fold = {
-            seed: [scores.read_predictions(run.workdir / PREDICTIONS) for run in of_seed]
+            seed: [predictions.read(run.workdir / PREDICTIONS) for run in of_seed]
             for seed, of_seed in done.items()
         }
         curves[name] = [scores.merge(per_fold[seed]) for seed in done]

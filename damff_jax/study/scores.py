@@ -4,54 +4,16 @@ The folds' test songs together are all songs once, so a seed's curves are those 
 its scores are taken over them all. Letters: N segments, S seeds, G groups of songs, V = 2.
 """
 
-import csv
 import dataclasses
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from damff_jax import metrics
-from damff_jax.evaluation import COLUMNS
 from damff_jax.study import StudyError
 
 _RESAMPLES = 5000
-
-
-def read_predictions(path: str | os.PathLike) -> dict[str, metrics.Curve]:
-    """Curves by song id, of a predictions CSV.
-
-    Raises:
-      StudyError: it is not there or not such a file, a prediction is not finite, or there are no
-        labels of one of the dimensions.
-    """
-    songs: dict[str, list[list[float]]] = {}
-    try:
-        with open(path, encoding="utf-8", newline="") as file:
-            rows = csv.reader(file)
-            if tuple(next(rows, ())) != COLUMNS:
-                raise StudyError(f"{path}: the columns are not {','.join(COLUMNS)}")
-            for row in rows:
-                values = [float(x) for x in row[2:]]
-                if len(row) != len(COLUMNS) or not np.all(np.isfinite(values[:2])):
-                    raise StudyError(f"{path}: line {rows.line_num}: {','.join(row)}")
-                songs.setdefault(row[0], []).append(values)
-    except OSError as error:
-        raise StudyError(f"{path}: {error.strerror}") from error
-    except (ValueError, csv.Error) as error:
-        if isinstance(error, StudyError):
-            raise
-        raise StudyError(f"{path}: {error}") from error
-    curves = {}
-    for song_id, values in songs.items():
-        values_Nx4 = np.array(values)
-        mask_NxV = ~np.isnan(values_Nx4[:, 2:])
-        curves[song_id] = metrics.Curve(values_Nx4[:, :2], values_Nx4[:, 2:], mask_NxV)
-    for v, name in enumerate(metrics.DIMENSIONS):
-        if not any(curve.mask_TxV[:, v].any() for curve in curves.values()):
-            raise StudyError(f"{path}: no {name} labels")
-    return curves
 
 
 def merge(folds: Sequence[Mapping[str, metrics.Curve]]) -> dict[str, metrics.Curve]:

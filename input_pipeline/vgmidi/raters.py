@@ -9,15 +9,15 @@ MIDI file or with one rater are left out.
 """
 
 import argparse
-import csv
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from damff_jax import predictions
 from damff_jax.features import SEGMENT_SECONDS
-from damff_jax.files import write_aside
+from damff_jax.metrics import Curve
 from input_pipeline.annotations import LabelError
 from input_pipeline.corpus import CorpusError
 from input_pipeline.midi import midi_seconds
@@ -29,8 +29,6 @@ from input_pipeline.vgmidi.vgmidi_dataset_builder import (
 )
 
 KINDS = ("half", "one")
-# Those of the predictions that a training run writes.
-COLUMNS = ("song_id", "time_s", "valence", "arousal", "valence_true", "arousal_true")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -48,21 +46,19 @@ def main(argv: Sequence[str] | None = None) -> int:
             arguments.manual_dir, arguments.kind, fold=arguments.fold, seed=arguments.seed
         )
         arguments.workdir.mkdir(parents=True, exist_ok=True)
-        with write_aside(arguments.workdir / "predictions_test.csv", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(COLUMNS)
-            for song_id, values_Tx4 in curves.items():
-                for t, values in enumerate(values_Tx4):
-                    time = f"{SEGMENT_SECONDS * t:.1f}"
-                    writer.writerow([song_id, time, *(f"{x:.9g}" for x in values)])
+        times = {
+            song_id: SEGMENT_SECONDS * np.arange(len(curve.truth_TxV))
+            for song_id, curve in curves.items()
+        }
+        predictions.write(arguments.workdir / "predictions_test.csv", curves, times)
     except (CorpusError, LabelError, OSError) as error:
         print(f"raters: error: {error}", file=sys.stderr)
         return 1
     return 0
 
 
-def panel_curves(manual_dir: Path, kind: str, *, fold: int, seed: int) -> dict[str, np.ndarray]:
-    """(T, 4) per test piece: the predicting raters' valence and arousal, then the others'.
+def panel_curves(manual_dir: Path, kind: str, *, fold: int, seed: int) -> dict[str, Curve]:
+    """Per test piece the curve of some raters, with that of the others as its truth.
 
     Raises:
       CorpusError, LabelError: the directory does not hold the data set, or no test piece of it.
@@ -81,8 +77,8 @@ def panel_curves(manual_dir: Path, kind: str, *, fold: int, seed: int) -> dict[s
         n = 1 if kind == "one" else len(order) // 2
         parts = (ratings_RxNxV[part].mean(axis=0) for part in (order[:n], order[n:]))
         seconds = midi_seconds(paths[song_id])
-        values = [labels_of(part_NxV, seconds).values_TxV for part_NxV in parts]
-        curves[song_id] = np.concatenate(values, axis=1)
+        prediction, truth = (labels_of(part_NxV, seconds) for part_NxV in parts)
+        curves[song_id] = Curve(prediction.values_TxV, truth.values_TxV, truth.mask_TxV)
     if not curves:
         raise CorpusError(f"{folder}: no piece of fold {fold} with two raters or more")
     return curves
