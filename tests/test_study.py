@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from damff_jax import metrics, predictions
 from damff_jax.metrics import Curve
 from damff_jax.predictions import PredictionsError
-from damff_jax.study import StudyError, __main__, scores, table
+from damff_jax.study import StudyError, __main__, runs, scores, table
 from damff_jax.study.runs import PREDICTIONS, plan, run_all
 
 ROOT = Path(__file__).parents[1]
@@ -257,6 +257,72 @@ def test_a_run_that_would_wait_forever_is_refused(tmp_path):
         outcome(runs[1:])
 
 
+def test_what_started_from_a_run_that_was_made_again_is_not_done(tmp_path):
+    runs = fakes(tmp_path, ["late"])
+    assert outcome(runs) == {"pre/seed0": "", "late/fold0_seed0": ""}
+    assert outcome(runs[:1], again=True) == {"pre/seed0": ""}
+    with pytest.raises(StudyError, match=r"late/fold0_seed0 was made before pre/seed0, which it"):
+        outcome(runs)
+    assert outcome(runs, again=True) == {"pre/seed0": "", "late/fold0_seed0": ""}
+    assert outcome(runs) == {"pre/seed0": "", "late/fold0_seed0": ""}
+
+
+def test_a_run_whose_predictions_are_gone_is_run_again(tmp_path):
+    runs = fakes(tmp_path, ["good"])
+    assert outcome(runs) == {"good/fold0_seed0": ""}
+    (runs[0].workdir / PREDICTIONS).unlink()
+    assert outcome(runs) == {"good/fold0_seed0": ""}
+    assert starts(runs[0]) == 2
+
+
+def test_a_run_that_cannot_be_started_does_not_end_the_others(tmp_path):
+    runs = fakes(tmp_path, ["good"], folds=(0, 1))
+    (runs[0].workdir / "log.txt").mkdir(parents=True)
+    reasons = outcome(runs)
+    assert "Is a directory" in reasons["good/fold0_seed0"] and reasons["good/fold1_seed0"] == ""
+
+
+CONFIG = """
+from ml_collections import ConfigDict
+
+
+def get_config(model):
+    return ConfigDict({"model": {"name": model, "size": SIZE}, "steps": 5, "data": {"place": ""}})
+"""
+
+
+# That of ml_collections.
+@pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
+def test_settings_that_changed_in_a_config_file_are_another_recipe(tmp_path):
+    """Also of a run that was broken off; places and settings that came later do not count."""
+    config = tmp_path / "config.py"
+    config.write_text(CONFIG.replace("SIZE", "3"))
+    command = ["train.py", f"--config={config}:a", "--workdir={workdir}", "--config.steps=7"]
+    command += ["--config.data.place={manual_dir}/a"]
+    (run,) = fakes(tmp_path, ["x"], study={"x": {"command": command}})
+    assert runs.settings(run.recipe) == {"model.name": "a", "model.size": 3, "steps": 7}
+
+    done(run)
+    (run.workdir / PREDICTIONS).touch()
+    then = {"model": {"name": "a", "size": 3}, "steps": 7, "data": {"place": "there"}}
+    (run.workdir / "config.json").write_text(json.dumps(then))
+    assert run.is_done()
+    config.write_text(CONFIG.replace("SIZE", "3, 'new': 0"))
+    assert run.is_done()
+    config.write_text(CONFIG.replace("SIZE", "4"))
+    changed = r"made by another recipe \(model\.size=3, now 4\)"
+    with pytest.raises(StudyError, match=changed):
+        run.is_done()
+    (run.workdir / "study.json").unlink()
+    with pytest.raises(StudyError, match=changed):
+        outcome([run])
+    (run.workdir / "config.json").write_text("{")
+    with pytest.raises(StudyError, match=r"config\.json: not the config of a run"):
+        run.is_done()
+    with pytest.raises(StudyError, match="no config"):
+        runs.settings(["train.py", f"--config={config}.gone"])
+
+
 # Scores ------------------------------------------------------------------------------------------
 
 
@@ -358,31 +424,46 @@ def test_intervals_equal_those_of_a_bootstrap_that_joins_the_songs_drawn(monkeyp
     theirs = [made_up(3, noise=0.6), made_up(4, noise=0.6), made_up(5, noise=0.6)]
     intervals = scores.paired_intervals(ours, theirs, GROUPS, seed=7)
 
-    draws = np.random.default_rng(7).integers(3, size=(n_resamples, 3))
+    rng = np.random.default_rng(7)
+    draws = rng.integers(3, size=(n_resamples, 3))
     for v, name in enumerate(metrics.DIMENSIONS):
 
-        def difference(songs, v=v):
-            means = [
-                np.mean([pooled_ccc(songs, curves, v) for curves in seeds])
-                for seeds in (ours, theirs)
-            ]
+        def difference(songs, systems, v=v):
+            means = [np.mean([pooled_ccc(songs, seed, v) for seed in seeds]) for seeds in systems]
             return means[0] - means[1]
 
+        # A column per sample, and one more for the sample of all.
+        seeds = [rng.integers(n, size=(n, n_resamples + 1))[:, 1:].T for n in (2, 3)]
         sampled = []
-        for draw in draws:
+        for draw, first, second in zip(draws, *seeds, strict=True):
             drawn = ["abc"[g] for g in draw]
-            sampled.append(difference([s for g in drawn for s in GROUPS if GROUPS[s] == g]))
+            songs = [s for g in drawn for s in GROUPS if GROUPS[s] == g]
+            sampled.append(
+                difference(songs, ([ours[s] for s in first], [theirs[s] for s in second]))
+            )
         low, high = np.percentile(sampled, [2.5, 97.5])
-        assert intervals[name].difference == pytest.approx(difference(GROUPS), abs=1e-12)
+        expected = difference(GROUPS, (ours, theirs))
+        assert intervals[name].difference == pytest.approx(expected, abs=1e-12)
         assert intervals[name].low == pytest.approx(low, abs=1e-12)
         assert intervals[name].high == pytest.approx(high, abs=1e-12)
-        assert low < difference(GROUPS) < high
+        assert low < expected < high
 
 
-def test_a_system_does_not_differ_from_itself():
-    ours = [made_up(1), made_up(2)]
+def test_a_system_of_one_seed_does_not_differ_from_itself():
+    ours = [made_up(1)]
     for interval in scores.paired_intervals(ours, ours, GROUPS).values():
         assert dataclasses.astuple(interval) == (0.0, 0.0, 0.0)
+
+
+def test_seeds_that_differ_widen_the_interval():
+    alike, apart = [made_up(1)] * 3, [made_up(1), made_up(1, noise=1.0), made_up(1, noise=0.0)]
+    reference = [made_up(2)]
+    for narrow, wide in zip(
+        scores.paired_intervals(alike, reference, GROUPS).values(),
+        scores.paired_intervals(apart, reference, GROUPS).values(),
+        strict=True,
+    ):
+        assert narrow.high - narrow.low < wide.high - wide.low
 
 
 def test_systems_tested_on_different_songs_are_not_compared():
@@ -607,6 +688,32 @@ def test_the_command_runs_a_study_and_prints_its_table(tmp_path, capsys):
     assert __main__.main([*argv, "--seeds=1", "--systems=good"]) == 0
     assert len((tmp_path / "runs" / "good" / "fold0_seed1" / "starts").read_text()) == 1
     capsys.readouterr()
+
+
+def test_the_table_is_of_all_that_is_done(tmp_path, capsys):
+    config = tmp_path / "tiny.py"
+    config.write_text(f"def get_study():\n    return {study_of({**FAKES, 'more': fake(0.3)})!r}\n")
+    argv = [f"--config={config}", f"--study_dir={tmp_path / 'runs'}", "--folds=0"]
+
+    def rows_of(*arguments, status=0):
+        assert __main__.main([*argv, *arguments]) == status
+        output = capsys.readouterr()
+        lines = output.out.split("| cost ")[-1].splitlines()
+        return [line.split(" | ")[0] for line in lines[2:]], output
+
+    # Only pretraining: done, but no table.
+    rows, output = rows_of("--systems=pre", "--seeds=0")
+    assert not rows and "no table yet" in output.out
+    assert rows_of("--systems=good", "--seeds=0")[0] == ["| good"]
+    assert rows_of("--systems=more", "--seeds=0")[0] == ["| good", "| more"]
+    assert rows_of("--systems=more", "--seeds=0", "--again")[0] == ["| good", "| more"]
+    assert rows_of("--systems=more", "--table")[0] == ["| more"]
+    # What cannot be scored is named, and nothing else suffers.
+    path = tmp_path / "runs" / "good" / "fold0_seed0" / PREDICTIONS
+    path.write_text("nothing\n")
+    rows, output = rows_of("--table", status=1)
+    assert rows == ["| more"]
+    assert output.err.startswith(f"study: not in the table: {path}: the columns are not")
 
 
 PLAIN = "def get_study():\n    return {study}\n"

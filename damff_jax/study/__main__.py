@@ -2,11 +2,13 @@
 
 A run that is done is not run again, and one that was broken off goes on, so the command can be
 stopped and given again at any time. All that a run chooses, it chooses by its validation songs.
-Exit status: 0 done, 1 some runs failed (each named), 2 usage.
+The table is of all that is done, whatever of it ran now; with --table, of what is chosen.
+Exit status: 0 done, 1 some runs failed or cannot be scored (each named), 2 usage.
 """
 
 import argparse
 import dataclasses
+import functools
 import importlib.util
 import json
 import re
@@ -61,29 +63,43 @@ def main(argv: Sequence[str] | None = None) -> int:
             if arguments.reference not in study["systems"]:
                 raise StudyError(f"no system {arguments.reference!r} in {arguments.config}")
             study["reference"] = arguments.reference
-        systems = arguments.systems or [
+        with_row = [
             name for name, system in study["systems"].items() if not system.get("pretraining")
         ]
         if unknown := set(arguments.folds or ()) - set(study["folds"]):
             raise StudyError(f"no fold {min(unknown)} in {arguments.config}")
-        runs = plan(
+        plan_of = functools.partial(
+            plan,
             study,
             Path(arguments.study_dir or Path("runs") / Path(arguments.config).stem),
-            systems=systems,
             folds=arguments.folds or study["folds"],
-            seeds=arguments.seeds or study["seeds"],
             manual_dir=arguments.manual_dir,
             data_dir=arguments.data_dir,
             extra=arguments.arg,
+        )
+        runs = plan_of(
+            systems=arguments.systems or with_row, seeds=arguments.seeds or study["seeds"]
         )
         needs_files = any("{manual_dir}" in a for run in runs for a in run.recipe)
         if needs_files and not arguments.manual_dir and not arguments.table:
             raise StudyError("--manual_dir is wanted, for the data sets")
         if arguments.output:
             Path(arguments.output).parent.mkdir(parents=True, exist_ok=True)
-        failed = 0 if arguments.table else execute(runs, arguments.jobs, arguments.again)
-        results = results_of(study, runs)
-    except (StudyError, predictions.PredictionsError, OSError) as error:
+        failed = 0
+        if not arguments.table:
+            failed = execute(runs, arguments.jobs, arguments.again)
+            seeds = sorted({*study["seeds"], *(arguments.seeds or ())})
+            runs = plan_of(systems=with_row, seeds=seeds)
+        results, left_out = results_of(study, runs)
+        for reason in left_out:
+            print(f"study: not in the table: {reason}", file=sys.stderr)
+        if not results["systems"]:
+            nothing = "no system has a seed of which all folds are done"
+            if arguments.table:
+                raise StudyError(nothing)
+            print(f"no table yet: {nothing}")
+            return 1 if failed or left_out else 0
+    except (StudyError, OSError) as error:
         parser.error(str(error))
     text = table.markdown(results)
     print(f"\n{text}")
@@ -92,7 +108,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             file.write(text + "\n")
         with write_aside(f"{arguments.output}.json") as file:
             json.dump(results, file, indent=1, allow_nan=False)
-    return 1 if failed else 0
+    return 1 if failed or left_out else 0
 
 
 def load_study(path: str) -> dict[str, Any]:
@@ -128,18 +144,19 @@ def execute(runs: Sequence[Run], jobs: int, again: bool) -> int:
     return n_failed
 
 
-def results_of(study: Mapping[str, Any], runs: Sequence[Run]) -> dict[str, Any]:
+def results_of(study: Mapping[str, Any], runs: Sequence[Run]) -> tuple[dict[str, Any], list[str]]:
     """All scores of the runs that are done.
 
     Returns:
       {"reference": name, "folds": [...], "systems": {name: {"seeds", "n_songs", "n_points",
       "scores": {flat name: [mean, std over seeds]}, "by_seed": {seed: {flat name: score}},
       "by_fold": {flat name: [mean over seeds, per fold]}, "against": {dimension: interval},
-      "parameters", "seconds"}}}. Only seeds count of which all folds are done.
+      "parameters", "seconds"}}}, and why a seed is left out of it, a line each: it was made by
+      another recipe, or its predictions cannot be scored. Only seeds count of which all folds are
+      done.
 
     Raises:
-      StudyError: a run was made by another recipe.
-      PredictionsError: its predictions cannot be scored.
+      StudyError: systems or folds do not fit together.
     """
     by_system: dict[str, dict[int, list[Run]]] = {}
     for run in runs:
@@ -147,15 +164,19 @@ def results_of(study: Mapping[str, Any], runs: Sequence[Run]) -> dict[str, Any]:
             by_system.setdefault(run.system, {}).setdefault(run.seed, []).append(run)
     folds = sorted({run.fold for run in runs})
     curves: dict[str, list[dict[str, metrics.Curve]]] = {}
-    systems = {}
+    systems: dict[str, Any] = {}
+    left_out = []
     for name, seeds in by_system.items():
-        done = {s: rs for s, rs in seeds.items() if all(run.is_done() for run in rs)}
+        done, per_fold = {}, {}
+        for seed, of_seed in seeds.items():
+            try:
+                if all([run.is_done() for run in of_seed]):
+                    per_fold[seed] = [predictions.read(r.workdir / PREDICTIONS) for r in of_seed]
+                    done[seed] = of_seed
+            except (StudyError, predictions.PredictionsError) as error:
+                left_out.append(str(error))
         if not done:
             continue
-        per_fold = {
-            seed: [predictions.read(run.workdir / PREDICTIONS) for run in of_seed]
-            for seed, of_seed in done.items()
-        }
         curves[name] = [scores.merge(per_fold[seed]) for seed in done]
         summaries = [metrics.summarize(of_seed) for of_seed in curves[name]]
         systems[name] = {
@@ -188,9 +209,7 @@ def results_of(study: Mapping[str, Any], runs: Sequence[Run]) -> dict[str, Any]:
             groups = {song: _group(song, study["group"]) for song in curves[name][0]}
             intervals = scores.paired_intervals(curves[name], curves[reference], groups)
             systems[name]["against"] = {k: dataclasses.asdict(x) for k, x in intervals.items()}
-    if not systems:
-        raise StudyError("no system has a seed of which all folds are done")
-    return {"reference": reference, "folds": folds, "systems": systems}
+    return {"reference": reference, "folds": folds, "systems": systems}, left_out
 
 
 def _by_fold(seeds: list[list[Mapping[str, metrics.Curve]]]) -> dict[str, list[float]]:

@@ -1,8 +1,8 @@
 """The runs of a study: a system on a fold with a seed, each a program in a process of its own.
 
     <study_dir>/<system>/fold<k>_seed<s>/    the run's workdir, and in it
-        study.json                           its recipe and how long it took, once it is done; of
-                                             a run that was broken off, its last start
+        study.json                           its recipe, when it was done and how long it took;
+                                             of a run that was broken off, its last start
         log.txt                              what it printed, in all its starts
 
 A run that is done is not run again; one that was broken off goes on from its checkpoint.
@@ -21,6 +21,9 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from absl import flags
+from ml_collections import config_flags
 
 from damff_jax.files import write_aside
 from damff_jax.study import StudyError
@@ -56,22 +59,50 @@ class Run:
         """Whether the run's outcome is there.
 
         Raises:
-          StudyError: it is that of another command.
+          StudyError: what is there was made by another command, by other settings of the config
+            files, or from a run that has been made again since.
         """
         record = self.record()
-        if record is None:
-            return False
-        if record["recipe"] != list(self.recipe):
-            changed = set(map(str, record["recipe"])) ^ set(self.recipe)
+        changed = self._changed_settings()
+        if record is not None and record["recipe"] != list(self.recipe):
+            differing = set(map(str, record["recipe"])) ^ set(self.recipe)
+            changed = sorted(differing) or ["in another order"]
+        if changed:
             raise StudyError(
-                f"{self.workdir} was made by another recipe "
-                f"({', '.join(sorted(changed)) or 'in another order'}); "
+                f"{self.workdir} was made by another recipe ({', '.join(changed)}); "
                 "run it --again or take another --study_dir"
             )
+        if record is None or (self.predicts and not (self.workdir / PREDICTIONS).is_file()):
+            return False
+        for run in self.after:
+            before = run.record()
+            if before is not None and before["ended"] > record["ended"]:
+                raise StudyError(
+                    f"{self.workdir} was made before {run}, which it starts from, was made again; "
+                    "run it --again too"
+                )
         return True
 
+    def _changed_settings(self) -> list[str]:
+        """What train.py left of its config, where the config files say something else by now."""
+        path = self.workdir / "config.json"
+        if self.recipe[0] != "train.py" or not path.exists():
+            return []
+        try:
+            then = _flat(json.loads(path.read_text(encoding="utf-8")))
+        except ValueError as error:
+            raise StudyError(f"{path}: not the config of a run ({error!r})") from error
+        now = settings(self.recipe)
+        # A setting that came later has left no trace; it is there to be off.
+        return [
+            f"{name}={then[name]!r}, now {now[name]!r}"
+            for name in sorted(then.keys() & now.keys())
+            if then[name] != now[name]
+        ]
+
     def record(self) -> dict[str, Any] | None:
-        """What study.json says, `recipe` and `seconds`; None before the run is done.
+        """What study.json says: `recipe`, `seconds`, and when the run `ended` (s since 1970, 0 if
+        it does not say); None before the run is done.
 
         Raises:
           StudyError: it says something else.
@@ -79,10 +110,14 @@ class Run:
         path = self.workdir / "study.json"
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
-            return {"recipe": list(record["recipe"]), "seconds": float(record["seconds"])}
+            return {
+                "recipe": list(record["recipe"]),
+                "seconds": float(record["seconds"]),
+                "ended": float(record.get("ended", 0)),
+            }
         except FileNotFoundError:
             return None
-        except (ValueError, LookupError, TypeError) as error:
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise StudyError(f"{path}: not the record of a run ({error!r})") from error
 
     def command(self) -> list[str]:
@@ -91,6 +126,34 @@ class Run:
         for name, place in self.places.items():
             command = [argument.replace(f"{{{name}}}", str(place)) for argument in command]
         return [sys.executable, *command]
+
+
+def settings(recipe: Sequence[str]) -> dict[str, Any]:
+    """The settings, by their dotted names, that arguments of train.py mean; without the places.
+
+    Raises:
+      StudyError: they mean none.
+    """
+    argv = [argument for argument in recipe if argument.startswith("--config")]
+    places = {argument.partition("=")[0] for argument in argv if "{" in argument}
+    values = flags.FlagValues()
+    config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=["train.py", *argv])
+    try:
+        values(["train.py", *argv])
+        config = _flat(json.loads(values.config.to_json()))
+    except Exception as error:  # A config file is a program: it can raise anything.
+        raise StudyError(f"{' '.join(argv)}: no config ({error!r})") from error
+    return {name: value for name, value in config.items() if f"--config.{name}" not in places}
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat = {}
+    for name, value in settings.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value
+    return flat
 
 
 def plan(
@@ -185,7 +248,7 @@ def run_all(
         try:
             if share:
                 os.sched_setaffinity(0, share)  # Of this thread; its child inherits it.
-            return _execute(run, again=again)
+            return _execute(run, again=again, n_jobs=jobs)
         finally:
             shares.put(share)
 
@@ -223,7 +286,14 @@ def run_all(
                 future.cancel()
 
 
-def _execute(run: Run, *, again: bool) -> str:
+def _execute(run: Run, *, again: bool, n_jobs: int) -> str:
+    try:
+        return _execute_alone(run, again=again, n_jobs=n_jobs)
+    except OSError as error:
+        return str(error)
+
+
+def _execute_alone(run: Run, *, again: bool, n_jobs: int) -> str:
     run.workdir.mkdir(parents=True, exist_ok=True)
     with open(run.workdir / "lock", "w") as lock:
         try:
@@ -231,15 +301,21 @@ def _execute(run: Run, *, again: bool) -> str:
         except BlockingIOError:
             return f"another process is at it ({run.workdir}/lock)"
         if again:
+            # First, so that what is left of the rest is not taken for a run that is done.
+            (run.workdir / "study.json").unlink(missing_ok=True)
             for path in run.workdir.iterdir():
                 if path.name != "lock":
                     shutil.rmtree(path) if path.is_dir() else path.unlink()
         # The program holds the lock too, so that it is not started twice when it outlives us.
-        return _execute_locked(run, lock.fileno())
+        return _execute_locked(run, lock.fileno(), n_jobs)
 
 
-def _execute_locked(run: Run, lock: int) -> str:
+def _execute_locked(run: Run, lock: int, n_jobs: int) -> str:
     log = run.workdir / "log.txt"
+    environment = dict(os.environ)
+    if n_jobs > 1:
+        # Else the first takes nearly all memory of the accelerator that they share.
+        environment.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     started = time.monotonic()
     with open(log, "ab") as file:
         before = file.tell()
@@ -249,6 +325,7 @@ def _execute_locked(run: Run, lock: int) -> str:
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
             pass_fds=(lock,),
+            env=environment,
             check=False,
         ).returncode
     if code:
@@ -259,5 +336,6 @@ def _execute_locked(run: Run, lock: int) -> str:
         return f"exit status 0, but no {PREDICTIONS} (see {log})"
     seconds = time.monotonic() - started
     with write_aside(run.workdir / "study.json") as file:
-        json.dump({"recipe": list(run.recipe), "seconds": round(seconds, 1)}, file)
+        record = {"recipe": list(run.recipe), "seconds": round(seconds, 1), "ended": time.time()}
+        json.dump(record, file)
     return ""

@@ -58,8 +58,10 @@ def paired_intervals(
 ) -> dict[str, Interval]:
     """How much higher a system's pooled CCC is than the reference's, by dimension.
 
-    The CCC of a system is the mean over its seeds. Groups of songs are drawn with replacement,
-    the same for both systems, 5,000 times; the interval is that of percentiles.
+    The CCC of a system is the mean over its seeds. 5,000 times, groups of songs are drawn with
+    replacement, the same for both systems, and so are the seeds of each, by themselves; the
+    interval is that of percentiles. Of a few seeds, draws vary by less than new ones would (of
+    three, their spread is .82 of it), and of one not at all.
 
     Args:
       ours, reference: curves by song, one mapping per seed, all of the same songs.
@@ -75,19 +77,30 @@ def paired_intervals(
                 f"the systems compared were tested on different songs: {min(different)}"
             )
     groups = sorted({group_of[song] for song in songs})
-    draws = np.random.default_rng(seed).integers(len(groups), size=(_RESAMPLES, len(groups)))
+    rng = np.random.default_rng(seed)
+    draws = rng.integers(len(groups), size=(_RESAMPLES, len(groups)))
     times_RxG = np.stack([np.bincount(draw, minlength=len(groups)) for draw in draws])
     times_RxG = np.concatenate([np.ones((1, len(groups)), int), times_RxG])
     intervals = {}
     for v, name in enumerate(metrics.DIMENSIONS):
         ccc_R, reference_R = (
-            np.mean([times_ccc(curves, groups, group_of, v, times_RxG) for curves in seeds], axis=0)
+            _over_seeds(
+                [times_ccc(curves, groups, group_of, v, times_RxG) for curves in seeds], rng
+            )
             for seeds in (ours, reference)
         )
         difference_R = ccc_R - reference_R
         low, high = np.percentile(difference_R[1:], [2.5, 97.5])
         intervals[name] = Interval(float(difference_R[0]), float(low), float(high))
     return intervals
+
+
+def _over_seeds(ccc_SxR: Sequence[np.ndarray], rng: np.random.Generator) -> np.ndarray:
+    """The mean (R,) over all seeds in the first sample, over seeds drawn in the others."""
+    ccc_SxR = np.array(ccc_SxR)
+    drawn_SxR = rng.integers(len(ccc_SxR), size=ccc_SxR.shape)
+    drawn_SxR[:, 0] = np.arange(len(ccc_SxR))
+    return np.take_along_axis(ccc_SxR, drawn_SxR, axis=0).mean(axis=0)
 
 
 def times_ccc(
