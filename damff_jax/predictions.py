@@ -36,12 +36,12 @@ def write(
                 writer.writerow([song_id, f"{time:.1f}", *values])
 
 
-def read(path: str | os.PathLike) -> dict[str, Curve]:
-    """Curves by song id.
+def read(path: str | os.PathLike) -> tuple[dict[str, Curve], dict[str, np.ndarray]]:
+    """Curves and the times (T,) of their rows in s, both by song id.
 
     Raises:
-      PredictionsError: it is not there or not such a file, a prediction is not finite, or there are
-        no labels of one of the dimensions.
+      PredictionsError: it is not there or not such a file, a time or a prediction is not finite, or
+        there are no labels of one of the dimensions.
     """
     songs: dict[str, list[list[float]]] = {}
     try:
@@ -50,8 +50,8 @@ def read(path: str | os.PathLike) -> dict[str, Curve]:
             if tuple(next(rows, ())) != COLUMNS:
                 raise PredictionsError(f"{path}: the columns are not {','.join(COLUMNS)}")
             for row in rows:
-                values = [float(x) for x in row[2:]]
-                if len(row) != len(COLUMNS) or not np.all(np.isfinite(values[:2])):
+                values = [float(x) for x in row[1:]]
+                if len(row) != len(COLUMNS) or not np.all(np.isfinite(values[:3])):
                     raise PredictionsError(f"{path}: line {rows.line_num}: {','.join(row)}")
                 songs.setdefault(row[0], []).append(values)
     except OSError as error:
@@ -60,12 +60,12 @@ def read(path: str | os.PathLike) -> dict[str, Curve]:
         if isinstance(error, PredictionsError):
             raise
         raise PredictionsError(f"{path}: {error}") from error
-    curves = {}
+    curves, times = {}, {}
     for song_id, values in songs.items():
-        values_Nx4 = np.array(values)
-        mask_NxV = ~np.isnan(values_Nx4[:, 2:])
-        curves[song_id] = Curve(values_Nx4[:, :2], values_Nx4[:, 2:], mask_NxV)
+        times[song_id], prediction_VxT, truth_VxT = np.split(np.transpose(values), [1, 3])
+        times[song_id] = times[song_id][0]
+        curves[song_id] = Curve(prediction_VxT.T, truth_VxT.T, ~np.isnan(truth_VxT.T))
     for v, name in enumerate(DIMENSIONS):
         if not any(curve.mask_TxV[:, v].any() for curve in curves.values()):
             raise PredictionsError(f"{path}: no {name} labels")
-    return curves
+    return curves, times

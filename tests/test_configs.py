@@ -161,7 +161,7 @@ def test_every_system_of_a_study_is_a_command(study, system, tmp_path, monkeypat
         assert not any("{" in argument for argument in command)
         if command[:2] == ["-m", raters.__spec__.name]:
             assert raters.main(command[2:]) == 0
-            assert len(predictions.read(run.workdir / PREDICTIONS)) == 1
+            assert len(predictions.read(run.workdir / PREDICTIONS)[0]) == 1
             continue
         assert command[0] == "train.py"
         monkeypatch.chdir(train.ROOT)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from damff_jax import metrics, predictions
 from damff_jax.metrics import Curve
 from damff_jax.predictions import PredictionsError
-from damff_jax.study import StudyError, __main__, runs, scores, table
+from damff_jax.study import StudyError, __main__, averaged, runs, scores, table
 from damff_jax.study.runs import PREDICTIONS, plan, run_all
 
 ROOT = Path(__file__).parents[1]
@@ -350,11 +350,12 @@ def test_predictions_come_back_as_they_were_written(tmp_path):
     written['a, "b"'] = written.pop("a_0")
     times = {song: 0.5 * np.arange(len(curve.truth_TxV)) for song, curve in written.items()}
     predictions.write(path, written, times)
-    read = predictions.read(path)
-    assert list(read) == list(written)
+    read, times_read = predictions.read(path)
+    assert list(read) == list(times_read) == list(written)
     for song, curve in written.items():
         np.testing.assert_array_equal(np.float32(read[song].prediction_TxV), curve.prediction_TxV)
         np.testing.assert_array_equal(read[song].mask_TxV, curve.mask_TxV)
+        np.testing.assert_array_equal(times_read[song], times[song])
         where = curve.mask_TxV
         np.testing.assert_array_equal(
             np.float32(read[song].truth_TxV[where]), curve.truth_TxV[where]
@@ -375,6 +376,8 @@ HEADER = ",".join(predictions.COLUMNS) + "\n"
         (HEADER + "a,0.0,1,1,1,1\na,0.5,1,1,1\n", "line 3: a,0.5,1,1,1"),
         (HEADER + "a,0.0,1,1,1,1,1,1,1,1\n", "line 2: a,0.0,1"),
         (HEADER + "a,0.0,1,x,1,1\n", "could not convert string to float: 'x'"),
+        (HEADER + "a,inf,1,1,1,1\n", "line 2: a,inf"),
+        (HEADER + "a,x,1,1,1,1\n", "could not convert string to float: 'x'"),
         (HEADER + "a,0.0,nan,1,1,1\n", "line 2: a,0.0,nan"),
         (HEADER + "a,0.0,1,inf,1,1\n", "line 2: a,0.0,1,inf"),
         (HEADER + "\n", "line 2: "),
@@ -792,12 +795,41 @@ def test_again_that_cannot_start_deletes_nothing(tmp_path):
     assert not (run.workdir / "left over").exists()
 
 
+def test_a_system_can_be_anothers_average(finished, tmp_path, capsys):
+    _, _, folder = finished
+    run, workdir = folder / "runs" / "ours" / "fold0_seed1", tmp_path / "new" / "run"
+    argv = [f"--of={run}", f"--workdir={workdir}", "--width=5", "--delay=1"]
+    assert averaged.main(argv) == 0
+    before, after = (predictions.read(path / PREDICTIONS) for path in (run, workdir))
+    assert list(before[0]) == list(after[0])
+    for song, (x_TxV, truth_TxV, mask_TxV) in before[0].items():
+        padded = np.pad(x_TxV, ((3, 1), (0, 0)), constant_values=np.nan)
+        expected = [np.nanmean(padded[t : t + 5], axis=0) for t in range(len(x_TxV))]
+        np.testing.assert_allclose(after[0][song].prediction_TxV, expected, rtol=1e-8)
+        np.testing.assert_array_equal(after[0][song].truth_TxV, truth_TxV)
+        np.testing.assert_array_equal(after[0][song].mask_TxV, mask_TxV)
+        np.testing.assert_array_equal(after[1][song], before[1][song])
+
+    rows = (workdir / PREDICTIONS).read_text().splitlines()
+    (workdir / PREDICTIONS).write_text("\n".join([*rows[:2], *rows[3:]]) + "\n")
+    assert averaged.main([f"--of={workdir}", *argv[1:]]) == 1
+    assert averaged.main([f"--of={tmp_path}", *argv[1:]]) == 1
+    errors = capsys.readouterr().err.splitlines()
+    assert len(errors) == 2 and "has gaps" in errors[0] and "No such file" in errors[1]
+    for wrong in ("--width=4", "--width=-1", "--delay=3", "--delay=-1"):
+        with pytest.raises(SystemExit) as stop:
+            averaged.main([*argv, wrong])
+        assert stop.value.code == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert wrong in line
+
+
 def test_people_are_not_compared_by_another_truth(finished, tmp_path, capsys):
     argv, _, folder = finished
     path = folder / "runs" / "worse" / "fold0_seed0" / PREDICTIONS
     content = path.read_text()
-    curves = {s: c._replace(truth_TxV=-c.truth_TxV) for s, c in predictions.read(path).items()}
-    times = {song: 0.5 * np.arange(len(c.truth_TxV)) for song, c in curves.items()}
+    read, times = predictions.read(path)
+    curves = {s: c._replace(truth_TxV=-c.truth_TxV) for s, c in read.items()}
     try:
         predictions.write(path, curves, times)
         assert __main__.main([*argv, "--table", f"--output={tmp_path / 'out'}"]) == 0

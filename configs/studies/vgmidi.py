@@ -50,6 +50,12 @@ def augmented(model: str, *arguments: str, **more: Any) -> System:
     return trained(model, *arguments, config="vgmidi_augmented", **more)
 
 
+def averaged(system: str) -> System:
+    """The predictions of another row, averaged over time as those of `damff_plus` are."""
+    command = ["-m", "damff_jax.study.averaged", "--of={init_from}", "--workdir={workdir}"]
+    return {"command": [*command, "--width=21", "--delay=6"], "init_from": system}
+
+
 COMPARED = {
     "human_half": human("half"),
     "human_one": human("one"),
@@ -82,11 +88,14 @@ ABLATIONS = {
     "mse": trained("damff", "--config.loss.ccc_pooled=0.0", "--config.loss.mse=1.0"),
 }
 
-# What leads from the paper's DAMFF to ours: the model (more channels, a smoother output) and the
-# recipe (altered renderings, more steps, another loss), each without the other.
+# What leads from the paper's DAMFF to ours: the output's average, the model (more channels, and
+# that average), the recipe (altered renderings, more steps, another loss).
 VARIANTS = {
+    "damff_averaged": averaged("damff"),
     "damff_augmented": augmented("damff"),
+    "damff_augmented_averaged": averaged("damff_augmented"),
     "cnn_bigru_augmented": augmented("cnn_bigru"),
+    "cnn_bigru_augmented_averaged": averaged("cnn_bigru_augmented"),
     "damff_plus_plain": trained("damff_plus"),
     "damff_plus": augmented("damff_plus"),
     "emopia": trained("damff_plus", config="emopia", pretraining=True),

@@ -171,7 +171,7 @@ def results_of(study: Mapping[str, Any], runs: Sequence[Run]) -> tuple[dict[str,
         for seed, of_seed in seeds.items():
             try:
                 if all([run.is_done() for run in of_seed]):
-                    per_fold[seed] = [predictions.read(r.workdir / PREDICTIONS) for r in of_seed]
+                    per_fold[seed] = [predictions.read(r.workdir / PREDICTIONS)[0] for r in of_seed]
                     done[seed] = of_seed
             except (StudyError, predictions.PredictionsError) as error:
                 left_out.append(str(error))
