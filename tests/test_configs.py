@@ -15,6 +15,7 @@ from configs import models
 from damff_jax import predictions, run_config
 from damff_jax.features import FeatureConfig
 from damff_jax.models import create_model
+from damff_jax.study import averaged
 from damff_jax.study.__main__ import load_study
 from damff_jax.study.runs import PREDICTIONS, plan
 from input_pipeline import datasets
@@ -148,7 +149,7 @@ SYSTEMS = [(path.stem, name) for path in STUDIES for name in load_study(str(path
 @ignore_loading
 @pytest.mark.parametrize(("study", "system"), SYSTEMS)
 def test_every_system_of_a_study_is_a_command(study, system, tmp_path, monkeypatch):
-    """Up to the point where a data set is wanted; of raters, to the end."""
+    """Up to the point where data are wanted; of raters, to the end."""
     content = load_study(str(train.ROOT / "configs" / "studies" / f"{study}.py"))
     (tmp_path / "data_sets").mkdir()
     for name in ("vgmidi", "emopia"):
@@ -162,6 +163,10 @@ def test_every_system_of_a_study_is_a_command(study, system, tmp_path, monkeypat
         if command[:2] == ["-m", raters.__spec__.name]:
             assert raters.main(command[2:]) == 0
             assert len(predictions.read(run.workdir / PREDICTIONS)[0]) == 1
+            continue
+        if command[:2] == ["-m", averaged.__spec__.name]:
+            assert f"--of={run.after[0].workdir}" in command
+            assert averaged.main(command[2:]) == 1  # That has left no predictions.
             continue
         assert command[0] == "train.py"
         monkeypatch.chdir(train.ROOT)
