@@ -92,10 +92,6 @@ def test_every_config_takes_every_model(name):
         get_config(name, "nope")
 
 
-# How ml_collections loads a config file.
-ignore_loading = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
-
-
 def parse(monkeypatch, *arguments):
     """The flags of train.py with these arguments."""
     argv = ["train.py", *arguments]
@@ -107,7 +103,6 @@ def parse(monkeypatch, *arguments):
     return values
 
 
-@ignore_loading
 def test_the_command_line_takes_a_model_and_its_knobs(monkeypatch):
     config = f"--config={train.ROOT}/configs/vgmidi.py:ridge"
     values = parse(monkeypatch, config, "--config.model.penalty=3.5")
@@ -146,7 +141,6 @@ STUDIES = sorted((train.ROOT / "configs" / "studies").glob("[a-z]*.py"))
 SYSTEMS = [(path.stem, name) for path in STUDIES for name in load_study(str(path))["systems"]]
 
 
-@ignore_loading
 @pytest.mark.parametrize(("study", "system"), SYSTEMS)
 def test_every_system_of_a_study_is_a_command(study, system, tmp_path, monkeypatch):
     """Up to the point where data are wanted; of raters, to the end."""

@@ -291,8 +291,6 @@ def get_config(model):
 """
 
 
-# That of ml_collections.
-@pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
 def test_settings_that_changed_in_a_config_file_are_another_recipe(tmp_path):
     """Also of a run that was broken off; places and settings that came later do not count."""
     config = tmp_path / "config.py"
