@@ -47,9 +47,10 @@ from damff_jax.metric_writer import read_metrics
 from damff_jax.models import create_model
 from damff_jax.train_log import banner, format_seconds
 from damff_jax.workdir_lock import WorkdirWarning, workdir_lock
-from input_pipeline import datasets, pipeline
-from input_pipeline.base import SongBuilder, hide_accelerators_from_tensorflow
-from input_pipeline.corpus import SPLITS
+from input_pipeline import datasets
+from input_pipeline.base import hide_accelerators_from_tensorflow
+from input_pipeline.datasets import Dataset
+from input_pipeline.splits import SPLITS
 
 ROOT = Path(__file__).resolve().parent
 
@@ -84,11 +85,10 @@ def run(config: ConfigDict, workdir: Path, *, mode: str = "train") -> dict[str, 
     # The first prepares the data set, if need be, while the others wait.
     if jax.process_count() > 1:
         processes.from_first(lambda: bool(open_dataset(config)))
-    builder = open_dataset(config)
-    splits = builder.info.metadata["report"]["splits"]
-    for split, count in splits.items():
-        print(f"  {split:<10} {count['n_songs']:5d} songs  {count['n_segments']:7d} segments")
-    if not set(config.data.eval_splits) & splits.keys():
+    data = open_dataset(config)
+    for split, (n_songs, n_segments) in data.counts().items():
+        print(f"  {split:<10} {n_songs:5d} songs  {n_segments:7d} segments")
+    if not set(config.data.eval_splits) & data.song_ids.keys():
         raise ValueError(f"none of data.eval_splits {tuple(config.data.eval_splits)} has songs")
 
     ancestors = list(origin.get("ancestors", ())) if origin else []
@@ -96,8 +96,8 @@ def run(config: ConfigDict, workdir: Path, *, mode: str = "train") -> dict[str, 
         ancestors.append(origin["identity"]["dataset"])
     meta = run_config.checkpoint_meta(
         config,
-        dataset=f"{builder.name}/{builder.builder_config.name}",
-        fingerprint=builder.info.metadata.get("fingerprint"),
+        dataset=data.identity,
+        fingerprint=data.fingerprint,
         ancestors=ancestors,
     )
     if start is not None:
@@ -106,7 +106,7 @@ def run(config: ConfigDict, workdir: Path, *, mode: str = "train") -> dict[str, 
 
     # -------------------------------------------------------------------------------- the run
     eval_step = parallel.eval_step(functools.partial(steps.eval_step, model=model))
-    this = training.Run(config, model, builder, eval_step, workdir, meta, start)
+    this = training.Run(config, model, data, eval_step, workdir, meta, start)
     # Held to the end, because an evaluation must be one of the checkpoint that it names.
     with contextlib.ExitStack() as held:
         processes.from_first(lambda: held.enter_context(workdir_lock(workdir)))
@@ -138,16 +138,16 @@ def evaluate(this: training.Run) -> dict[str, Any]:
     if config.data.dataset == "synthetic":
         print("These songs are synthetic: the scores say that the program works, no more.")
     apply = functools.partial(this.eval_step, parallel.replicate(variables))
-    splits = this.builder.info.metadata["report"]["splits"]
     summaries = {}
     for split in config.data.eval_splits:
-        if split not in splits:
+        if split not in this.data.song_ids:
             print(f"{split}: no songs in the data set")
             continue
-        songs = pipeline.load_songs(this.builder, split)
+        songs = this.data.load(split)
         curves = training.evaluate(config, apply, songs)
-        summaries[split] = metrics.summarize(curves)
-        title = f"{config.data.dataset}, {split} songs"
+        summaries[split] = metrics.summarize(curves) | {"seconds": songs.seconds()}
+        first, end = songs.seconds()
+        title = f"{config.data.dataset}, {split} songs, seconds {first:g} to {end:g}"
         print(evaluation.format_summary(title, summaries[split]))
         times = {song.song_id: song.times_T for song in songs}
         predictions.write(workdir / f"predictions_{split}.csv", curves, times)
@@ -160,19 +160,21 @@ def evaluate(this: training.Run) -> dict[str, Any]:
     return summaries
 
 
-def open_dataset(config: ConfigDict) -> SongBuilder:
-    """The builder of the configured data set, prepared."""
+def open_dataset(config: ConfigDict) -> Dataset:
+    """The configured data set, prepared."""
     data = config.data
-    builder = datasets.open_prepared(
+    options, split = datasets.make_settings(data.dataset, data.options.to_dict())
+    dataset = datasets.open_prepared(
         data.dataset,
         data_dir=data.data_dir,
         manual_dir=data.manual_dir,
         features=FeatureConfig(**config.features),
-        options=datasets.make_options(data.dataset, data.options.to_dict()),
+        options=options,
+        split=split,
         workers=data.workers,
     )
-    print(f"{builder.name} from {builder.data_dir}")
-    return builder
+    print(f"{data.dataset} from {dataset.builder.data_dir}")
+    return dataset
 
 
 def main(argv: list[str]) -> int:

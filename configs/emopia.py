@@ -23,6 +23,7 @@ def get_config(model: str = "damff") -> ml_collections.ConfigDict:
     data.dataset = "emopia"
     data.options.validation_fraction = 0.1
     data.options.split_seed = 0
-    data.options.renderings = 1  # Of every training clip; from the second on altered.
+    data.options.renderings = 1  # Of every clip; from the second on altered, and for training.
+    data.options.rendering_seed = 0
     data.eval_splits = ("validation",)
     return config

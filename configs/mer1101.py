@@ -14,6 +14,7 @@ def get_config(model: str = "damff") -> ml_collections.ConfigDict:
     config.num_train_steps = 4000
     data = config.data
     data.dataset = "mer1101"
+    data.options.audio_start = 0.0  # The second of the song at which every audio file begins.
     data.options.split_file = ""  # song_id,split in manual_dir; empty: drawn from the seed.
     data.options.validation_fraction = 0.1
     data.options.test_fraction = 0.2

@@ -27,5 +27,6 @@ def get_config(model: str = "damff") -> ml_collections.ConfigDict:
     data.options.n_folds = 0  # 0: the three given folds.
     data.options.validation_fraction = 0.15
     data.options.split_seed = 0
-    data.options.renderings = 1  # Of every training piece; from the second on altered.
+    data.options.renderings = 1  # Of every piece; from the second on altered, and for training.
+    data.options.rendering_seed = 0
     return config

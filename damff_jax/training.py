@@ -36,7 +36,7 @@ from damff_jax.preemption import Preempted
 from damff_jax.train_log import NotFiniteError, TrainLog, banner
 from damff_jax.train_state import TrainState
 from input_pipeline import pipeline
-from input_pipeline.base import SongBuilder
+from input_pipeline.datasets import Dataset
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +44,6 @@ class Run:
     """What a training takes.
 
     Attributes:
-      builder: of a data set that is prepared.
       eval_step: `steps.eval_step` of the model on all devices.
       meta: see `run_config.checkpoint_meta`.
       start: variables to start from, see `weights.load`; None: the model's own, at random.
@@ -52,7 +51,7 @@ class Run:
 
     config: ConfigDict
     model: nn.Module
-    builder: SongBuilder
+    data: Dataset
     eval_step: Callable
     workdir: Path
     meta: Mapping[str, Any]
@@ -73,7 +72,8 @@ def train(run: Run) -> None:
     optim = OptimConfig(**config.optim)
     schedule = learning_rate_schedule(optim, config.num_train_steps)
     optimizer = make_optimizer(optim, schedule)
-    state = first_state(run, optimizer, with_ema=optim.ema_decay > 0)
+    songs = run.data.load("train")
+    state = first_state(run, optimizer, songs, with_ema=optim.ema_decay > 0)
 
     # A signal waits for the end of the step and for all that is being saved. After the last step,
     # no process waits for another.
@@ -104,7 +104,7 @@ def train(run: Run) -> None:
             max_skipped_steps=config.max_skipped_steps,
         )
         crops = pipeline.Crops(
-            pipeline.load_songs(run.builder, "train"),
+            songs,
             batch_size=config.batch_size,
             crop_segments=config.data.crop_segments,
             seed=config.seed,
@@ -115,7 +115,7 @@ def train(run: Run) -> None:
             process_count=jax.process_count(),
         )
         train_step, batches = feed(step, crops, on_device=config.data.on_device)
-        validation_songs = load_validation_songs(run.builder)
+        validation_songs = load_validation_songs(run.data)
         stop_all = processes.Agreement()
         with open_metrics(run, first_step) as writer:
             log = TrainLog(
@@ -198,19 +198,20 @@ def solve(run: Run) -> None:
       CheckpointError, FeatureMismatchError: the workdir holds another run.
     """
     config = run.config
-    state = first_state(run, optax.identity(), with_ema=False)
+    songs = run.data.load("train")
+    state = first_state(run, optax.identity(), songs, with_ema=False)
     with open_workdir(run, state) as (checkpoints, restored):
         if restored is not None:
             print(f"{run.workdir} holds the solution")
             return
 
         banner("solving")
-        validation_songs = load_validation_songs(run.builder)
+        validation_songs = load_validation_songs(run.data)
         feature_step = functools.partial(closed_form.feature_step, model=run.model)
         solutions = closed_form.solutions(
             run.model,
             functools.partial(parallel.eval_step(feature_step), state.eval_variables()),
-            pipeline.load_songs(run.builder, "train"),
+            songs,
             windowing=Windowing.of(config),
             batch_size=config.data.eval_batch_size,
             validated=validation_songs is not None,
@@ -266,16 +267,21 @@ def open_metrics(run: Run, first_step: int) -> MetricWriter | processes.Silent:
     return MetricWriter(run.workdir, first_step=first_step)
 
 
-def first_state(run: Run, optimizer: optax.GradientTransformation, *, with_ema: bool) -> TrainState:
-    """The state before the first step, on all devices; tells of the model."""
+def first_state(
+    run: Run, optimizer: optax.GradientTransformation, songs: pipeline.Songs, *, with_ema: bool
+) -> TrainState:
+    """The state before the first step, on all devices; tells of the model.
+
+    Args:
+      songs: of the training split.
+    """
     banner("model")
-    mel = run.builder.info.metadata["mel"]
     state = train_state.create(
         run.model,
         optimizer,
         seed=run.config.seed,
-        segment_shape=(run.builder.features.frames_per_segment, run.builder.features.n_mels),
-        input_stats={name: np.asarray(mel[name]) for name in ("mean", "std")},
+        segment_shape=run.data.segment_shape,
+        input_stats=songs.mel_statistics(),
         with_ema=with_ema,
     )
     n_params = sum(x.size for x in jax.tree.leaves(state.params))
@@ -323,11 +329,9 @@ def validate(run: Run, state: TrainState, songs: pipeline.Songs) -> tuple[dict[s
     return summary, float(np.mean(ccc_V))
 
 
-def load_validation_songs(builder: SongBuilder) -> pipeline.Songs | None:
+def load_validation_songs(data: Dataset) -> pipeline.Songs | None:
     """The validation split, if the data set has one."""
-    if "validation" not in builder.info.metadata["report"]["splits"]:
-        return None
-    return pipeline.load_songs(builder, "validation")
+    return data.load("validation") if "validation" in data.song_ids else None
 
 
 def evaluate(config: ConfigDict, apply: Apply, songs: pipeline.Songs) -> dict[str, metrics.Curve]:

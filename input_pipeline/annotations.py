@@ -72,6 +72,11 @@ class Labels:
         """The first `n_segments` of them."""
         return Labels(self.first_segment, self.values_TxV[:n_segments], self.mask_TxV[:n_segments])
 
+    def after(self, n_segments: int) -> "Labels":
+        """All but the first `n_segments` of them."""
+        first = self.first_segment + n_segments
+        return Labels(first, self.values_TxV[n_segments:], self.mask_TxV[n_segments:])
+
 
 # Values by segment index, NaN-free: a segment without a label is not in it.
 Curve = dict[int, float]

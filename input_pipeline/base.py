@@ -4,6 +4,7 @@ import abc
 import dataclasses
 import hashlib
 import json
+import math
 import time
 from collections.abc import Iterator
 from concurrent.futures import Executor
@@ -15,23 +16,30 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from tqdm import tqdm
 
-from damff_jax.features import FeatureConfig
-from input_pipeline.corpus import Corpus, CorpusError, Song, refuse_missing_audio
+from damff_jax import audio
+from damff_jax.features import SEGMENT_SECONDS, FeatureConfig
+from input_pipeline.annotations import Labels
+from input_pipeline.corpus import UNHEARD, Corpus, CorpusError, Song
+from input_pipeline.extraction import Extracted
 from input_pipeline.feature_cache import CACHE_FOLDER, FeatureCache
-from input_pipeline.shards import Account, ShardWriter
+from input_pipeline.shards import SONGS, Account, ShardWriter
+from input_pipeline.splits import SongList, Split, refuse_missing_audio, song_ids_by_split
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """A data set's own knobs; a builder's subclass of it becomes the command line's flags."""
+    """What decides a data set's songs, other than its files.
+
+    A builder's subclass of it becomes flags of the command line, as its `Split` does.
+    """
 
 
 @dataclasses.dataclass(eq=False)
 class SongConfig(tfds.core.BuilderConfig):
     """Names a version of a data set by its options and features.
 
-    The name holds the features' hash and the options, so shards of other features or splits are
-    never taken for these.
+    The name holds hashes of both, so shards of other features are never taken for these. How the
+    songs are split stands nowhere in it: all splits share the shards.
     """
 
     features: FeatureConfig = dataclasses.field(default_factory=FeatureConfig)
@@ -49,25 +57,29 @@ class SongBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         mask      bool (T, 2), false where a label is missing
         times     float32 (T,), the segments' starts in seconds
 
-    `info.metadata` holds the features, the options, the training split's mean and standard
-    deviation of every Mel bin, the report of the build, and the shards' digests.
+    All songs are in one TFDS split, `songs`. `info.metadata` holds the features, the options, how
+    many segments every song has, the ids of all labelled songs, the report of the build, and the
+    shards' digests.
 
-    Subclasses give `OPTIONS` (a dataclass) and `corpus`.
+    Subclasses give `OPTIONS` and `SPLIT` (dataclasses) and `corpus`.
     """
 
-    VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES: ClassVar[dict[str, str]] = {"1.0.0": "First."}
+    VERSION = tfds.core.Version("2.0.0")
+    RELEASE_NOTES: ClassVar[dict[str, str]] = {"2.0.0": "All songs in one split."}
     OPTIONS: ClassVar[type[Options]] = Options
+    SPLIT: ClassVar[type[Split]] = Split
 
-    # Set by whoever builds: worker processes (None: none), whether missing audio is an error, and
-    # whether progress is shown.
+    # Set by whoever builds: worker processes (None: none); a split that the songs must allow,
+    # whether want of audio for one of its songs is an error; and whether progress is shown.
     executor: Executor | None = None
+    split: Split | None = None
     require_all: bool = False
     progress: bool = False
 
-    # Below the user's folder: files whose content decides about labels and splits. Of all others,
-    # names and sizes are enough to tell whether the shards are outdated.
+    # Below the user's folder: files whose content decides about labels, and files of sound, of
+    # which names and sizes are enough to tell whether the shards are outdated.
     LABEL_FILES: ClassVar[tuple[str, ...]] = ("*.csv", "*.json", "*.txt")
+    SOUND_FILES: ClassVar[tuple[str, ...]] = tuple(f"*{name}" for name in audio.EXTENSIONS)
 
     @classmethod
     def config(
@@ -78,17 +90,11 @@ class SongBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         values = dataclasses.asdict(options)
         digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
         return SongConfig(
-            name=f"{cls.label(options)}-{digest}-{features.hash}",
+            name=f"{digest}-{features.hash}",
             description=f"{values or 'no options'}; {features}",
             features=features,
             options=options,
         )
-
-    @classmethod
-    def label(cls, options: Options) -> str:
-        """A readable word for the options, the first part of the config's name."""
-        del options
-        return "songs"
 
     @abc.abstractmethod
     def corpus(self, manual_dir: Path | None) -> Corpus:
@@ -132,92 +138,97 @@ class SongBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     def _example_writer(self) -> ShardWriter:
         return ShardWriter(self.info.file_format, self.info.metadata)
 
+    def song_list(self) -> SongList:
+        """The songs of a data set that is built."""
+        metadata = self.info.metadata
+        return SongList(tuple(metadata["labelled"]), metadata["songs"])
+
     def _split_generators(self, dl_manager: tfds.download.DownloadManager):
-        self._report: dict[str, Any] = {"left_out": {}, "notes": {}, "splits": {}}
-        self._moments: dict[str, MelMoments] = {}
         self.info.metadata.pop("shards", None)  # Of the outdated data set.
         manual_dir = Path(dl_manager.manual_dir) if self.MANUAL_DOWNLOAD_INSTRUCTIONS else None
         corpus = self.corpus(manual_dir)
-        if self.require_all:
-            refuse_missing_audio(corpus.left_out)
-        self._report["left_out"] |= corpus.left_out
-        self._report["notes"] |= corpus.notes
-        return {split: self._generate_examples(split, s) for split, s in corpus.songs.items()}
+        if self.split is not None:
+            # Better known before the work than after it.
+            n_segments = {song.song_id: len(song.labels) for song in corpus.songs}
+            songs = SongList(tuple(corpus.labelled), n_segments)
+            song_ids_by_split(self.split, songs, manual_dir)
+            if self.require_all:
+                refuse_missing_audio(self.split.deal(songs, manual_dir), corpus.left_out)
+        return {SONGS: self._generate_examples(corpus)}
 
-    def _generate_examples(
-        self, split: str, songs: list[Song]
-    ) -> Iterator[tuple[str, dict[str, Any]]]:
-        moments = self._moments[split] = MelMoments(self.features.n_mels)
-        counts = {"n_songs": 0, "n_segments": 0, "n_labels": 0}
+    def _generate_examples(self, corpus: Corpus) -> Iterator[tuple[str, dict[str, Any]]]:
+        report = BuildReport(corpus)
         # <data_dir>/<data set>/<config>/<version>; all data sets share the cache.
         cache = FeatureCache(Path(self.data_dir).parents[2] / CACHE_FOLDER)
-        extracted = cache.extract_all(songs, self.features, self.executor)
-        started = time.monotonic()
-        bar = tqdm(extracted, split, len(songs), unit="song", disable=not self.progress)
+        extracted = cache.extract_all(corpus.songs, self.features, self.executor)
+        bar = tqdm(extracted, self.name, len(corpus.songs), unit="song", disable=not self.progress)
         for song, features in bar:
-            log_mel_TxFxM = features.log_mel_TxFxM
-            labels = song.labels.head(len(log_mel_TxFxM))
-            self._remark(song, features.n_missing, len(labels), features.warnings)
+            labels = song.labels.head(len(features.log_mel_TxFxM))
+            report.add(song, labels, features)
             if not len(labels):
                 continue
-            moments.add(log_mel_TxFxM)
-            counts["n_songs"] += 1
-            counts["n_segments"] += len(labels)
-            counts["n_labels"] += int(labels.mask_TxV.sum())
-            times = 0.5 * (labels.first_segment + np.arange(len(labels), dtype=np.float32))
+            times_T = SEGMENT_SECONDS * (labels.first_segment + np.arange(len(labels)))
             yield (
                 song.song_id,
                 {
                     "song_id": song.song_id,
-                    "log_mel": log_mel_TxFxM,
+                    "log_mel": features.log_mel_TxFxM,
                     "labels": labels.values_TxV,
                     "mask": labels.mask_TxV,
-                    "times": times.astype(np.float32),
+                    "times": times_T.astype(np.float32),
                 },
             )
-        if not counts["n_songs"]:
-            raise CorpusError(f"no song of the {split} split has a labelled segment with audio")
-        counts["seconds"] = round(time.monotonic() - started, 3)
-        self._report["splits"][split] = counts
-        # Written with the data set's info once all splits are done.
-        self.info.metadata.update(report=self._report, mel=self._mel_statistics())
-
-    def _remark(self, song: Song, n_missing: int, n_kept: int, warnings: list[str]) -> None:
-        def note(kind: str, reason: str, text: str) -> None:
-            self._report[kind].setdefault(reason, []).append(text)
-
-        if not n_kept:
-            note("left_out", "no labelled segment within the audio", song.song_id)
-        elif n_missing:
-            note("notes", "labels past the end of the audio, cut off", song.song_id)
-        for warning in warnings:
-            note("notes", "decoder's warnings", warning)
-
-    def _mel_statistics(self) -> dict[str, Any]:
-        split = "train" if "train" in self._moments else next(iter(self._moments))
-        mean_M, std_M = self._moments[split].mean_and_std()
-        return {"split": split, "mean": mean_M.tolist(), "std": std_M.tolist()}
+        if not report.n_segments:
+            raise CorpusError("no song has a labelled segment with audio")
+        # Written with the data set's info once all is done.
+        self.info.metadata.update(
+            report=report.to_json(), songs=report.n_segments, labelled=corpus.labelled
+        )
 
 
-class MelMoments:
-    """Mean and standard deviation of every Mel bin over many songs, in float64."""
+class BuildReport:
+    """What a build has found and handled, song by song."""
 
-    def __init__(self, n_mels: int):
-        self._n = 0
-        self._sum_M = np.zeros(n_mels)
-        self._sum_of_squares_M = np.zeros(n_mels)
+    def __init__(self, corpus: Corpus):
+        self.n_segments: dict[str, int] = {}
+        self._corpus = corpus
+        self._n_past = self._n_labels = 0
+        self._seconds = [math.inf, 0.0]
+        self._started = time.monotonic()
 
-    def add(self, log_mel_TxFxM: np.ndarray) -> None:
-        frames = log_mel_TxFxM.reshape(-1, log_mel_TxFxM.shape[-1]).astype(np.float64)
-        self._n += len(frames)
-        self._sum_M += frames.sum(axis=0)
-        self._sum_of_squares_M += np.square(frames).sum(axis=0)
+    def add(self, song: Song, labels: Labels, features: Extracted) -> None:
+        """Enters a song, of whose labels these have audio."""
+        if not len(labels):
+            self._note(self._corpus.left_out, UNHEARD, song.song_id)
+        elif features.n_missing:
+            what = "labels past the end of the audio, cut off"
+            self._note(self._corpus.notes, what, song.song_id)
+            self._n_past += features.n_missing
+        for warning in features.warnings:
+            self._note(self._corpus.notes, "decoder's warnings", warning)
+        if len(labels):
+            self.n_segments[song.song_id] = len(labels)
+            self._n_labels += int(labels.mask_TxV.sum())
+            first, end = labels.first_segment, labels.first_segment + len(labels)
+            self._seconds[0] = min(self._seconds[0], SEGMENT_SECONDS * first)
+            self._seconds[1] = max(self._seconds[1], SEGMENT_SECONDS * end)
 
-    def mean_and_std(self) -> tuple[np.ndarray, np.ndarray]:
-        """Both (M,), in dB; a bin that never moves gets the standard deviation 1."""
-        mean_M = self._sum_M / self._n
-        var_M = np.maximum(self._sum_of_squares_M / self._n - mean_M**2, 0.0)
-        return mean_M, np.where(var_M > 1e-6, np.sqrt(np.maximum(var_M, 1e-6)), 1.0)
+    @staticmethod
+    def _note(notes: dict[str, list[str]], reason: str, text: str) -> None:
+        notes.setdefault(reason, []).append(text)
+
+    def to_json(self) -> dict[str, Any]:
+        """Counts; the span of the songs that is used, in s; what was cut off, left out, noted."""
+        return {
+            "n_songs": len(self.n_segments),
+            "n_segments": sum(self.n_segments.values()),
+            "n_labels": self._n_labels,
+            "seconds_of_songs": self._seconds,
+            "n_cut_off": {"before": self._corpus.n_before, "past": self._n_past},
+            "left_out": self._corpus.left_out,
+            "notes": self._corpus.notes,
+            "build_seconds": round(time.monotonic() - self._started, 3),
+        }
 
 
 def hide_accelerators_from_tensorflow() -> None:

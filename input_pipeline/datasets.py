@@ -14,7 +14,7 @@ import stat
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +25,11 @@ from google.protobuf import json_format
 from damff_jax.features import FeatureConfig, check_same
 from damff_jax.files import remove_left_behind
 from input_pipeline.base import Options, SongBuilder
-from input_pipeline.corpus import CorpusError, refuse_missing_audio
+from input_pipeline.corpus import CorpusError
 from input_pipeline.extraction import pool
 from input_pipeline.feature_cache import CACHE_FOLDER
+from input_pipeline.pipeline import Songs, load_songs
+from input_pipeline.splits import Split, digest, refuse_missing_audio, song_ids_by_split
 
 NAMES = ("synthetic", "deam", "mer1101", "vgmidi", "emopia", "folder")
 # What TFDS raises where its own files are not as it wrote them.
@@ -59,24 +61,99 @@ def builder_class(name: str) -> type[SongBuilder]:
     return importlib.import_module(f"input_pipeline.{name}.{name}_dataset_builder").Builder
 
 
-def make_options(name: str, values: dict[str, Any]) -> Options:
-    """A data set's options from plain values.
+def make_settings(name: str, values: dict[str, Any]) -> tuple[Options, Split]:
+    """A data set's options and how its songs are split, from plain values of both.
 
     Raises:
-      CorpusError: an option does not exist or has the wrong type.
+      CorpusError: a setting does not exist, has the wrong type, or makes no sense.
     """
-    options_class = builder_class(name).OPTIONS
-    fields = {field.name: field for field in dataclasses.fields(options_class)}
-    for key, value in values.items():
-        if key not in fields:
-            known = ", ".join(fields) or "none"
-            raise CorpusError(f"data set {name} has no option {key!r}; there are {known}")
-        wanted = fields[key].type
-        fits = isinstance(value, (int, float) if wanted is float else wanted)
-        if not fits or (isinstance(value, bool) and wanted is not bool):
-            raise CorpusError(f"option {key} of data set {name}: {value!r} is no {wanted.__name__}")
-    # Converted, because 1 and 1.0 would name two versions of the data set.
-    return options_class(**{key: fields[key].type(value) for key, value in values.items()})
+    cls = builder_class(name)
+    known = [field.name for part in (cls.OPTIONS, cls.SPLIT) for field in dataclasses.fields(part)]
+    for key in values:
+        if key not in known:
+            raise CorpusError(
+                f"data set {name} has no option {key!r}; there are {', '.join(known) or 'none'}"
+            )
+
+    def made(part: type) -> Any:
+        kept = {}
+        for field in dataclasses.fields(part):
+            if field.name not in values:
+                continue
+            value, wanted = values[field.name], field.type
+            fits = isinstance(value, (int, float) if wanted is float else wanted)
+            if not fits or (isinstance(value, bool) and wanted is not bool):
+                raise CorpusError(
+                    f"option {field.name} of data set {name}: {value!r} is no {wanted.__name__}"
+                )
+            # Converted, because 1 and 1.0 would name two versions of the data set.
+            kept[field.name] = wanted(value)
+        return part(**kept)
+
+    return made(cls.OPTIONS), made(cls.SPLIT)
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """A data set that is prepared, and how its songs are split.
+
+    Attributes:
+      song_ids: of the songs in the shards, by split; splits without songs are absent.
+    """
+
+    builder: SongBuilder
+    split: Split
+    song_ids: Mapping[str, tuple[str, ...]]
+
+    @classmethod
+    def of(
+        cls, builder: SongBuilder, split: Split, manual_dir: str | os.PathLike = ""
+    ) -> "Dataset":
+        """Deals a built data set's songs.
+
+        Args:
+          manual_dir: where the user's files are, if the split stands in one of them.
+
+        Raises:
+          CorpusError: the split makes no sense for these songs.
+        """
+        folder = Path(manual_dir) if manual_dir else None
+        return cls(builder, split, song_ids_by_split(split, builder.song_list(), folder))
+
+    @property
+    def identity(self) -> str:
+        """Names the data set, its version and the songs of every split."""
+        songs = f"{self.split.label()}-{digest(self.song_ids)}"
+        return f"{self.builder.name}/{self.builder.builder_config.name}/{songs}"
+
+    @property
+    def fingerprint(self) -> str | None:
+        """Of the files that it was made from, if it was made from any."""
+        return self.builder.info.metadata.get("fingerprint")
+
+    @property
+    def segment_shape(self) -> tuple[int, int]:
+        """(F, M): frames per segment and Mel bins."""
+        return self.builder.features.frames_per_segment, self.builder.features.n_mels
+
+    def counts(self) -> dict[str, tuple[int, int]]:
+        """Songs and segments of every split."""
+        n_segments = self.builder.song_list().n_segments
+        return {
+            split: (len(song_ids), sum(n_segments[song_id] for song_id in song_ids))
+            for split, song_ids in self.song_ids.items()
+        }
+
+    def load(self, split: str) -> Songs:
+        """Reads the songs of a split.
+
+        Raises:
+          CorpusError: the split has no songs, or the shards are not those that were written.
+        """
+        if split not in self.song_ids:
+            there_are = ", ".join(self.song_ids)
+            raise CorpusError(f"{self.builder.data_dir}: no split {split}; there are {there_are}")
+        return load_songs(self.builder, self.song_ids[split])
 
 
 def open_builder(
@@ -113,16 +190,17 @@ def open_prepared(
     manual_dir: str,
     features: FeatureConfig,
     options: Options,
+    split: Split,
     workers: int = 0,
-) -> SongBuilder:
-    """The builder of a data set that is there, after a process of its own made it if need be.
+) -> Dataset:
+    """A data set that is there, after a process of its own made it if need be.
 
     Args:
       manual_dir: where the user's files are; empty: the shards are not compared with them.
       workers: see `prepare`; 0 for one per core.
 
     Raises:
-      CorpusError: `manual_dir` is no directory.
+      CorpusError: `manual_dir` is no directory, or the split makes no sense for the songs.
       AlreadyReportedError: the data set could not be made.
     """
     if manual_dir and not Path(manual_dir).is_dir():
@@ -135,19 +213,20 @@ def open_prepared(
     if fresh and manual_dir and builder.MANUAL_DOWNLOAD_INSTRUCTIONS:
         fresh = not is_outdated(builder, manual_dir)
     if fresh:
-        return builder
+        return Dataset.of(builder, split, manual_dir)
     command = [sys.executable, "-m", "input_pipeline.prepare", f"--dataset={name}"]
     command += [f"--data_dir={data_dir}"]
     command += [f"--manual_dir={manual_dir}"] if manual_dir else []
     command += [f"--workers={workers}"] if workers else []
     knobs = {f"features.{key}": value for key, value in dataclasses.asdict(features).items()}
-    for key, value in (knobs | dataclasses.asdict(options)).items():
+    knobs |= dataclasses.asdict(options) | dataclasses.asdict(split)
+    for key, value in knobs.items():
         command.append(f"--{key}={value}")
     path = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")]))
     print(f"preparing {name}", flush=True)
     if subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, check=False).returncode:
         raise AlreadyReportedError(f"the data set {name} could not be prepared")
-    return opened()
+    return Dataset.of(opened(), split, manual_dir)
 
 
 def is_built(builder: SongBuilder) -> bool:
@@ -158,7 +237,7 @@ def is_built(builder: SongBuilder) -> bool:
 def is_outdated(builder: SongBuilder, manual_dir: str | os.PathLike) -> bool:
     """Whether a built data set was made from other files than those of `manual_dir`."""
     return builder.info.metadata.get("fingerprint") != fingerprint_of(
-        Path(manual_dir), builder.LABEL_FILES
+        Path(manual_dir), builder.LABEL_FILES, builder.SOUND_FILES
     )
 
 
@@ -178,6 +257,7 @@ def prepare(
     builder: SongBuilder,
     *,
     manual_dir: str | os.PathLike | None = None,
+    split: Split | None = None,
     workers: int = 1,
     require_all: bool = False,
     progress: bool = False,
@@ -188,8 +268,9 @@ def prepare(
 
     Args:
       manual_dir: where the user's files are, for data sets that need them.
+      split: what the songs must allow; None: anything.
       workers: processes that compute features; 1 computes them in this one.
-      require_all: a labelled song without audio is an error.
+      require_all: a labelled song of the split without audio is an error.
       progress: whether to show progress bars.
 
     Raises:
@@ -201,13 +282,14 @@ def prepare(
         if manual_dir is None or not Path(manual_dir).is_dir():
             what = "needs --manual_dir" if manual_dir is None else f"{manual_dir} is no directory"
             raise CorpusError(f"{builder.name}: {what}. {cls.MANUAL_DOWNLOAD_INSTRUCTIONS}")
-        fingerprint = fingerprint_of(Path(manual_dir), cls.LABEL_FILES)
+        fingerprint = fingerprint_of(Path(manual_dir), cls.LABEL_FILES, cls.SOUND_FILES)
     if is_built(builder) and builder.info.metadata.get("fingerprint") == fingerprint:
-        if require_all:
-            refuse_missing_audio(builder.info.metadata["report"]["left_out"])
+        if require_all and split is not None:
+            split_of = split.deal(builder.song_list(), Path(manual_dir) if manual_dir else None)
+            refuse_missing_audio(split_of, builder.info.metadata["report"]["left_out"])
         return False
     _remove_left_behind(builder)
-    builder.require_all, builder.progress = require_all, progress
+    builder.split, builder.require_all, builder.progress = split, require_all, progress
     builder.info.metadata["fingerprint"] = fingerprint
     version = Path(builder.data_dir)
     kept = version.with_name(f".{version.name}.old")
@@ -247,22 +329,28 @@ def _build(builder: SongBuilder, manual_dir: str | os.PathLike | None) -> None:
             raise OSError(f"{builder.data_dir}: cannot be written ({reason})") from error
 
 
-def fingerprint_of(directory: Path, label_files: Sequence[str]) -> str:
-    """A hash over the names and sizes of all files, and over the content of label files.
+def fingerprint_of(directory: Path, label_files: Sequence[str], sound_files: Sequence[str]) -> str:
+    """A hash over the content of label files, and over names and sizes of those that hold sound.
 
     Args:
-      label_files: patterns of their paths within the directory, see `SongBuilder.LABEL_FILES`.
+      label_files, sound_files: patterns of their paths within the directory, see `SongBuilder`.
     """
+
+    def is_one(relative: str, patterns: Sequence[str]) -> bool:
+        return any(fnmatch.fnmatch(relative.lower(), pattern.lower()) for pattern in patterns)
+
     digest = hashlib.sha256()
     for root, folders, names in os.walk(directory):
         folders.sort()
         for name in sorted(names):
             path = os.path.join(root, name)
             relative = os.path.relpath(path, directory)
+            is_labels = is_one(relative, label_files)
+            if not is_labels and not is_one(relative, sound_files):
+                continue
             digest.update(f"{relative}\0".encode(errors="surrogateescape"))
             # A link that leads nowhere is a file nonetheless.
             status = os.stat(path) if os.path.exists(path) else os.lstat(path)
-            is_labels = any(fnmatch.fnmatch(relative.lower(), x.lower()) for x in label_files)
             if is_labels and stat.S_ISREG(status.st_mode):
                 with open(path, "rb") as file:
                     while block := file.read(2**20):

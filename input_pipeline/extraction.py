@@ -18,8 +18,8 @@ from concurrent.futures.process import BrokenProcessPool
 import numpy as np
 
 from damff_jax.audio import AudioWarning
-from damff_jax.features import FeatureConfig, log_mel_blocks, segments
-from input_pipeline.corpus import CorpusError, Song
+from damff_jax.features import SEGMENT_SECONDS, FeatureConfig, log_mel_blocks, segments
+from input_pipeline.corpus import CorpusError, Song, first_segment
 
 # Numerical libraries would otherwise start a thread per core in every worker.
 _SINGLE_THREADED = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -46,12 +46,16 @@ def extract(song: Song, config: FeatureConfig) -> Extracted:
     Raises:
       AudioError: the source cannot be read.
     """
-    first = song.labels.first_segment * config.frames_per_segment
+    start = first_segment(song.audio_start)
+    first = (song.labels.first_segment - start) * config.frames_per_segment
     last = first + len(song.labels) * config.frames_per_segment
+    # Frames are counted from the first whole segment.
+    skipped = round((start * SEGMENT_SECONDS - song.audio_start) * config.sample_rate)
     kept, position = [], 0
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", AudioWarning)
-        for frames in log_mel_blocks(song.source.blocks(config.sample_rate), config):
+        blocks = _without_first(song.source.blocks(config.sample_rate), skipped)
+        for frames in log_mel_blocks(blocks, config):
             part = frames[max(first - position, 0) : max(last - position, 0)]
             # float16 holds a dB value to within 0.03.
             kept.append(part.astype(np.float16))
@@ -62,6 +66,12 @@ def extract(song: Song, config: FeatureConfig) -> Extracted:
         n_missing=len(song.labels) - len(log_mel_TxFxM),
         warnings=[str(w.message) for w in caught if issubclass(w.category, AudioWarning)],
     )
+
+
+def _without_first(blocks: Iterator[np.ndarray], n_samples: int) -> Iterator[np.ndarray]:
+    for block in blocks:
+        yield block[n_samples:]
+        n_samples = max(n_samples - len(block), 0)
 
 
 @contextlib.contextmanager

@@ -1,8 +1,8 @@
 """Features on disk, a file per song, so that no song is decoded twice.
 
-A data set in ten folds is the same songs dealt out ten times, and a build that was broken off has
-most of its work behind it: both find here what was computed before. The files are named by what
-decides their content, so they never go stale, and each may be deleted at any time.
+A build that was broken off has most of its work behind it, and one of other labels or of more songs
+shares the audio: both find here what was computed before. The files are named by what decides their
+content, so they never go stale, and each may be deleted at any time.
 """
 
 import collections
@@ -24,7 +24,7 @@ from input_pipeline.extraction import Extracted, extract
 # Below the folder of all data sets, which share it.
 CACHE_FOLDER = "feature_cache"
 # Of the checks of a decoded file; another version may have remarks that this one has not.
-_VERSION = 2
+_VERSION = 3
 # Stands for the song's path in the decoder's remarks, since files may move.
 _PATH = "\0path\0"
 _DIGEST_SIZE = hashlib.sha256().digest_size
@@ -113,7 +113,8 @@ def _extract_to(path: Path, song: Song, config: FeatureConfig) -> Extracted:
 
 def _key(song: Song) -> str:
     """Names a song's sound and the span of its labels, which is all that is extracted."""
-    values = [_VERSION, song.source.identity(), song.labels.first_segment, len(song.labels)]
+    span = song.labels.first_segment, len(song.labels), song.audio_start
+    values = [_VERSION, song.source.identity(), *span]
     return hashlib.sha256(json.dumps(values).encode()).hexdigest()
 
 

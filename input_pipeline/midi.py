@@ -10,6 +10,7 @@ import dataclasses
 import functools
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -21,6 +22,7 @@ import numpy as np
 from damff_jax import audio
 from damff_jax.features import SEGMENT_SECONDS
 from input_pipeline.corpus import CorpusError
+from input_pipeline.splits import SongList
 
 SOUNDFONT_VARIABLE = "DAMFF_SOUNDFONT"
 SOUNDFONTS = (
@@ -146,36 +148,36 @@ class MidiFile:
 
 
 def add_altered(
-    sources: dict[str, MidiFile],
-    split_of: dict[str, str],
-    soundfonts: Sequence[str],
-    *,
-    renderings: int,
-    seed: int,
-) -> dict[str, str]:
-    """Adds `renderings` − 1 altered ones of every training piece to `sources` and `split_of`.
+    sources: dict[str, MidiFile], soundfonts: Sequence[str], *, renderings: int, seed: int
+) -> None:
+    """Adds `renderings` − 1 altered ones of every piece, named `<piece>@<number>`.
 
     Args:
       soundfonts: see `MidiFile.altered`, `seed` too.
-
-    Returns:
-      {name of an altered one: name of its piece}.
 
     Raises:
       CorpusError: `renderings` is not positive.
     """
     if renderings < 1:
         raise CorpusError(f"renderings {renderings}: there must be 1 or more")
-    training = [name for name in sources if split_of[name] == "train"]
-    altered = {}
-    for name in training:
+    for name, source in list(sources.items()):
         for number in range(1, renderings):
-            altered[f"{name}@{number}"] = name
-            sources[f"{name}@{number}"] = sources[name].altered(
-                soundfonts, seed=seed, number=number
-            )
-    split_of |= dict.fromkeys(altered, "train")
-    return altered
+            altered = source.altered(soundfonts, seed=seed, number=number)
+            sources[f"{name}@{number}"] = altered
+
+
+def original_of(name: str) -> str:
+    """The piece of which a rendering is, altered or not."""
+    return re.sub(r"@\d+$", "", name)
+
+
+def deal_altered(songs: SongList, split_of: Mapping[str, str]) -> dict[str, str]:
+    """The split of the pieces, and with it that of all renderings: altered ones only train."""
+    return {
+        name: split_of[original_of(name)]
+        for name in songs.n_segments
+        if name in split_of or split_of.get(original_of(name)) == "train"
+    }
 
 
 def rendering_notes(sources: Mapping[str, MidiFile]) -> dict[str, list[str]]:

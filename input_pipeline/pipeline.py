@@ -12,20 +12,22 @@ F frames per segment, M Mel bins, V = 2.
 import dataclasses
 import functools
 import itertools
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from input_pipeline.annotations import natural_key
+from damff_jax.features import SEGMENT_SECONDS
 from input_pipeline.base import SongBuilder
 from input_pipeline.corpus import CorpusError
-from input_pipeline.shards import check_shards
+from input_pipeline.shards import SONGS, check_shards
 
 Batch = dict[str, np.ndarray]
 
 _STEPS_PER_STRETCH = 2048
+# Segments whose statistics are taken together: few enough to stay in the cache.
+_ROWS_PER_SUM = 32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,6 +77,26 @@ class Songs:
             "label_mask": self.mask_RxV,
         }
 
+    def seconds(self) -> tuple[float, float]:
+        """The span of the songs that is used: from the first segment's start to the last's end."""
+        return float(self.times_R.min()), float(self.times_R.max()) + SEGMENT_SECONDS
+
+    def mel_statistics(self) -> dict[str, np.ndarray]:
+        """`mean` and `std` (M,) of every Mel bin over all frames, in dB, float64.
+
+        A bin that never moves gets the standard deviation 1.
+        """
+        n, sum_M, sum_of_squares_M = 0, 0.0, 0.0
+        for start in range(0, len(self.log_mel_RxFxM), _ROWS_PER_SUM):
+            rows_RxFxM = self.log_mel_RxFxM[start : start + _ROWS_PER_SUM]
+            frames = rows_RxFxM.reshape(-1, rows_RxFxM.shape[-1]).astype(np.float64)
+            n += len(frames)
+            sum_M = sum_M + frames.sum(axis=0)
+            sum_of_squares_M = sum_of_squares_M + np.square(frames).sum(axis=0)
+        mean_M = sum_M / n
+        var_M = np.maximum(sum_of_squares_M / n - mean_M**2, 0.0)
+        return {"mean": mean_M, "std": np.where(var_M > 1e-6, np.sqrt(np.maximum(var_M, 1e-6)), 1)}
+
     def __iter__(self) -> Iterator[Song]:
         for song_id, first, length in zip(self.song_ids, self.first, self.length, strict=True):
             rows = slice(first, first + length)
@@ -87,50 +109,53 @@ class Songs:
             )
 
 
-def load_songs(builder: SongBuilder, split: str) -> Songs:
-    """Reads a split of a built data set.
+def load_songs(builder: SongBuilder, song_ids: Collection[str]) -> Songs:
+    """Reads songs of a built data set.
+
+    Args:
+      song_ids: some of those that the account of the shards lists, in the order wanted.
 
     Raises:
-      CorpusError: the split does not exist, or its shards are not those that were written.
+      CorpusError: the shards are not those that were written.
     """
-    report = builder.info.metadata["report"]["splits"]
-    if split not in report:
-        raise CorpusError(f"{builder.data_dir}: no split {split}; there are {', '.join(report)}")
-    check_shards(builder, split)
-    counts = report[split]
-    n, f, m = counts["n_segments"], builder.features.frames_per_segment, builder.features.n_mels
+    check_shards(builder)
+    n_segments = builder.info.metadata["songs"]
+    length = np.array([n_segments[song_id] for song_id in song_ids], np.int64)
+    first = np.cumsum(length) - length
+    rows_of = {
+        song_id: slice(start, start + n)
+        for song_id, start, n in zip(song_ids, first, length, strict=True)
+    }
+    n, f, m = length.sum(), builder.features.frames_per_segment, builder.features.n_mels
     log_mel_RxFxM = np.empty((n, f, m), np.float16)
     labels_RxV, mask_RxV = np.empty((n, 2), np.float32), np.empty((n, 2), bool)
     times_R = np.empty(n, np.float32)
-    spans: dict[str, tuple[int, int]] = {}
-    position = 0
+    missing = set(rows_of)
     read_config = tfds.ReadConfig(assert_cardinality=True, interleave_cycle_length=1)
     try:
-        for example in tfds.as_numpy(builder.as_dataset(split=split, read_config=read_config)):
-            song_id, length = example["song_id"].decode(), len(example["times"])
-            if song_id in spans or position + length > n:
+        for example in tfds.as_numpy(builder.as_dataset(split=SONGS, read_config=read_config)):
+            song_id = example["song_id"].decode()
+            if song_id not in rows_of:
+                continue
+            rows = rows_of[song_id]
+            if song_id not in missing or len(example["times"]) != rows.stop - rows.start:
+                missing.add(song_id)
                 break
-            rows = slice(position, position + length)
             log_mel_RxFxM[rows] = example["log_mel"]
             labels_RxV[rows], mask_RxV[rows] = example["labels"], example["mask"]
             times_R[rows] = example["times"]
-            spans[song_id] = (position, length)
-            position += length
-    except (tf.errors.OpError, UnicodeDecodeError, ValueError) as error:
+            missing.remove(song_id)
+    except (tf.errors.OpError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise CorpusError(
-            f"{builder.data_dir}: split {split} cannot be read ({reason}); delete the folder and "
-            "prepare again"
+            f"{builder.data_dir}: cannot be read ({reason}); delete the folder and prepare again"
         ) from error
-    if position != n or len(spans) != counts["n_songs"]:
+    if missing:
         raise CorpusError(
-            f"{builder.data_dir}: split {split} holds {len(spans)} songs with {position} segments, "
-            f"not the {counts['n_songs']} with {n} that were written; delete the folder and "
-            "prepare again"
+            f"{builder.data_dir}: does not hold the songs that its account lists; delete the "
+            "folder and prepare again"
         )
-    song_ids = sorted(spans, key=natural_key)
-    first, length = np.array([spans[song_id] for song_id in song_ids], np.int64).T
-    return Songs(song_ids, first, length, log_mel_RxFxM, labels_RxV, mask_RxV, times_R)
+    return Songs(list(song_ids), first, length, log_mel_RxFxM, labels_RxV, mask_RxV, times_R)
 
 
 class CropPlan:

@@ -53,6 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         hide_accelerators_from_tensorflow()
         cls = datasets.builder_class(arguments.dataset)
         _add_fields(parser, cls.OPTIONS, f"options of {arguments.dataset}", prefix="")
+        _add_fields(parser, cls.SPLIT, "how the songs are split, for the report", prefix="")
         _add_fields(parser, FeatureConfig, "features", prefix="features.")
         if arguments.help:
             parser.print_help()
@@ -60,6 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         values = vars(parser.parse_args(argv))
         features = FeatureConfig(**_given(values, FeatureConfig, "features."))
         options = cls.OPTIONS(**_given(values, cls.OPTIONS, ""))
+        split = cls.SPLIT(**_given(values, cls.SPLIT, ""))
     except (CorpusError, ValueError) as error:
         parser.error(str(error))
     try:
@@ -71,10 +73,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             built = datasets.prepare(
                 builder,
                 manual_dir=arguments.manual_dir,
+                split=split,
                 workers=arguments.workers,
                 require_all=arguments.require_all,
                 progress=sys.stderr.isatty(),
             )
+        dataset = datasets.Dataset.of(builder, split, arguments.manual_dir or "")
     except (AudioError, CorpusError, LabelError, OSError) as error:
         print(f"prepare: error: {error}", file=sys.stderr)
         return 1
@@ -82,19 +86,26 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"prepare: stopped by {preempted}; the next call goes on from here", file=sys.stderr)
         return preempted.exit_status
     print(f"{'built' if built else 'already built'}: {builder.data_dir}")
-    print(describe(builder.info.metadata["report"]))
+    print(describe(builder.info.metadata["report"], dataset.counts()))
     return 0
 
 
-def describe(report: dict[str, Any]) -> str:
-    """The report of a build, as lines of text."""
-    lines = []
-    for split, counts in report["splits"].items():
-        rate = counts["n_songs"] / max(counts["seconds"], 1e-3)
-        lines.append(
-            f"  {split:<10} {counts['n_songs']:5d} songs  {counts['n_segments']:7d} segments  "
-            f"{counts['seconds']:.1f} s, {rate:.1f} songs/s"
-        )
+def describe(report: dict[str, Any], counts: dict[str, tuple[int, int]]) -> str:
+    """The report of a build, and how many songs and segments each split has, as lines of text."""
+    rate = report["n_songs"] / max(report["build_seconds"], 1e-3)
+    first, end = report["seconds_of_songs"]
+    before, past = report["n_cut_off"]["before"], report["n_cut_off"]["past"]
+    lines = [
+        f"  {'all':<10} {report['n_songs']:5d} songs  {report['n_segments']:7d} segments  "
+        f"seconds {first:g} to {end:g} of the songs",
+        f"  built in {report['build_seconds']:.1f} s, {rate:.1f} songs/s",
+    ]
+    if before or past:
+        lines.append(f"  labelled segments cut off: {before} before the audio, {past} past its end")
+    for split, (n_songs, n_segments) in counts.items():
+        lines.append(f"  {split:<10} {n_songs:5d} songs  {n_segments:7d} segments")
+    if outside := report["n_songs"] - sum(n_songs for n_songs, _ in counts.values()):
+        lines.append(f"  in no split {outside:4d} songs")
     for kind, entries in (("left out", report["left_out"]), ("note", report["notes"])):
         for reason, names in entries.items():
             lines.append(f"  {kind}: {len(names)} × {reason}: {shorten(names)}")

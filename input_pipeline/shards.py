@@ -18,6 +18,8 @@ from tensorflow_datasets.core import writer
 
 from input_pipeline.corpus import CorpusError
 
+# The TFDS split that holds all songs.
+SONGS = "songs"
 _REMEDY = "delete the folder and prepare again"
 
 
@@ -37,12 +39,11 @@ class Account(tfds.core.Metadata):
         path = _path(data_dir)
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
-            # Data sets of earlier versions have no digest.
             stored = values.pop("sha256", None)
             _check_form(values)
         except (OSError, ValueError, AttributeError, TypeError, RecursionError) as error:
             raise CorpusError(f"{path}: cannot be read ({error}); {_REMEDY}") from error
-        if stored is not None and stored != _digest_of(values):
+        if stored != _digest_of(values):
             raise CorpusError(f"{path}: damaged, not what was written; {_REMEDY}")
         self.clear()
         self.update(values)
@@ -70,17 +71,16 @@ class ShardWriter(writer.ExampleWriter):
         return positions
 
 
-def check_shards(builder: tfds.core.DatasetBuilder, split: str) -> None:
-    """Compares a split's shards with what was written; 1.7 GB take seconds.
+def check_shards(builder: tfds.core.DatasetBuilder) -> None:
+    """Compares the shards with what was written; 1.7 GB take seconds.
 
     Raises:
       CorpusError: a shard is missing, or not what was written; or there are too few of them for the
         segments that the account speaks of.
     """
-    metadata, prefix = builder.info.metadata, f"{builder.name}-{split}."
-    # Data sets of earlier versions have no digests.
-    written = metadata.get("shards", {})
-    for name in sorted(name for name in written if name.startswith(prefix)):
+    metadata = builder.info.metadata
+    written = metadata["shards"]
+    for name in sorted(written):
         path = os.path.join(builder.data_dir, name)
         try:
             whole = _digest_of_file(path) == written[name]
@@ -88,14 +88,14 @@ def check_shards(builder: tfds.core.DatasetBuilder, split: str) -> None:
             raise CorpusError(f"{path}: {error.strerror}; {_REMEDY}") from error
         if not whole:
             raise CorpusError(f"{path}: damaged, not what was written; {_REMEDY}")
-    n_segments = metadata["report"]["splits"][split]["n_segments"]
+    n_segments = sum(metadata["songs"].values())
     # Frames of float16, not compressed; more would take memory that no file accounts for.
     size_of_segment = 2 * builder.features.frames_per_segment * builder.features.n_mels
-    size = sum(path.stat().st_size for path in Path(builder.data_dir).glob(f"{prefix}*"))
-    if not 0 <= n_segments * size_of_segment <= size:
+    size = sum(os.path.getsize(os.path.join(builder.data_dir, name)) for name in written)
+    if n_segments * size_of_segment > size:
         raise CorpusError(
-            f"{builder.data_dir}: the {split} split's {size} bytes cannot hold {n_segments} "
-            f"segments; {_REMEDY}"
+            f"{builder.data_dir}: {size} bytes of shards cannot hold {n_segments} segments; "
+            f"{_REMEDY}"
         )
 
 
@@ -103,15 +103,21 @@ def _check_form(values: dict[str, Any]) -> None:
     """Checks what else would fail somewhere later: anybody can write a digest.
 
     Raises:
-      ValueError, AttributeError: it is no account.
+      ValueError, AttributeError, TypeError: it is no account.
     """
     for name, digest in values.get("shards", {}).items():
-        if not isinstance(digest, str):
-            raise ValueError(f"shards: {name}: no digest")
-    for split, counts in values.get("report", {}).get("splits", {}).items():
-        for name in ("n_songs", "n_segments"):
-            if type(counts.get(name)) is not int:
-                raise ValueError(f"report: {split}: {name} is no number")
+        if not isinstance(digest, str) or os.path.basename(name) != name:
+            raise ValueError(f"shards: {name}: no file with a digest")
+    for song_id, n_segments in values.get("songs", {}).items():
+        if type(n_segments) is not int or n_segments < 1:
+            raise ValueError(f"songs: {song_id}: {n_segments!r} is no number of segments")
+    if not all(isinstance(song_id, str) for song_id in values.get("labelled", [])):
+        raise ValueError("labelled: not a list of song ids")
+    if "report" in values:
+        missing = {"shards", "songs", "labelled"} - values.keys()
+        missing |= {"left_out", "notes", "n_cut_off", "seconds_of_songs"} - values["report"].keys()
+        if missing:
+            raise ValueError(f"no {min(missing)}")
 
 
 def _in_order(serialized: bytes) -> bytes:

@@ -17,7 +17,6 @@ import train
 from configs import emopia
 from damff_jax.metrics import DIMENSIONS
 from damff_jax.predict import Predictor
-from input_pipeline import pipeline
 from input_pipeline.emopia.emopia_dataset_builder import song_of
 
 N_RESAMPLES = 2000
@@ -41,10 +40,10 @@ def main() -> None:
     config.data.update(manual_dir=arguments.manual_dir, data_dir=arguments.data_dir)
     predictor = Predictor(arguments.checkpoint) if arguments.checkpoint else Predictor()
     config.features.update(dataclasses.asdict(predictor.features))
-    builder = train.open_dataset(config)
+    data = train.open_dataset(config)
     songs, means, is_high = [], [], []
-    for split in builder.info.metadata["report"]["splits"]:
-        for clip in pipeline.load_songs(builder, split):
+    for split in data.song_ids:
+        for clip in data.load(split):
             songs.append(song_of(clip.song_id))
             means.append(predictor.from_log_mel(np.float32(clip.log_mel_TxFxM)).mean(axis=0))
             is_high.append(clip.labels_TxV[0] > 0)

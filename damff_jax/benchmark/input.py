@@ -123,18 +123,17 @@ class _Loop:
 
 
 def _shards(settings: Settings, features: FeatureConfig, n_records: int) -> dict[str, Any]:
-    from input_pipeline import datasets, pipeline
+    from input_pipeline import datasets
 
     options = {"n_clips": n_records, "n_test": 0, "validation_fraction": 0.0}
     with tempfile.TemporaryDirectory() as folder:
+        options, split = datasets.make_settings("synthetic", options)
         builder = datasets.open_builder(
-            "synthetic",
-            data_dir=folder,
-            features=features,
-            options=datasets.make_options("synthetic", options),
+            "synthetic", data_dir=folder, features=features, options=options
         )
         datasets.prepare(builder, workers=n_cores())
-        work = Work(lambda: pipeline.load_songs(builder, "train"))
+        dataset = datasets.Dataset.of(builder, split)
+        work = Work(lambda: dataset.load("train"))
         seconds = in_turns({OURS: work}, settings.plan())
     return case(SUITE, "shards", seconds, n_clips=n_records)
 

@@ -5,16 +5,8 @@ from pathlib import Path
 
 from input_pipeline.annotations import read_labels
 from input_pipeline.base import Options, SongBuilder
-from input_pipeline.corpus import (
-    AudioFile,
-    Corpus,
-    CorpusError,
-    assemble,
-    balanced_folds,
-    find_audio,
-    shorten,
-    split_by_song,
-)
+from input_pipeline.corpus import AudioFile, Corpus, CorpusError, assemble, find_audio, shorten
+from input_pipeline.splits import SongList, Split, balanced_folds, split_by_song
 
 # Ids above 2000 are the 58 full-length songs of the MediaEval 2015 evaluation set.
 LAST_CLIP_ID = 2000
@@ -25,6 +17,17 @@ _LABELS = Path("annotations averaged per song") / "dynamic (per second annotatio
 @dataclasses.dataclass(frozen=True)
 class DeamOptions(Options):
     """Options of the DEAM builder.
+
+    Args:
+      audio_start: the second of the song at which every audio file begins: 0 for the release's.
+    """
+
+    audio_start: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class DeamSplit(Split):
+    """How DEAM's songs are split.
 
     Args:
       protocol: 'release' trains on the 1,744 clips, 'mediaeval2015' on the 431 of the MediaEval
@@ -58,6 +61,13 @@ class DeamOptions(Options):
         if not 0 <= self.fold < self.n_folds:
             raise CorpusError(f"fold {self.fold} is outside 0..{self.n_folds - 1}")
 
+    def label(self) -> str:
+        return self.protocol + (f"-fold{self.fold}" if self.in_folds else "")
+
+    def deal(self, songs: SongList, manual_dir: Path | None) -> dict[str, str]:
+        # From the labels, so that a split does not depend on which audio is there.
+        return split_songs(list(songs.labelled), self)
+
     @property
     def of_mediaeval2015(self) -> bool:
         return self.protocol.startswith("mediaeval2015")
@@ -71,16 +81,13 @@ class Builder(SongBuilder):
     """The DEAM release, mp3 or any other format that is read."""
 
     OPTIONS = DeamOptions
+    SPLIT = DeamSplit
     # The release has hundreds of MB of other CSV files, if all of it was downloaded.
     LABEL_FILES = tuple(f"*{_LABELS}/{name}.csv" for name in ("valence", "arousal"))
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
         "Download DEAM's audio and annotations from https://cvml.unige.ch/databases/DEAM/ and "
         "unpack both archives into manual_dir."
     )
-
-    @classmethod
-    def label(cls, options: DeamOptions) -> str:
-        return options.protocol + (f"-fold{options.fold}" if options.in_folds else "")
 
     def corpus(self, manual_dir: Path) -> Corpus:
         return deam_corpus(manual_dir, self.options)
@@ -90,17 +97,15 @@ def deam_corpus(manual_dir: Path, options: DeamOptions) -> Corpus:
     """Reads a directory in DEAM's layout.
 
     Raises:
-      CorpusError, LabelError: it is not in that layout, or has too few clips for the options.
+      CorpusError, LabelError: it is not in that layout, or an option makes no sense.
     """
     audio_dir = _find(manual_dir, Path("MEMD_audio"))
     alignment = read_labels(_find(manual_dir, _LABELS))
     sources = {song_id: AudioFile(path) for song_id, path in find_audio(audio_dir).items()}
-    # Splits come from the labels, so that they do not depend on which audio is at hand.
-    split_of = split_songs(list(alignment.labels), options)
-    return assemble(alignment, sources, split_of)
+    return assemble(alignment, sources, audio_start=options.audio_start)
 
 
-def split_songs(song_ids: list[str], options: DeamOptions) -> dict[str, str]:
+def split_songs(song_ids: list[str], options: DeamSplit) -> dict[str, str]:
     """{song id: split} of the songs that the protocol uses.
 
     Raises:

@@ -9,14 +9,17 @@ import numpy as np
 from damff_jax.features import SEGMENT_SECONDS
 from input_pipeline.annotations import Alignment, Labels
 from input_pipeline.base import Options, SongBuilder
-from input_pipeline.corpus import Corpus, CorpusError, assemble, split_by_song
+from input_pipeline.corpus import Corpus, CorpusError, assemble
 from input_pipeline.midi import (
     MidiFile,
     add_altered,
+    deal_altered,
     find_soundfonts,
     midi_seconds,
+    original_of,
     rendering_notes,
 )
+from input_pipeline.splits import SongList, Split, split_by_song
 
 # All that is known of a clip are the signs of its valence and arousal.
 SIGNS = {"Q1": (1, 1), "Q2": (-1, 1), "Q3": (-1, -1), "Q4": (1, -1)}
@@ -29,31 +32,48 @@ class EmopiaOptions(Options):
     """Options of the EMOPIA builder.
 
     Args:
-      validation_fraction: share of the songs kept for validation; there is no test split.
-      split_seed: decides which songs those are, and how clips are altered.
-      renderings: of every training clip: as it is written and, from the second on, altered (see
-        `MidiFile.altered`).
+      renderings: of every clip: as it is written and, from the second on, altered (see
+        `MidiFile.altered`), for training.
+      rendering_seed: decides how clips are altered.
+    """
+
+    renderings: int = 1
+    rendering_seed: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class EmopiaSplit(Split):
+    """How EMOPIA's clips are split, by song. There is no test split.
+
+    Args:
+      validation_fraction: share of the songs kept for validation.
+      split_seed: decides which songs those are.
     """
 
     validation_fraction: float = 0.1
     split_seed: int = 0
-    renderings: int = 1
+
+    def label(self) -> str:
+        return "clips"
+
+    def deal(self, songs: SongList, manual_dir: Path | None) -> dict[str, str]:
+        clips = [name for name in songs.n_segments if original_of(name) == name]
+        fractions = {"validation": self.validation_fraction}
+        split_of_song = split_by_song(map(song_of, clips), fractions, seed=self.split_seed)
+        return deal_altered(songs, {clip: split_of_song[song_of(clip)] for clip in clips})
 
 
 class Builder(SongBuilder):
     """EMOPIA's MIDI files, rendered by fluidsynth."""
 
     OPTIONS = EmopiaOptions
+    SPLIT = EmopiaSplit
+    SOUND_FILES = ("*.mid",)
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
         "Download EMOPIA (https://zenodo.org/records/5090631) and give the unpacked folder as "
         "manual_dir. Rendering needs fluidsynth and a soundfont; Debian: "
         "apt-get install fluidsynth timgm6mb-soundfont"
     )
-
-    @classmethod
-    def label(cls, options: EmopiaOptions) -> str:
-        del options
-        return "clips"
 
     def corpus(self, manual_dir: Path) -> Corpus:
         return emopia_corpus(manual_dir, self.options)
@@ -67,24 +87,20 @@ def emopia_corpus(manual_dir: Path, options: EmopiaOptions) -> Corpus:
         soundfont is missing.
     """
     soundfonts = find_soundfonts()
-    sources, labels = {}, {}
+    sources: dict[str, MidiFile] = {}
     for path in sorted(manual_dir.rglob("Q[1-4]_*.mid")):
         clip = path.stem
         song_of(clip)
         if clip in sources:
             raise CorpusError(f"two files for clip {clip}: {sources[clip].path} and {path}")
         sources[clip] = MidiFile(str(path), soundfonts[0], midi_seconds(path))
-        labels[clip] = labels_of(clip, sources[clip].duration_s)
     if not sources:
         raise CorpusError(f"{manual_dir}: no MIDI files named like Q1_<song>_<number>.mid below it")
-    fractions = {"validation": options.validation_fraction}
-    split_of_song = split_by_song(map(song_of, sources), fractions, seed=options.split_seed)
-    split_of = {clip: split_of_song[song_of(clip)] for clip in sources}
-    altered = add_altered(
-        sources, split_of, soundfonts, renderings=options.renderings, seed=options.split_seed
-    )
-    labels |= {name: labels_of(clip, sources[name].duration_s) for name, clip in altered.items()}
-    corpus = assemble(Alignment(labels, [], [], [], [], []), sources, split_of)
+    add_altered(sources, soundfonts, renderings=options.renderings, seed=options.rendering_seed)
+    labels = {
+        name: labels_of(original_of(name), source.duration_s) for name, source in sources.items()
+    }
+    corpus = assemble(Alignment(labels, [], [], [], [], []), sources)
     corpus.notes |= rendering_notes(sources)
     return corpus
 

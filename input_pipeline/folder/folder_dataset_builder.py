@@ -8,16 +8,8 @@ from pathlib import Path
 
 from input_pipeline.annotations import Scale, canonical_id, read_labels
 from input_pipeline.base import Options, SongBuilder
-from input_pipeline.corpus import (
-    SPLITS,
-    AudioFile,
-    Corpus,
-    CorpusError,
-    assemble,
-    find_audio,
-    shorten,
-    split_by_song,
-)
+from input_pipeline.corpus import AudioFile, Corpus, CorpusError, assemble, find_audio, shorten
+from input_pipeline.splits import SPLITS, SongList, Split, split_by_song
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,25 +20,51 @@ class FolderOptions(Options):
       low, high: the scale of the label files, mapped to [-1, 1].
       start_time: seconds of the files' first column, further columns 0.5 s apart; negative: read
         the times from column names such as `sample_15000ms`.
+      audio_start: the second of the song at which every audio file begins.
+    """
+
+    low: float = -1.0
+    high: float = 1.0
+    start_time: float = -1.0
+    audio_start: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class FolderSplit(Split):
+    """How a folder's songs are split.
+
+    Args:
       split_file: a CSV file `song_id,split`, relative to manual_dir; songs that it does not name
         are left out. Empty: splits are drawn from the seed.
       validation_fraction, test_fraction: shares of the songs, if drawn.
       split_seed: decides the draw.
     """
 
-    low: float = -1.0
-    high: float = 1.0
-    start_time: float = -1.0
     split_file: str = ""
     validation_fraction: float = 0.15
     test_fraction: float = 0.15
     split_seed: int = 0
+
+    def label(self) -> str:
+        return "file" if self.split_file else "drawn"
+
+    def deal(self, songs: SongList, manual_dir: Path | None) -> dict[str, str]:
+        if self.split_file:
+            if manual_dir is None and not Path(self.split_file).is_absolute():
+                raise CorpusError(f"split_file {self.split_file} lies in manual_dir, not given")
+            return read_splits(Path(manual_dir or "", self.split_file), songs.labelled)
+        # The songs that can be used share the splits, so that none comes out empty by chance.
+        fractions = {"validation": self.validation_fraction, "test": self.test_fraction}
+        split_of = split_by_song(songs.n_segments, fractions, seed=self.split_seed)
+        return dict.fromkeys(songs.labelled, "train") | split_of
 
 
 class Builder(SongBuilder):
     """Audio files named by song id, anywhere below manual_dir, and two label files in it."""
 
     OPTIONS = FolderOptions
+    SPLIT = FolderSplit
+    LABEL_FILES = ("valence.csv", "arousal.csv")
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
         "manual_dir must hold valence.csv, arousal.csv and the audio files, named <song_id>.<ext>."
     )
@@ -70,15 +88,7 @@ def folder_corpus(manual_dir: Path, options: FolderOptions) -> Corpus:
     start_time = options.start_time if options.start_time >= 0 else None
     alignment = read_labels(manual_dir, scale=scale, start_time=start_time)
     sources = {song_id: AudioFile(path) for song_id, path in find_audio(manual_dir).items()}
-    if options.split_file:
-        split_of = read_splits(manual_dir / options.split_file, alignment.labels)
-    else:
-        # The songs that can be used share the splits, so that none comes out empty by chance.
-        usable = [song_id for song_id in alignment.labels if song_id in sources]
-        fractions = {"validation": options.validation_fraction, "test": options.test_fraction}
-        split_of = split_by_song(usable, fractions, seed=options.split_seed)
-        split_of |= dict.fromkeys(alignment.labels.keys() - split_of.keys(), "train")
-    return assemble(alignment, sources, split_of)
+    return assemble(alignment, sources, audio_start=options.audio_start)
 
 
 def read_splits(path: Path, song_ids: Iterable[str]) -> dict[str, str]:

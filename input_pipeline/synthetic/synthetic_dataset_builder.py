@@ -5,7 +5,13 @@ from pathlib import Path
 
 from input_pipeline.base import Options, SongBuilder
 from input_pipeline.corpus import Corpus, CorpusError
-from input_pipeline.deam.deam_dataset_builder import LAST_CLIP_ID, DeamOptions, deam_corpus
+from input_pipeline.deam.deam_dataset_builder import (
+    LAST_CLIP_ID,
+    DeamOptions,
+    DeamSplit,
+    deam_corpus,
+)
+from input_pipeline.splits import SongList, Split
 from input_pipeline.synthetic.songs import write_songs
 
 
@@ -19,7 +25,6 @@ class SyntheticOptions(Options):
       duration_s: of every song, a multiple of 0.5.
       sample_rate: Hz.
       seed: decides all songs.
-      validation_fraction: share of the clips.
     """
 
     n_clips: int = 112
@@ -27,20 +32,32 @@ class SyntheticOptions(Options):
     duration_s: float = 45.0
     sample_rate: int = 44_100
     seed: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class SyntheticSplit(Split):
+    """How the songs are split: as DEAM's.
+
+    Args:
+      validation_fraction: share of the clips.
+    """
+
     validation_fraction: float = 0.125
+
+    def deal(self, songs: SongList, manual_dir: Path | None) -> dict[str, str]:
+        return DeamSplit(validation_fraction=self.validation_fraction).deal(songs, manual_dir)
 
 
 class Builder(SongBuilder):
     """Composes the songs, then reads them as DEAM's builder reads DEAM."""
 
     OPTIONS = SyntheticOptions
+    SPLIT = SyntheticSplit
 
     def corpus(self, manual_dir: None) -> Corpus:
         options = self.options
         if not 1 <= options.n_clips <= LAST_CLIP_ID or options.n_test < 0:
             raise CorpusError(f"n_clips must be within 1..{LAST_CLIP_ID}, n_test not negative")
-        if not 0 <= options.validation_fraction < 1:
-            raise CorpusError(f"validation fraction {options.validation_fraction} not in [0, 1)")
         ids = [*range(1, options.n_clips + 1)]
         ids += range(LAST_CLIP_ID + 1, LAST_CLIP_ID + options.n_test + 1)
         folder = write_songs(
@@ -52,4 +69,4 @@ class Builder(SongBuilder):
             executor=self.executor,
             progress=self.progress,
         )
-        return deam_corpus(folder, DeamOptions(validation_fraction=options.validation_fraction))
+        return deam_corpus(folder, DeamOptions())

@@ -22,7 +22,7 @@ from input_pipeline.annotations import LabelError
 from input_pipeline.corpus import CorpusError
 from input_pipeline.midi import midi_seconds
 from input_pipeline.vgmidi.vgmidi_dataset_builder import (
-    VgmidiOptions,
+    VgmidiSplit,
     labels_of,
     read_ratings,
     split_pieces,
@@ -67,7 +67,7 @@ def panel_curves(manual_dir: Path, kind: str, *, fold: int, seed: int) -> dict[s
     folder = manual_dir / "labelled" / "midi"
     paths = {s: path for s in ratings if (path := folder / f"{s}.mid").is_file()}
     # The given folds do not depend on how long the pieces are.
-    split_of = split_pieces(dict.fromkeys(paths, 1.0), VgmidiOptions(fold=fold))
+    split_of = split_pieces(dict.fromkeys(paths, 1.0), VgmidiSplit(fold=fold))
     curves = {}
     for number, song_id in enumerate(sorted(ratings)):
         ratings_RxNxV = ratings[song_id]

@@ -11,20 +11,17 @@ import numpy as np
 from damff_jax.features import SEGMENT_SECONDS
 from input_pipeline.annotations import Alignment, LabelError, Labels
 from input_pipeline.base import Options, SongBuilder
-from input_pipeline.corpus import (
-    Corpus,
-    CorpusError,
-    assemble,
-    balanced_folds,
-    split_by_song,
-)
+from input_pipeline.corpus import Corpus, CorpusError, assemble
 from input_pipeline.midi import (
     MidiFile,
     add_altered,
+    deal_altered,
     find_soundfonts,
     midi_seconds,
+    original_of,
     rendering_notes,
 )
+from input_pipeline.splits import SongList, Split, balanced_folds, split_by_song
 
 # Three folds by game of about equal playing time; fold k is the test split of run k.
 DEFAULT_FOLDS = (
@@ -68,35 +65,53 @@ class VgmidiOptions(Options):
     """Options of the VGMIDI builder.
 
     Args:
+      renderings: of every piece: as it is written and, from the second on, altered (see
+        `MidiFile.altered`), for training.
+      rendering_seed: decides how pieces are altered.
+    """
+
+    renderings: int = 1
+    rendering_seed: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class VgmidiSplit(Split):
+    """How VGMIDI's pieces are split, by game. Altered renderings are for training alone.
+
+    Args:
       fold: the fold of games that is the test split, from 0; -1 for no test split.
       n_folds: 0 for the three default folds; any other number of folds is dealt from the seed.
       validation_fraction: share of the other games' pieces, by game, kept for validation.
-      split_seed: decides the validation games, the folds if they are not the default, and how
-        pieces are altered.
-      renderings: of every training piece: as it is written and, from the second on, altered (see
-        `MidiFile.altered`).
+      split_seed: decides the validation games, and the folds if they are not the default.
     """
 
     fold: int = 0
     n_folds: int = 0
     validation_fraction: float = 0.15
     split_seed: int = 0
-    renderings: int = 1
+
+    def label(self) -> str:
+        return f"fold{self.fold}" if self.fold >= 0 else "all"
+
+    def deal(self, songs: SongList, manual_dir: Path | None) -> dict[str, str]:
+        pieces = {s: n for s, n in songs.n_segments.items() if original_of(s) == s}
+        durations = {song_id: SEGMENT_SECONDS * n for song_id, n in pieces.items()}
+        # A piece without a MIDI file has no duration, so no fold; it is wanted for training.
+        missing = dict.fromkeys(songs.labelled, "train")
+        return missing | deal_altered(songs, split_pieces(durations, self))
 
 
 class Builder(SongBuilder):
     """The labelled part of the VGMIDI repository, rendered by fluidsynth."""
 
     OPTIONS = VgmidiOptions
+    SPLIT = VgmidiSplit
+    SOUND_FILES = ("*.mid",)
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
         "Clone https://github.com/lucasnfe/vgmidi and give the clone (it holds the folder "
         "'labelled') as manual_dir. Rendering needs fluidsynth and a soundfont; Debian: "
         "apt-get install fluidsynth timgm6mb-soundfont"
     )
-
-    @classmethod
-    def label(cls, options: VgmidiOptions) -> str:
-        return f"fold{options.fold}" if options.fold >= 0 else "all"
 
     def corpus(self, manual_dir: Path) -> Corpus:
         return vgmidi_corpus(manual_dir, self.options)
@@ -111,25 +126,18 @@ def vgmidi_corpus(manual_dir: Path, options: VgmidiOptions) -> Corpus:
     soundfonts = find_soundfonts()
     pieces, left_out = read_pieces(manual_dir / "labelled" / "annotations")
     folder = manual_dir / "labelled" / "midi"
-    durations, sources, labels = {}, {}, {}
+    sources, labels = {}, {}
     for song_id, values_NxV in pieces.items():
         path = folder / f"{song_id}.mid"
         if not path.is_file():
             # Its length is not known without the MIDI file: count it, with labels of no length.
             labels[song_id] = labels_of(values_NxV, SEGMENT_SECONDS)
             continue
-        durations[song_id] = midi_seconds(path)
-        sources[song_id] = MidiFile(str(path), soundfonts[0], durations[song_id])
-        labels[song_id] = labels_of(values_NxV, durations[song_id])
-    split_of = split_pieces(durations, options)
-    altered = add_altered(
-        sources, split_of, soundfonts, renderings=options.renderings, seed=options.split_seed
-    )
-    for name, song_id in altered.items():
-        labels[name] = labels_of(pieces[song_id], sources[name].duration_s)
-    split_of |= dict.fromkeys(pieces.keys() - split_of.keys(), "train")
-    alignment = Alignment(labels, [], [], [], [], [])
-    corpus = assemble(alignment, sources, split_of)
+        sources[song_id] = MidiFile(str(path), soundfonts[0], midi_seconds(path))
+    add_altered(sources, soundfonts, renderings=options.renderings, seed=options.rendering_seed)
+    for name, source in sources.items():
+        labels[name] = labels_of(pieces[original_of(name)], source.duration_s)
+    corpus = assemble(Alignment(labels, [], [], [], [], []), sources)
     corpus.left_out |= left_out
     corpus.notes |= rendering_notes(sources)
     return corpus
@@ -199,7 +207,7 @@ def labels_of(values_NxV: np.ndarray, duration_s: float) -> Labels:
     return Labels(0, values_TxV, np.ones_like(values_TxV, bool))
 
 
-def split_pieces(durations: Mapping[str, float], options: VgmidiOptions) -> dict[str, str]:
+def split_pieces(durations: Mapping[str, float], options: VgmidiSplit) -> dict[str, str]:
     """{piece: split}; all pieces of a game are in one split."""
     seconds: dict[str, float] = collections.defaultdict(float)
     for song_id, duration in durations.items():

@@ -1,0 +1,134 @@
+"""Which songs train, validate and test: lists of song ids over one set of shards.
+
+The shards of a data set hold all its songs and know nothing of splits, so ten folds cost the disk
+of one, and another split costs nothing.
+"""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from input_pipeline.annotations import natural_key
+from input_pipeline.corpus import WITHOUT_AUDIO, CorpusError, shorten
+
+SPLITS = ("train", "validation", "test")
+
+
+@dataclasses.dataclass(frozen=True)
+class SongList:
+    """The songs of a data set.
+
+    Attributes:
+      labelled: ids of all songs with labels, with audio or without.
+      n_segments: labelled segments within the audio, by song id; only of songs that have some.
+    """
+
+    labelled: tuple[str, ...]
+    n_segments: Mapping[str, int]
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """How songs are dealt; a data set's subclass of it adds the settings, and says `deal`."""
+
+    def label(self) -> str:
+        """A readable word for the settings."""
+        return "songs"
+
+    def deal(self, songs: SongList, manual_dir: Path | None) -> dict[str, str]:
+        """{song id: split}. Songs that take no part are absent; songs without audio may be named.
+
+        Args:
+          manual_dir: the folder of the user's files, where it is known.
+
+        Raises:
+          CorpusError: the settings make no sense for these songs.
+        """
+        raise NotImplementedError
+
+
+def song_ids_by_split(
+    split: Split, songs: SongList, manual_dir: Path | None
+) -> dict[str, tuple[str, ...]]:
+    """The songs in the shards by split, in natural order; splits without songs are absent.
+
+    Raises:
+      CorpusError: see `Split.deal`; or no song is left.
+    """
+    split_of = split.deal(songs, manual_dir)
+    by_split = {
+        name: tuple(
+            sorted((s for s in songs.n_segments if split_of.get(s) == name), key=natural_key)
+        )
+        for name in SPLITS
+    }
+    by_split = {name: song_ids for name, song_ids in by_split.items() if song_ids}
+    if not by_split:
+        raise CorpusError(f"no song with audio takes part in the split {split}")
+    return by_split
+
+
+def refuse_missing_audio(split_of: Mapping[str, str], left_out: Mapping[str, list[str]]) -> None:
+    """Makes it an error that songs of the split were left out for want of audio.
+
+    Raises:
+      CorpusError: there are some.
+    """
+    if missing := [song_id for song_id in left_out.get(WITHOUT_AUDIO, ()) if song_id in split_of]:
+        raise CorpusError(f"{len(missing)} labelled songs have no audio: {shorten(missing)}")
+
+
+def digest(song_ids: Mapping[str, Iterable[str]]) -> str:
+    """Eight hexadecimal digits that name the songs of every split."""
+    text = json.dumps({name: list(ids) for name, ids in song_ids.items()}, sort_keys=True)
+    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:8]
+
+
+def split_by_song(
+    song_ids: Iterable[str], fractions: Mapping[str, float], *, seed: int = 0
+) -> dict[str, str]:
+    """Deals songs to splits at random: {song id: split}.
+
+    The order is that of a hash of seed and id, so it depends on neither the platform nor the order
+    of the ids. Splits of `fractions` get their rounded share, at least one song if the fraction is
+    positive and songs are left; 'train' gets the rest.
+    """
+    order = sorted(set(song_ids), key=lambda song_id: _shuffle_key(seed, song_id))
+    split_of, start = {}, 0
+    if sum(fractions.values()) >= 1:
+        raise CorpusError(f"fractions {dict(fractions)} leave no songs for training")
+    for split, fraction in fractions.items():
+        if not 0 <= fraction < 1:
+            raise CorpusError(f"{split} fraction {fraction} is outside [0, 1)")
+        n = min(max(round(fraction * len(order)), fraction > 0), len(order) - 1 - start)
+        split_of |= dict.fromkeys(order[start : start + max(n, 0)], split)
+        start += max(n, 0)
+    return split_of | dict.fromkeys(order[start:], "train")
+
+
+def balanced_folds(weights: Mapping[str, float], k: int, *, seed: int = 0) -> list[list[str]]:
+    """Deals groups to k folds of about equal total weight; the seed decides among the ways.
+
+    Groups come in order of weight, heaviest first, each to the fold that is lightest so far.
+    Weights are blurred by up to a tenth first, so that seeds differ.
+    """
+    if not 2 <= k <= len(weights):
+        raise CorpusError(f"{k} folds asked for, and {len(weights)} groups to deal")
+    rng = np.random.default_rng(seed)
+    names = sorted(weights)
+    blurred = dict(zip(names, rng.uniform(0.9, 1.1, len(names)), strict=True))
+    folds: list[list[str]] = [[] for _ in range(k)]
+    totals = [0.0] * k
+    for name in sorted(names, key=lambda name: -weights[name] * blurred[name]):
+        lightest = totals.index(min(totals))
+        folds[lightest].append(name)
+        totals[lightest] += weights[name]
+    return folds
+
+
+def _shuffle_key(seed: int, song_id: str) -> bytes:
+    return hashlib.sha256(f"{seed}:{song_id}".encode()).digest()
