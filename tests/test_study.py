@@ -546,9 +546,12 @@ def test_the_scores_of_a_study_are_those_of_its_predictions(finished, tmp_path, 
     argv, curves, _ = finished
     assert __main__.main([*argv, "--table", f"--output={tmp_path}/new/results"]) == 0
     results = json.loads((tmp_path / "new" / "results.json").read_text())
+    assert results["reference"] == "ours" and list(results["protocols"]) == [""]
+    results = results["protocols"][""]
     text = (tmp_path / "new" / "results.md").read_text()
     assert capsys.readouterr().out.strip() == text.strip()
-    assert results["folds"] == [0, 1] and results["reference"] == "ours"
+    n_segments = max(len(curve.truth_TxV) for curve in curves["ours", 0].values())
+    assert results["folds"] == [0, 1] and results["seconds"] == [0.0, n_segments / 2]
     assert list(results["systems"]) == ["ours", "worse"]
     names = ("ccc", "rmse", "per_song/ccc", "per_song/pearson")
     for system, row in results["systems"].items():
@@ -616,31 +619,41 @@ def test_the_table():
             for name, mean in (
                 ("ccc", -0.05), ("pearson", -0.1), ("rmse", 1.25),
                 ("per_song/ccc", 0.5), ("per_song/pearson", 0.0), ("per_song/rmse", 0.75),
+                ("within_song/ccc", 0.25), ("within_song/pearson", -0.125),
             )
         },
         "against": {"valence": {"difference": -0.25, "low": -0.3, "high": 0.0625}},
         "seconds": 90.0,
+        "n_songs": 1744,
+        "n_points": 34880,
     }  # fmt: skip
-    results = {
-        "reference": "damff",
+    part = {
+        "folds": [0, 1],
+        "seconds": [30.0, 40.0],
         "systems": {
             "one": {**row, "seeds": [0], "parameters": 12345},
             "two": {**row, "seeds": [0, 1], "parameters": None, "against": {}},
         },
     }
+    results = {"reference": "damff", "protocols": {"": part}}
+    of_protocols = {"in folds": part, "none done": {**part, "systems": {}}, "once": part}
+    with_headings = table.markdown({**results, "protocols": of_protocols}).split("\n\n")
+    text = "1,744 test songs in 2 folds, 34,880 points, seconds 30 to 40 of the songs."
+    assert with_headings[:2] == ["### in folds", text] and with_headings[5] == "### once"
     tables = [part.splitlines() for part in table.markdown(results).split("\n\n")]
-    names = "r | RMSE | per song: CCC | r | RMSE |"
+    assert with_headings[2:5] == with_headings[7:] == ["\n".join(lines) for lines in tables]
+    names = "r | RMSE | per song: CCC | r | RMSE | within song: CCC | r |"
     valence, arousal = (
         [
             f"| {dimension}, pooled: | CCC | CCC − that of damff [95 %] | {names}",
-            "| --- | --- | --- | --- | --- | --- | --- | --- |",
+            "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
         ]
         for dimension in metrics.DIMENSIONS
     )
-    one = "−.100 | 1.250 | .500 | .000 | .750 |"
+    one = "−.100 | 1.250 | .500 | .000 | .750 | .250 | −.125 |"
     two = (
         "| two | −.050 ± .012 |  | −.100 ± .012 | 1.250 ± .012 | .500 ± .012 | .000 ± .012 "
-        "| .750 ± .012 |"
+        "| .750 ± .012 | .250 ± .012 | −.125 ± .012 |"
     )
     assert tables[0] == [*valence, f"| one | −.050 | −.250 [−.300, +.062] | {one}", two]
     assert tables[1] == [*arousal, f"| one | −.050 |  | {one}", two]
@@ -662,7 +675,8 @@ def test_another_system_can_be_the_one_compared_with(finished, tmp_path, capsys)
         output = f"--output={tmp_path}/{reference}"
         assert __main__.main([*argv, "--table", f"--reference={reference}", output]) == 0
         assert f"CCC − that of {reference} [95 %]" in capsys.readouterr().out
-        outputs[reference] = json.loads((tmp_path / f"{reference}.json").read_text())["systems"]
+        results = json.loads((tmp_path / f"{reference}.json").read_text())
+        outputs[reference] = results["protocols"][""]["systems"]
     one, other = outputs["ours"]["worse"]["against"], outputs["worse"]["ours"]["against"]
     assert outputs["worse"]["worse"]["against"] == {}
     for dimension in metrics.DIMENSIONS:
@@ -717,6 +731,29 @@ def test_the_table_is_of_all_that_is_done(tmp_path, capsys):
     assert output.err.startswith(f"study: not in the table: {path}: the columns are not")
 
 
+def test_protocols_are_run_and_shown_apart(tmp_path, capsys):
+    """A system that says in which it takes part is in no other."""
+    here = {**FAKES["good"], "protocols": ("long",)}
+    study = study_of({"good": FAKES["good"], "here": here})
+    del study["folds"]
+    study["protocols"] = {"short": (1,), "long": (0, 1)}
+    config = tmp_path / "tiny.py"
+    config.write_text(f"def get_study():\n    return {study!r}\n")
+    argv = [f"--config={config}", f"--study_dir={tmp_path / 'runs'}", "--seeds=0"]
+    assert __main__.main([*argv, "--protocols=short"]) == 0
+    assert "### long" not in capsys.readouterr().out
+    assert __main__.main([*argv, f"--output={tmp_path / 'out'}"]) == 0
+    output = capsys.readouterr().out
+    assert "long/here/fold1_seed0: done" in output and "short/here" not in output
+    assert output.index("### short\n\n2 test songs, 8 points") < output.index("### long")
+    parts = json.loads((tmp_path / "out.json").read_text())["protocols"]
+    assert {name: list(part["systems"]) for name, part in parts.items()} == {
+        "short": ["good"],
+        "long": ["good", "here"],
+    }
+    assert [part["folds"] for part in parts.values()] == [[1], [0, 1]]
+
+
 PLAIN = "def get_study():\n    return {study}\n"
 
 
@@ -730,6 +767,7 @@ PLAIN = "def get_study():\n    return {study}\n"
         ("def get_study():\n    return 1 / 0", [], "no study in it (ZeroDivisionError"),
         ("def get_study():\n    return 7", [], "no study in it"),
         ("def get_study():\n    return {'folds': ()}", [], "the study has no 'group'"),
+        (PLAIN, ["--protocols=x"], "no protocol 'x'; there are "),
         (PLAIN.format(study=study_of(SYSTEMS, reference="z")), [], "reference is no system: 'z'"),
         (PLAIN, ["--systems=a,nope"], "no system 'nope'; there are a, "),
         (PLAIN, ["--folds=0,7"], "no fold 7 in "),
@@ -832,7 +870,7 @@ def test_people_are_not_compared_by_another_truth(finished, tmp_path, capsys):
         predictions.write(path, curves, times)
         assert __main__.main([*argv, "--table", f"--output={tmp_path / 'out'}"]) == 0
         results = json.loads((tmp_path / "out.json").read_text())
-        assert results["systems"]["worse"]["against"] == {}
+        assert results["protocols"][""]["systems"]["worse"]["against"] == {}
     finally:
         path.write_text(content)
     capsys.readouterr()

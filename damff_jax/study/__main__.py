@@ -8,7 +8,6 @@ Exit status: 0 done, 1 some runs failed or cannot be scored (each named), 2 usag
 
 import argparse
 import dataclasses
-import functools
 import importlib.util
 import json
 import re
@@ -22,36 +21,14 @@ import numpy as np
 
 from damff_jax import metrics, predictions
 from damff_jax.command_line import Parser, show_warnings
+from damff_jax.features import SEGMENT_SECONDS
 from damff_jax.files import write_aside
 from damff_jax.study import StudyError, scores, table
 from damff_jax.study.runs import PREDICTIONS, Run, plan, run_all
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = Parser("study", description=__doc__.split("\n\n")[0])
-    add = parser.add_argument
-    add("--config", required=True, metavar="FILE.py", help="see configs/studies/vgmidi.py")
-    add("--manual_dir", default="", metavar="DIR", help="the folder of the data sets' folders")
-    add("--data_dir", default="data", metavar="DIR", help="where shards are")
-    add("--study_dir", default="", metavar="DIR", help="of the runs; default runs/<config name>")
-    add("--systems", type=_names, metavar="A,B", help="default: all")
-    add("--folds", type=_numbers, metavar="K,...", help="default: the config's")
-    add("--seeds", type=_numbers, metavar="S,...", help="default: the config's")
-    add("--jobs", type=int, default=1, metavar="N", help="runs at a time, which share the cores")
-    add(
-        "--again",
-        action="store_true",
-        help="run the chosen ones, and what they start from, from the start",
-    )
-    add(
-        "--reference",
-        default="",
-        metavar="A",
-        help="what others are compared with; default: the config's",
-    )
-    add("--table", action="store_true", help="run nothing, print the table of what is done")
-    add("--output", default="", metavar="FILE", help="write FILE.md and FILE.json")
-    add("--arg", action="append", default=[], metavar="--config.a.b=V", help="for train.py")
+    parser = _parser()
     arguments = parser.parse_args(argv)
     if arguments.jobs < 1:
         parser.error(f"--jobs={arguments.jobs}: one at least")
@@ -63,23 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             if arguments.reference not in study["systems"]:
                 raise StudyError(f"no system {arguments.reference!r} in {arguments.config}")
             study["reference"] = arguments.reference
-        with_row = [
-            name for name, system in study["systems"].items() if not system.get("pretraining")
-        ]
-        if unknown := set(arguments.folds or ()) - set(study["folds"]):
-            raise StudyError(f"no fold {min(unknown)} in {arguments.config}")
-        plan_of = functools.partial(
-            plan,
-            study,
-            Path(arguments.study_dir or Path("runs") / Path(arguments.config).stem),
-            folds=arguments.folds or study["folds"],
-            manual_dir=arguments.manual_dir,
-            data_dir=arguments.data_dir,
-            extra=arguments.arg,
-        )
-        runs = plan_of(
-            systems=arguments.systems or with_row, seeds=arguments.seeds or study["seeds"]
-        )
+        plans = plans_of(study, arguments, arguments.systems, arguments.seeds)
+        runs = [run for plan in plans.values() for run in plan]
         needs_files = any("{manual_dir}" in a for run in runs for a in run.recipe)
         if needs_files and not arguments.manual_dir and not arguments.table:
             raise StudyError("--manual_dir is wanted, for the data sets")
@@ -88,12 +50,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         failed = 0
         if not arguments.table:
             failed = execute(runs, arguments.jobs, arguments.again)
-            seeds = sorted({*study["seeds"], *(arguments.seeds or ())})
-            runs = plan_of(systems=with_row, seeds=seeds)
-        results, left_out = results_of(study, runs)
+            plans = plans_of(
+                study, arguments, None, sorted({*study["seeds"], *(arguments.seeds or ())})
+            )
+        results, left_out = results_of_protocols(study, plans)
         for reason in left_out:
             print(f"study: not in the table: {reason}", file=sys.stderr)
-        if not results["systems"]:
+        if not any(part["systems"] for part in results["protocols"].values()):
             nothing = "no system has a seed of which all folds are done"
             if arguments.table:
                 raise StudyError(nothing)
@@ -111,6 +74,74 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 1 if failed or left_out else 0
 
 
+def _parser() -> Parser:
+    parser = Parser("study", description=__doc__.split("\n\n")[0])
+    add = parser.add_argument
+    add("--config", required=True, metavar="FILE.py", help="see configs/studies/vgmidi.py")
+    add("--manual_dir", default="", metavar="DIR", help="the folder of the data sets' folders")
+    add("--data_dir", default="data", metavar="DIR", help="where shards are")
+    add("--study_dir", default="", metavar="DIR", help="of the runs; default runs/<config name>")
+    add("--systems", type=_names, metavar="A,B", help="default: all")
+    add("--protocols", type=_names, metavar="A,B", help="default: all")
+    add("--folds", type=_numbers, metavar="K,...", help="default: all")
+    add("--seeds", type=_numbers, metavar="S,...", help="default: the config's")
+    add("--jobs", type=int, default=1, metavar="N", help="runs at a time, which share the cores")
+    add(
+        "--again",
+        action="store_true",
+        help="run the chosen ones, and what they start from, from the start",
+    )
+    add(
+        "--reference",
+        default="",
+        metavar="A",
+        help="what others are compared with; default: the config's",
+    )
+    add("--table", action="store_true", help="run nothing, print the table of what is done")
+    add("--output", default="", metavar="FILE", help="write FILE.md and FILE.json")
+    add("--arg", action="append", default=[], metavar="--config.a.b=V", help="for train.py")
+    return parser
+
+
+def plans_of(
+    study: Mapping[str, Any],
+    arguments: argparse.Namespace,
+    systems: Sequence[str] | None,
+    seeds: Sequence[int] | None,
+) -> dict[str, list[Run]]:
+    """The runs of every chosen protocol; of all systems that have a row and all seeds if None.
+
+    Raises:
+      StudyError: there is no such system, protocol or fold.
+    """
+    protocols = study["protocols"]
+    if unknown := set(arguments.protocols or ()) - protocols.keys():
+        raise StudyError(f"no protocol {min(unknown)!r}; there are {', '.join(protocols)}")
+    if unknown := set(arguments.folds or ()) - {k for ks in protocols.values() for k in ks}:
+        raise StudyError(f"no fold {min(unknown)} in {arguments.config}")
+    with_row = [name for name, x in study["systems"].items() if not x.get("pretraining")]
+    plans = {}
+    for protocol, folds in protocols.items():
+        if arguments.protocols and protocol not in arguments.protocols:
+            continue
+        plans[protocol] = plan(
+            study,
+            Path(arguments.study_dir or Path("runs") / Path(arguments.config).stem, protocol),
+            systems=[
+                name
+                for name in systems or with_row
+                if protocol in study["systems"].get(name, {}).get("protocols", protocols)
+            ],
+            folds=[fold for fold in folds if fold in (arguments.folds or folds)],
+            seeds=seeds or study["seeds"],
+            protocol=protocol,
+            manual_dir=arguments.manual_dir,
+            data_dir=arguments.data_dir,
+            extra=arguments.arg,
+        )
+    return plans
+
+
 def load_study(path: str) -> dict[str, Any]:
     """What `get_study()` of a Python file gives.
 
@@ -124,7 +155,9 @@ def load_study(path: str) -> dict[str, Any]:
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
         study = module.get_study()
-        missing = {"folds", "seeds", "reference", "group", "systems"} - study.keys()
+        if "folds" in study:
+            study = {"protocols": {"": study["folds"]}, **study}
+        missing = {"protocols", "seeds", "reference", "group", "systems"} - study.keys()
     except Exception as error:  # A config file is a program: it can raise anything.
         raise StudyError(f"{path}: no study in it ({error!r})") from error
     if missing:
@@ -144,16 +177,32 @@ def execute(runs: Sequence[Run], jobs: int, again: bool) -> int:
     return n_failed
 
 
+def results_of_protocols(
+    study: Mapping[str, Any], plans: Mapping[str, Sequence[Run]]
+) -> tuple[dict[str, Any], list[str]]:
+    """All scores of the runs that are done: {"reference", "protocols": {name: `results_of`}}.
+
+    The name is empty if the study has but one protocol, and gives it none. Beside it, why seeds are
+    left out, a line each.
+    """
+    parts = {protocol: results_of(study, runs) for protocol, runs in plans.items()}
+    results = {
+        "reference": study["reference"],
+        "protocols": {protocol: part for protocol, (part, _) in parts.items()},
+    }
+    return results, [reason for _, reasons in parts.values() for reason in reasons]
+
+
 def results_of(study: Mapping[str, Any], runs: Sequence[Run]) -> tuple[dict[str, Any], list[str]]:
-    """All scores of the runs that are done.
+    """All scores of a protocol's runs that are done.
 
     Returns:
-      {"reference": name, "folds": [...], "systems": {name: {"seeds", "n_songs", "n_points",
-      "scores": {flat name: [mean, std over seeds]}, "by_seed": {seed: {flat name: score}},
-      "by_fold": {flat name: [mean over seeds, per fold]}, "against": {dimension: interval},
-      "parameters", "seconds"}}}, and why a seed is left out of it, a line each: it was made by
-      another recipe, or its predictions cannot be scored. Only seeds count of which all folds are
-      done.
+      {"folds": [...], "seconds": [first, end] of the songs, "systems": {name: {"seeds", "n_songs",
+      "n_points", "scores": {flat name: [mean, std over seeds]}, "by_seed": {seed: {flat name:
+      score}}, "by_fold": {flat name: [mean over seeds, per fold]}, "against": {dimension:
+      interval}, "parameters", "seconds"}}}, and why a seed is left out of it, a line each: it was
+      made by another recipe, or its predictions cannot be scored. Only seeds count of which all
+      folds are done.
 
     Raises:
       StudyError: systems or folds do not fit together.
@@ -164,6 +213,7 @@ def results_of(study: Mapping[str, Any], runs: Sequence[Run]) -> tuple[dict[str,
             by_system.setdefault(run.system, {}).setdefault(run.seed, []).append(run)
     folds = sorted({run.fold for run in runs})
     curves: dict[str, list[dict[str, metrics.Curve]]] = {}
+    seconds: list[float] = []
     systems: dict[str, Any] = {}
     left_out = []
     for name, seeds in by_system.items():
@@ -171,7 +221,9 @@ def results_of(study: Mapping[str, Any], runs: Sequence[Run]) -> tuple[dict[str,
         for seed, of_seed in seeds.items():
             try:
                 if all([run.is_done() for run in of_seed]):
-                    per_fold[seed] = [predictions.read(r.workdir / PREDICTIONS)[0] for r in of_seed]
+                    read = [predictions.read(r.workdir / PREDICTIONS) for r in of_seed]
+                    per_fold[seed] = [of_fold for of_fold, _ in read]
+                    seconds += [t for _, times in read for x in times.values() for t in x[[0, -1]]]
                     done[seed] = of_seed
             except (StudyError, predictions.PredictionsError) as error:
                 left_out.append(str(error))
@@ -209,7 +261,8 @@ def results_of(study: Mapping[str, Any], runs: Sequence[Run]) -> tuple[dict[str,
             groups = {song: _group(song, study["group"]) for song in curves[name][0]}
             intervals = scores.paired_intervals(curves[name], curves[reference], groups)
             systems[name]["against"] = {k: dataclasses.asdict(x) for k, x in intervals.items()}
-    return {"reference": reference, "folds": folds, "systems": systems}, left_out
+    span = [min(seconds), max(seconds) + SEGMENT_SECONDS] if seconds else []
+    return {"folds": folds, "seconds": span, "systems": systems}, left_out
 
 
 def _by_fold(seeds: list[list[Mapping[str, metrics.Curve]]]) -> dict[str, list[float]]:

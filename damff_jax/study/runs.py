@@ -1,6 +1,6 @@
 """The runs of a study: a system on a fold with a seed, each a program in a process of its own.
 
-    <study_dir>/<system>/fold<k>_seed<s>/    the run's workdir, and in it
+    <study_dir>/[<protocol>/]<system>/fold<k>_seed<s>/    the run's workdir, and in it
         study.json                           its recipe, when it was done and how long it took;
                                              of a run that was broken off, its last start
         log.txt                              what it printed, in all its starts
@@ -41,6 +41,7 @@ class Run:
         depend on those.
       after: runs that must be done before this one.
       predicts: whether it must leave predictions of test songs.
+      protocol: which of the study's it is of; empty if it has but one.
     """
 
     system: str
@@ -51,9 +52,10 @@ class Run:
     places: Mapping[str, Any]
     after: tuple["Run", ...] = ()
     predicts: bool = True
+    protocol: str = ""
 
     def __str__(self) -> str:
-        return f"{self.system}/{self.workdir.name}"
+        return "/".join(filter(None, [self.protocol, self.system, self.workdir.name]))
 
     def is_done(self) -> bool:
         """Whether the run's outcome is there.
@@ -163,6 +165,7 @@ def plan(
     systems: Sequence[str],
     folds: Sequence[int],
     seeds: Sequence[int],
+    protocol: str = "",
     manual_dir: str = "",
     data_dir: str = "data",
     extra: Sequence[str] = (),
@@ -198,12 +201,16 @@ def plan(
             after = (add(system["init_from"], fold, seed, *followers, name),)
             places["init_from"] = after[0].workdir
         recipe = [
-            argument.replace("{fold}", str(fold)).replace("{seed}", str(seed))
+            argument.replace("{fold}", str(fold))
+            .replace("{seed}", str(seed))
+            .replace("{protocol}", protocol)
             for argument in system["command"]
         ]
         if recipe[0] == "train.py":
             recipe += extra
-        run = Run(name, fold, seed, workdir, tuple(recipe), places, after, not pretraining)
+        run = Run(
+            name, fold, seed, workdir, tuple(recipe), places, after, not pretraining, protocol
+        )
         return runs.setdefault(workdir, run)
 
     # A whole seed first, so that a study that is broken off has a table of fewer seeds.

@@ -13,23 +13,45 @@ _SCORES = {
     "per_song/ccc": "per song: CCC",
     "per_song/pearson": "r",
     "per_song/rmse": "RMSE",
+    "within_song/ccc": "within song: CCC",
+    "within_song/pearson": "r",
 }
 
 
 def markdown(results: Mapping[str, Any]) -> str:
-    """A table per dimension and one of the cost, a row per system.
+    """For every protocol a table per dimension and one of the cost, a row per system.
 
-    See `__main__.results_of` for what `results` holds.
+    See `__main__.results_of_protocols` for what `results` holds.
     """
+    parts = []
+    for protocol, part in results["protocols"].items():
+        if not part["systems"]:
+            continue
+        tables = _tables(part, results["reference"])
+        parts += [_heading(protocol, part), *tables] if protocol else tables
+    return "\n\n".join(parts)
+
+
+def _heading(protocol: str, part: Mapping[str, Any]) -> str:
+    row = next(iter(part["systems"].values()))
+    first, end = part["seconds"]
+    n_folds = f" in {len(part['folds'])} folds" if len(part["folds"]) > 1 else ""
+    return (
+        f"### {protocol}\n\n{row['n_songs']:,} test songs{n_folds}, {row['n_points']:,} points, "
+        f"seconds {first:g} to {end:g} of the songs."
+    )
+
+
+def _tables(part: Mapping[str, Any], reference: str) -> list[str]:
     tables = []
     for dimension in metrics.DIMENSIONS:
         first, *others = _SCORES.values()
-        against = f"CCC − that of {results['reference']} [95 %]"
-        rows = [[name, *_scores(row, dimension)] for name, row in results["systems"].items()]
+        against = f"CCC − that of {reference} [95 %]"
+        rows = [[name, *_scores(row, dimension)] for name, row in part["systems"].items()]
         tables.append([[f"{dimension}, pooled:", first, against, *others], *rows])
     cost = [["cost", "seeds", "parameters", "minutes per run"]]
-    cost += [[name, *_cost(row)] for name, row in results["systems"].items()]
-    return "\n\n".join(map(_table, [*tables, cost]))
+    cost += [[name, *_cost(row)] for name, row in part["systems"].items()]
+    return list(map(_table, [*tables, cost]))
 
 
 def _scores(row: Mapping[str, Any], dimension: str) -> list[str]:
