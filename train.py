@@ -10,6 +10,7 @@ step, which is saved; the next start goes on from there, to the same bytes as wi
 """
 
 import contextlib
+import dataclasses
 import functools
 import json
 import os
@@ -50,6 +51,7 @@ from damff_jax.workdir_lock import WorkdirWarning, workdir_lock
 from input_pipeline import datasets
 from input_pipeline.base import hide_accelerators_from_tensorflow
 from input_pipeline.datasets import Dataset
+from input_pipeline.embeddings import read_embeddings
 from input_pipeline.splits import SPLITS
 
 ROOT = Path(__file__).resolve().parent
@@ -88,6 +90,11 @@ def run(config: ConfigDict, workdir: Path, *, mode: str = "train") -> dict[str, 
     data = open_dataset(config)
     for split, (n_songs, n_segments) in data.counts().items():
         print(f"  {split:<10} {n_songs:5d} songs  {n_segments:7d} segments")
+    if data.teacher and data.teacher.size != config.model.teacher_size:
+        raise ValueError(
+            f"model.teacher_size: {config.model.teacher_size}, and the embeddings of "
+            f"{data.teacher.path} have {data.teacher.size} dimensions"
+        )
     if not set(config.data.eval_splits) & data.song_ids.keys():
         raise ValueError(f"none of data.eval_splits {tuple(config.data.eval_splits)} has songs")
 
@@ -98,6 +105,8 @@ def run(config: ConfigDict, workdir: Path, *, mode: str = "train") -> dict[str, 
         config,
         dataset=data.identity,
         fingerprint=data.fingerprint,
+        heard=data.heard and data.heard.digest,
+        teacher=data.teacher and data.teacher.digest,
         ancestors=ancestors,
     )
     if start is not None:
@@ -174,7 +183,11 @@ def open_dataset(config: ConfigDict) -> Dataset:
         workers=data.workers,
     )
     print(f"{data.dataset} from {dataset.builder.data_dir}")
-    return dataset
+    return dataclasses.replace(
+        dataset,
+        heard=read_embeddings(data.heard) if data.heard else None,
+        teacher=read_embeddings(data.teacher) if data.teacher else None,
+    )
 
 
 def main(argv: list[str]) -> int:

@@ -2,8 +2,9 @@
 
 Command: python train.py --config=configs/deam.py --config.data.manual_dir=DIR
   with --config.data.options.protocol=mediaeval2015 for the 431 clips of MediaEval 2015; with
-  protocol=cross_validation and fold=0 to 9, a workdir each, for ten folds of the clips.
-Hardware, wall time, score: not measured, DEAM's audio is the user's to download.
+  protocol=cross_validation and fold=0 to 9, a workdir each, for ten folds of the clips; with
+  audio_start=30 for excerpts that begin at second 30 of the songs.
+Hardware, wall time, score: docs/results.md, row damff_paper.
 """
 
 import ml_collections
@@ -13,12 +14,16 @@ from configs import default
 
 def get_config(model: str = "damff") -> ml_collections.ConfigDict:
     config = default.get_config(model)
-    config.num_train_steps = 6000
+    config.num_train_steps = 960  # A dozen epochs of the clips: in more, every model overfits.
+    config.eval_every_steps = 80
+    config.checkpoint_every_steps = 240
+    config.optim.weight_decay = 2e-2
+    config.optim.ema_decay = 0.98
     data = config.data
     data.dataset = "deam"
+    data.options.audio_start = 0.0  # The second of the song at which every audio file begins.
     # release, mediaeval2015: 1,744 clips or 431 of them, tested on the 58 full songs;
     # cross_validation, mediaeval2015_cross_validation: the same clips, tested on a fold of them.
-    data.options.audio_start = 0.0  # The second of the song at which every audio file begins.
     data.options.protocol = "release"
     data.options.fold = 0  # Of cross-validation, the one that is the test split.
     data.options.n_folds = 10

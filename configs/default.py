@@ -39,6 +39,7 @@ def get_config(model: str = "damff") -> ml_collections.ConfigDict:
     loss.mse = 0.0
     loss.ccc_pooled = 1.0  # 1 - CCC over the global batch.
     loss.ccc_per_crop = 0.0  # 1 - the crops' mean CCC.
+    loss.teacher = 0.0  # Squared error to the embeddings of data.teacher, see model.teacher_size.
     loss.ccc_within = 0.0  # 1 - CCC over the global batch of the crops' movement about their means.
 
     config.optim = optim = ml_collections.ConfigDict()  # Ours.
@@ -57,6 +58,8 @@ def get_config(model: str = "damff") -> ml_collections.ConfigDict:
     data.manual_dir = ""  # Where the user's files of the data set are.
     data.data_dir = "data"  # Where shards are.
     data.workers = 0  # Processes that prepare the data set; 0: one per core.
+    data.heard = ""  # File of embeddings that the model hears in the place of the log-Mel.
+    data.teacher = ""  # File of embeddings that training has as a second target.
     data.on_device = False  # Training songs in every device's memory, crops taken there.
     data.crop_segments = 60  # 30 s
     data.window_segments = 0  # Of evaluation and prediction; 0: as long as the crops.
@@ -74,18 +77,22 @@ def halve_resolution(config: ml_collections.ConfigDict) -> None:
     config.features.n_mels = 64
 
 
-def piano_recipe(config: ml_collections.ConfigDict) -> None:
-    """Features and training for piano music on two CPU cores, the same for all its data sets.
+def tenth_of_the_points(config: ml_collections.ConfigDict) -> None:
+    """10 frames per segment and 64 Mel bins to 8 kHz: a tenth of the paper's points.
 
-    10 frames per segment and 64 Mel bins to 8 kHz: a tenth of the paper's points. The window is
-    long for the sake of the low notes, whose partials lie closer together than a shorter one can
-    tell apart.
+    The window is long for the sake of the low notes, whose partials lie closer together than a
+    shorter one can tell apart.
     """
     config.features.sample_rate = 16_000
     config.features.n_fft = 2048
     config.features.win_length = 1600  # 100 ms
     config.features.hop_length = 800  # 50 ms
     config.features.n_mels = 64
+
+
+def piano_recipe(config: ml_collections.ConfigDict) -> None:
+    """Features and training for piano music on two CPU cores, the same for all its data sets."""
+    tenth_of_the_points(config)
 
     config.select = "latest"  # VGMIDI's 4 to 9 validation songs of a fold are too few to choose by.
     config.optim.learning_rate = 2e-3

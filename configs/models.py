@@ -27,6 +27,7 @@ def damff() -> ml_collections.ConfigDict:
     model.hidden_size = 48  # LSTM units per direction.
     model.dropout_rate = 0.0
     model.smoothing = (1, 0)  # Of the output: width, delay in segments; none.
+    model.teacher_size = 0  # Dimensions of a teacher's embeddings; 0: none.
     return model
 
 
@@ -107,6 +108,15 @@ def frame_bilstm() -> ml_collections.ConfigDict:
     return model
 
 
+def embedding_bigru() -> ml_collections.ConfigDict:
+    """A BiGRU on a frozen encoder's embeddings, of the file data.heard; 200 dimensions: 72,386."""
+    model = ml_collections.ConfigDict()
+    model.name = "embedding_bigru"
+    model.hidden_size = 48  # GRU units per direction.
+    model.dropout_rate = 0.5
+    return model
+
+
 MODELS = {
     model.__name__: model
     for model in (
@@ -118,6 +128,7 @@ MODELS = {
         cnn_bigru_small,
         cnn_bilstm,
         frame_bilstm,
+        embedding_bigru,
     )
 }
 

@@ -21,12 +21,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import flax.traverse_util
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
 from damff_jax import digests
 from damff_jax.features import FeatureConfig, check_same
+from damff_jax.models import with_defaults
 from damff_jax.train_state import TrainState, eval_variables
 
 # How many steps are kept. The latest has one to fall back on; another best would not be the best.
@@ -242,7 +244,7 @@ def check_compatible(
       FeatureMismatchError: the features differ; it shows both.
     """
     # How curves are smoothed afterwards is free.
-    models = ({**m["config"]["model"], "smoothing": None} for m in (stored, wanted))
+    models = ({**with_defaults(m["config"]["model"]), "smoothing": None} for m in (stored, wanted))
     _refuse_differences("model", *models, option)
     features = (FeatureConfig.from_json(meta["features"]) for meta in (stored, wanted))
     check_same(*features, "the checkpoint")
@@ -261,8 +263,10 @@ def check_same_run(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> None
     """
     check_compatible(stored, wanted)
     # A validation score chooses among the smoothed curves of one run.
-    _refuse_differences("model", *(m["config"]["model"] for m in (stored, wanted)))
-    _refuse_differences("run", stored["identity"], wanted["identity"])
+    _refuse_differences("model", *(with_defaults(m["config"]["model"]) for m in (stored, wanted)))
+    # A setting that came later is off in earlier runs.
+    runs = (flax.traverse_util.flatten_dict(m["identity"], sep=".") for m in (stored, wanted))
+    _refuse_differences("run", *({name: x or None for name, x in run.items()} for run in runs))
 
 
 def _refuse_differences(

@@ -47,6 +47,13 @@ class Windowing:
         return cls(window, data["overlap"], tuple(config["model"].get("smoothing", (1, 0))))
 
 
+    def within(self, n_segments: int) -> "Windowing":
+        """The same for songs that are no longer than this: windows without needless padding."""
+        window = min(self.window, n_segments)
+        overlap = min(self.overlap, window - 1)
+        return dataclasses.replace(self, window=window, overlap=overlap)
+
+
 class _Window(NamedTuple):
     song: int
     start: int

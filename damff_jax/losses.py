@@ -16,6 +16,8 @@ import jax.numpy as jnp
 _TINY = 1e-12
 
 TERMS = ("mse", "ccc_pooled", "ccc_per_crop", "ccc_within")
+# Of a teacher's embeddings rather than of the labels.
+TEACHER = "teacher"
 
 
 def mixture(
@@ -31,7 +33,7 @@ def mixture(
     Args:
       prediction_BxTxV, truth_BxTxV: float32.
       mask_BxTxV: true where there is a label.
-      weights: by term; terms of weight 0 are not computed.
+      weights: by term; terms of weight 0 are not computed, nor is a teacher's here.
       axis_name: the device axis to sum over.
 
     Raises:
@@ -41,7 +43,7 @@ def mixture(
     args = prediction_BxTxV, truth_BxTxV, mask_BxTxV
     loss = jnp.zeros(())
     for term, weight in weights.items():
-        if not weight:
+        if not weight or term == TEACHER:
             continue
         if term == "mse":
             value = mean_squared_error(*args, axis_name=axis_name)
@@ -60,11 +62,12 @@ def check_weights(weights: Mapping[str, float]) -> None:
     """Checks the weights of a mixture.
 
     Raises:
-      ValueError: an unknown term, a weight that is negative or not finite, or no positive one.
+      ValueError: an unknown term, a weight that is negative or not finite, or no positive one but
+        the teacher's.
     """
-    values = list(weights.values())
-    known = set(weights) <= set(TERMS)
-    if not known or not all(0 <= x < float("inf") for x in values) or not any(values):
+    known = set(weights) <= {*TERMS, TEACHER}
+    positive = any(weights.get(term) for term in TERMS)
+    if not known or not all(0 <= x < float("inf") for x in weights.values()) or not positive:
         raise ValueError(f"loss weights {dict(weights)}: positive ones of {', '.join(TERMS)}")
 
 
@@ -75,7 +78,10 @@ def mean_squared_error(
     *,
     axis_name: str | None = None,
 ) -> jax.Array:
-    """Mean over all labels of all devices; scalar, 0 without labels."""
+    """Mean over all labels of all devices; scalar, 0 without labels.
+
+    Any three arrays of one shape will do.
+    """
     error = jnp.where(mask_BxTxV, prediction_BxTxV - truth_BxTxV, 0.0)
     total, n = _psum((jnp.sum(error**2), jnp.sum(mask_BxTxV, dtype=jnp.float32)), axis_name)
     return total / jnp.maximum(n, 1.0)

@@ -50,6 +50,20 @@ def check(config: ConfigDict) -> None:
         raise ValueError(f"select: {config.select!r}; there are best, latest")
     Windowing.of(config)
     losses.check_weights(config.loss.to_dict())
+    of_teacher = {
+        "data.teacher": bool(config.data.teacher),
+        "loss.teacher": bool(config.loss.teacher),
+        "model.teacher_size": bool(config.model.get("teacher_size", 0)),
+    }
+    if len(set(of_teacher.values())) > 1:
+        raise ValueError(
+            f"{', '.join(of_teacher)} belong together: {config.data.teacher!r}, "
+            f"{config.loss.teacher}, {config.model.get('teacher_size', 0)}"
+        )
+    if (config.model.name == "embedding_bigru") != bool(config.data.heard):
+        raise ValueError(
+            "data.heard, a file of embeddings, and model embedding_bigru belong together"
+        )
     features = FeatureConfig(**config.features)
     # Three times the model halves both, the join along time makes up for one halving.
     if features.frames_per_segment < 8 or features.n_mels < 8:
@@ -62,6 +76,8 @@ def checkpoint_meta(
     *,
     dataset: str,
     fingerprint: str | None = None,
+    heard: str | None = None,
+    teacher: str | None = None,
     ancestors: Sequence[str] = (),
 ) -> dict[str, Any]:
     """What a checkpoint says of itself; a run that goes on must have the same identity.
@@ -69,6 +85,7 @@ def checkpoint_meta(
     Args:
       dataset: name and version of the data set.
       fingerprint: of the files that it was made from, if it was made from any.
+      heard, teacher: digests of the files of embeddings, if there are such.
       ancestors: the data sets of the runs that this one starts from, one from the other.
     """
     identity = {
@@ -76,6 +93,8 @@ def checkpoint_meta(
         "crop_segments": config.data.crop_segments,
         "dataset": dataset,
         "files": fingerprint,
+        "heard": heard,
+        "teacher": teacher,
         **{name: config[name] for name in ("select", "init_from")},
         "loss": config.loss.to_dict(),
         "optim": config.optim.to_dict(),

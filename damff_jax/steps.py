@@ -36,7 +36,8 @@ def train_step(
     what it was before the first of them, until the host has noticed, see `TrainLog`.
 
     Args:
-      batch: `log_mel` (B, T, F, M), `labels` and `label_mask` (B, T, V), `mask` (B, T).
+      batch: `log_mel` (B, T, F, M), `labels` and `label_mask` (B, T, V), `mask` (B, T); with a
+        weight for it, a teacher's `teacher` (B, T, E) and `teacher_mask` (B, T) too.
 
     Returns:
       The next state, and the step's metrics: scalars by name.
@@ -55,11 +56,18 @@ def train_step(
             batch["log_mel"],
             batch["mask"],
             train=True,
-            mutable=["batch_stats"],
+            mutable=["batch_stats", losses.TEACHER],
             rngs={"dropout": key},
         )
         args = prediction_BxTxV, batch["labels"], batch["label_mask"]
         loss = losses.mixture(*args, loss_weights, axis_name=AXIS_NAME)
+        if weight := loss_weights.get(losses.TEACHER):
+            (taught_BxTxE,) = jax.tree.leaves(updates[losses.TEACHER])
+            mask_BxTxE = jnp.broadcast_to(batch["teacher_mask"][..., None], taught_BxTxE.shape)
+            error = losses.mean_squared_error(
+                taught_BxTxE, batch["teacher"], mask_BxTxE, axis_name=AXIS_NAME
+            )
+            loss = loss + weight * error
         return loss, (updates.get("batch_stats", {}), args)
 
     (loss, (batch_stats, args)), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)

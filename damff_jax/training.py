@@ -106,7 +106,8 @@ def train(run: Run) -> None:
         crops = pipeline.Crops(
             songs,
             batch_size=config.batch_size,
-            crop_segments=config.data.crop_segments,
+            # Longer crops would be padding.
+            crop_segments=min(config.data.crop_segments, int(songs.length.max())),
             seed=config.seed,
             first_step=first_step,
             steps_per_call=config.steps_per_call,
@@ -337,5 +338,9 @@ def load_validation_songs(data: Dataset) -> pipeline.Songs | None:
 def evaluate(config: ConfigDict, apply: Apply, songs: pipeline.Songs) -> dict[str, metrics.Curve]:
     """Curves of a split's songs, by song id."""
     return evaluation.evaluate(
-        apply, songs, windowing=Windowing.of(config), batch_size=config.data.eval_batch_size
+        apply,
+        songs,
+        # Longer windows would be padding.
+        windowing=Windowing.of(config).within(int(songs.length.max())),
+        batch_size=config.data.eval_batch_size,
     )

@@ -83,6 +83,8 @@ def save(path: str | os.PathLike, variables: dict[str, Any], meta: dict[str, Any
     for values, name in (
         (config["data"], "manual_dir"),
         (config["data"], "data_dir"),
+        (config["data"], "heard"),
+        (config["data"], "teacher"),
         (config, "init_from"),
         (meta["identity"], "init_from"),
     ):

@@ -26,6 +26,7 @@ from damff_jax.features import FeatureConfig, check_same
 from damff_jax.files import remove_left_behind
 from input_pipeline.base import Options, SongBuilder
 from input_pipeline.corpus import CorpusError
+from input_pipeline.embeddings import Embeddings, teacher_targets
 from input_pipeline.extraction import pool
 from input_pipeline.feature_cache import CACHE_FOLDER
 from input_pipeline.pipeline import Songs, load_songs
@@ -99,11 +100,15 @@ class Dataset:
 
     Attributes:
       song_ids: of the songs in the shards, by split; splits without songs are absent.
+      heard: embeddings that models hear in the place of the log-Mel spectrogram.
+      teacher: embeddings that training songs have as a second target.
     """
 
     builder: SongBuilder
     split: Split
     song_ids: Mapping[str, tuple[str, ...]]
+    heard: Embeddings | None = None
+    teacher: Embeddings | None = None
 
     @classmethod
     def of(
@@ -133,7 +138,9 @@ class Dataset:
 
     @property
     def segment_shape(self) -> tuple[int, int]:
-        """(F, M): frames per segment and Mel bins."""
+        """(F, M): frames per segment and Mel bins; (1, E) of embeddings."""
+        if self.heard is not None:
+            return 1, self.heard.size
         return self.builder.features.frames_per_segment, self.builder.features.n_mels
 
     def counts(self) -> dict[str, tuple[int, int]]:
@@ -153,7 +160,18 @@ class Dataset:
         if split not in self.song_ids:
             there_are = ", ".join(self.song_ids)
             raise CorpusError(f"{self.builder.data_dir}: no split {split}; there are {there_are}")
-        return load_songs(self.builder, self.song_ids[split])
+        songs = load_songs(self.builder, self.song_ids[split])
+        if self.heard is not None:
+            heard_RxE, _ = self.heard.of_segments(songs, self._audio_start)
+            songs = dataclasses.replace(songs, log_mel_RxFxM=heard_RxE[:, None])
+        if self.teacher is not None and split == "train":
+            targets = teacher_targets(*self.teacher.of_segments(songs, self._audio_start))
+            songs = dataclasses.replace(songs, targets=targets)
+        return songs
+
+    @property
+    def _audio_start(self) -> float:
+        return getattr(self.builder.options, "audio_start", 0.0)
 
 
 def open_builder(

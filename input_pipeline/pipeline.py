@@ -12,7 +12,7 @@ F frames per segment, M Mel bins, V = 2.
 import dataclasses
 import functools
 import itertools
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 
 import numpy as np
 import tensorflow as tf
@@ -56,6 +56,7 @@ class Songs:
     Attributes:
       song_ids: in natural order.
       first, length: int64 per song, where its segments lie.
+      targets: more arrays (R, ...) that crops are cut from, for training, by their name in a batch.
     """
 
     song_ids: list[str]
@@ -65,6 +66,7 @@ class Songs:
     labels_RxV: np.ndarray
     mask_RxV: np.ndarray
     times_R: np.ndarray
+    targets: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.song_ids)
@@ -75,6 +77,7 @@ class Songs:
             "log_mel": self.log_mel_RxFxM,
             "labels": self.labels_RxV,
             "label_mask": self.mask_RxV,
+            **self.targets,
         }
 
     def seconds(self) -> tuple[float, float]:

@@ -1,35 +1,72 @@
-"""DEAM in ten folds of songs: the compared models at the paper's setting, three seeds each.
+"""DEAM: the compared models, DAMFF at two resolutions, its ablations, and what is ours.
 
-Command: python -m damff_jax.study --config=configs/studies/deam.py --manual_dir=DIR
-  DIR holds the folder deam, with the audio and the annotations in it.
-  --arg=--config.data.options.protocol=mediaeval2015_cross_validation is the same of the 431 clips
-  of MediaEval 2015; take another --study_dir.
-Hardware, wall time, scores: not measured, DEAM's audio is the user's to download.
+Command: python -m damff_jax.study --config=configs/studies/deam.py --manual_dir=DIR --jobs=2
+  DIR holds the folder deam, with the audio and the annotations in it, and for the row
+  embedding_bigru a file msd_musicnn.npz (see input_pipeline/embeddings.py).
+  --arg=--config.data.options.audio_start=30 for excerpts that begin at second 30 of the songs.
+Protocols: five folds by song of the 1,744 clips; and the 58 full songs, after training on all the
+  clips (release) or on the 431 of MediaEval 2015.
+Hardware, wall time, scores: docs/results.md.
 """
 
 from typing import Any
 
+System = dict[str, Any]
+
+N_FOLDS = 5
+PROTOCOLS = {"cross_validation": tuple(range(N_FOLDS)), "release": (0,), "mediaeval2015": (0,)}
+
 
 def get_study() -> dict[str, Any]:
-    """The study; see `configs/studies/vgmidi.py` for what its entries mean."""
+    """The study; see `configs/studies/vgmidi.py` for what its entries mean.
+
+    `protocols` stands in the place of `folds`: the folds of each, {protocol} in a command. A system
+    that names protocols takes part in those alone.
+    """
     return {
-        "folds": tuple(range(10)),
+        "protocols": PROTOCOLS,
         "seeds": (0, 1, 2),
         "reference": "damff",
         "group": "",  # Songs are drawn by themselves.
-        "systems": {
-            **{model: trained(model) for model in MODELS},
-            "aff": trained("damff", "--config.model.fusion=aff"),
-        },
+        "systems": COMPARED | OURS | ABLATIONS,
     }
 
 
-MODELS = ("constant", "ridge", "frame_bilstm", "cnn_bigru", "cnn_bilstm", "damff", "damff_plus")
-
-
-def trained(model: str, *arguments: str) -> dict[str, Any]:
-    command = ["train.py", f"--config=configs/deam.py:{model}", "--workdir={workdir}"]
-    command += ["--config.seed={seed}", "--config.data.options.protocol=cross_validation"]
-    command += ["--config.data.options.fold={fold}", "--config.data.options.n_folds=10"]
+def trained(model: str, *arguments: str, config: str = "deam_reduced", **more: Any) -> System:
+    command = ["train.py", f"--config=configs/{config}.py:{model}", "--config.seed={seed}"]
+    command += ["--workdir={workdir}", "--config.data.options.protocol={protocol}"]
+    command += ["--config.data.options.fold={fold}", f"--config.data.options.n_folds={N_FOLDS}"]
     command += ["--config.data.manual_dir={manual_dir}/deam", "--config.data.data_dir={data_dir}"]
-    return {"command": [*command, *arguments]}
+    return {"command": [*command, *arguments], **more}
+
+
+COMPARED = {
+    **{
+        model: trained(model)
+        for model in ("constant", "ridge", "frame_bilstm", "cnn_bigru", "cnn_bilstm")
+    },
+    "embedding_bigru": trained(
+        "embedding_bigru", "--config.data.heard={manual_dir}/msd_musicnn.npz"
+    ),
+    "aff": trained("damff", "--config.model.fusion=aff"),
+    "damff": trained("damff"),
+    # At the paper's own resolution, by the same recipe.
+    "damff_paper": trained("damff", config="deam"),
+}
+
+OURS: dict[str, System] = {}
+
+# DAMFF with one thing changed.
+ABLATIONS = {
+    name: trained("damff", f"--config.model.{change}", protocols=("cross_validation",))
+    for name, change in {
+        "branch_a": "branches=a",
+        "branch_b": "branches=b",
+        "sum": "fusion=sum",
+        "concat": "fusion=concat",
+        "channel_only": "fusion=channel",
+        "spatial_only": "fusion=spatial",
+        "no_bilstm": "sequence=none",
+        "channel_join": "join=channel",
+    }.items()
+}

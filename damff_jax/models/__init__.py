@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from damff_jax.models import fields
-from damff_jax.models.baselines import CNNBiGRU, CNNBiLSTM, FrameBiLSTM
+from damff_jax.models.baselines import CNNBiGRU, CNNBiLSTM, EmbeddingBiGRU, FrameBiLSTM
 from damff_jax.models.damff import DAMFF
 from damff_jax.models.linear import Constant, Ridge
 
@@ -18,6 +18,7 @@ MODELS = {
     "cnn_bigru": CNNBiGRU,
     "cnn_bilstm": CNNBiLSTM,
     "frame_bilstm": FrameBiLSTM,
+    "embedding_bigru": EmbeddingBiGRU,
 }
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
@@ -37,6 +38,15 @@ def create_model(config: Mapping[str, Any], *, dtype: str, axis_name: str | None
         raise ValueError(f"dtype: {dtype!r}; there are {', '.join(DTYPES)}")
     fields.check(MODELS[name], values)
     return MODELS[name](dtype=DTYPES[dtype], axis_name=axis_name, **values)
+
+
+def with_defaults(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A model's configuration with the fields that it does not name.
+
+    So a field that came later, with a default that changes nothing, makes no other model.
+    """
+    cls = MODELS.get(config.get("name"))
+    return {**fields.defaults(cls), **config} if cls else dict(config)
 
 
 def _tuples(value: Any) -> Any:

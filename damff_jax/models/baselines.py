@@ -158,3 +158,30 @@ class FrameBiLSTM(nn.Module):
             dtype=self.dtype,
             train=train,
         )
+
+
+class EmbeddingBiGRU(nn.Module):
+    """A BiGRU on a frozen encoder's embeddings in the place of the log-Mel: (B, T, 2), float32.
+
+    What outside knowledge is worth: the encoder has heard other songs, this has not. Ours.
+
+    Args:
+      hidden_size: GRU units per direction.
+      dropout_rate: before and after the recurrence.
+      dtype, axis_name: as of `DAMFF`.
+    """
+
+    hidden_size: Size = 48
+    dropout_rate: Rate = 0.5
+    dtype: Any = jnp.float32
+    axis_name: str | None = "batch"
+
+    @nn.compact
+    def __call__(
+        self, embedding_BxTx1xE: jax.Array, mask_BxT: jax.Array, *, train: bool
+    ) -> jax.Array:
+        x_BxTxE = standardized(self, embedding_BxTx1xE, mask_BxT)[:, :, 0]
+        dropout = nn.Dropout(self.dropout_rate, deterministic=not train)
+        gru = BiGRU(hidden_size=self.hidden_size, dtype=self.dtype, name="gru")
+        hidden_BxTxKH = gru(dropout(x_BxTxE), mask_BxT)
+        return nn.Dense(2, name="head")(dropout(hidden_BxTxKH).astype(jnp.float32))

@@ -14,7 +14,7 @@ from flax import linen as nn
 
 from damff_jax.models.attention import AttentionFusion, Fusion
 from damff_jax.models.branches import MultiScaleBranches
-from damff_jax.models.fields import Rate, Size, Smoothing, StageChannels, StageKernels
+from damff_jax.models.fields import Rate, Size, SizeOrNone, Smoothing, StageChannels, StageKernels
 from damff_jax.models.head import SequenceModel, sequence_and_head
 from damff_jax.models.inputs import standardized
 
@@ -36,6 +36,8 @@ class DAMFF(nn.Module):
       dropout_rate: on the sequence model's input and output; the paper's readings have none.
       smoothing: (width, delay) in segments of a moving average over a song's curve; (1, 0) is
         none, as in the paper. Read by `inference`, which has the whole curve; the module does not.
+      teacher_size: dimensions of a teacher's embeddings that a layer on the sequence model's output
+        predicts in training, sown into the collection `teacher`; 0: none, as in the paper.
       dtype: of the computation; parameters, statistics and the output stay float32.
       axis_name: the device axis that BatchNorm's statistics span; None for a single device.
     """
@@ -52,6 +54,7 @@ class DAMFF(nn.Module):
     hidden_size: Size = 48
     dropout_rate: Rate = 0.0
     smoothing: Smoothing = (1, 0)
+    teacher_size: SizeOrNone = 0
     dtype: Any = jnp.float32
     axis_name: str | None = "batch"
 
@@ -91,4 +94,5 @@ class DAMFF(nn.Module):
             dropout_rate=self.dropout_rate,
             dtype=self.dtype,
             train=train,
+            teacher_size=self.teacher_size,
         )

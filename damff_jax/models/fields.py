@@ -20,6 +20,14 @@ class Check:
     complaint: str
 
 
+_RESERVED = ("parent", "name", "dtype", "axis_name")
+
+
+def defaults(cls: type) -> dict[str, Any]:
+    """The fields of a model's class that a configuration can set, with their defaults."""
+    return {f.name: f.default for f in dataclasses.fields(cls) if f.name not in _RESERVED}
+
+
 def check(cls: type, fields: dict[str, Any]) -> None:
     """Checks values for the fields of a model's class.
 
@@ -27,8 +35,7 @@ def check(cls: type, fields: dict[str, Any]) -> None:
       ValueError: no such field, or a value that it does not take, naming it.
     """
     hints = typing.get_type_hints(cls, include_extras=True)
-    reserved = {"parent", "name", "dtype", "axis_name"}
-    known = {field.name for field in dataclasses.fields(cls)} - reserved
+    known = defaults(cls)
     for field, value in fields.items():
         if field not in known:
             raise ValueError(f"model.{field}: no such field; there are {', '.join(sorted(known))}")
@@ -64,6 +71,9 @@ def _are(passes: Callable[[Any], bool], length: int | None = None) -> Callable[[
 _THREE_STAGES = "does not give three stages their sizes"
 
 Size = Annotated[int, Check(_is_size, "is no positive whole number")]
+SizeOrNone = Annotated[
+    int, Check(lambda value: value == 0 or _is_size(value), "is no whole number, 0 or more")
+]
 Rate = Annotated[float, Check(lambda value: 0 <= value < 1, "is outside [0, 1)")]
 StageChannels = Annotated[Sequence[int], Check(_are(_is_size, 3), _THREE_STAGES)]
 StageKernels = Annotated[Sequence[Kernel], Check(_are(_are(_is_size, 2), 3), _THREE_STAGES)]

@@ -14,6 +14,20 @@ from damff_jax.models.bilstm import LSTM
 SequenceModel = Literal["bilstm", "lstm", "none"]
 
 
+class TeacherHead(nn.Module):
+    """Predicts a teacher's embeddings (B, T, E), float32, into the collection `teacher`.
+
+    Where that is not mutable, which it is in training alone, this computes nothing.
+    """
+
+    size: int
+
+    @nn.compact
+    def __call__(self, x_BxTxD: jax.Array) -> None:
+        dense = nn.Dense(self.size, dtype=jnp.float32, name="dense")
+        self.sow("teacher", "prediction", dense(x_BxTxD.astype(jnp.float32)))
+
+
 def sequence_and_head(
     x_BxTxD: jax.Array,
     mask_BxT: jax.Array,
@@ -23,12 +37,14 @@ def sequence_and_head(
     dropout_rate: float,
     dtype: Any,
     train: bool,
+    teacher_size: int = 0,
 ) -> jax.Array:
     """Gives (B, T, 2), float32. The layers become the calling module's `sequence` and `head`.
 
     Args:
       sequence: 'bilstm', 'lstm' (forward in time only) or 'none'.
       dropout_rate: on the sequence model's input and output.
+      teacher_size: see `TeacherHead`, which becomes the layer `teacher`; 0: none.
     """
     dropout = nn.Dropout(dropout_rate, deterministic=not train)
     if sequence != "none":
@@ -38,5 +54,7 @@ def sequence_and_head(
             dtype=dtype,
             name="sequence",
         )(dropout(x_BxTxD), mask_BxT)
+    if teacher_size:
+        TeacherHead(teacher_size, name="teacher")(x_BxTxD)
     head = nn.Dense(2, dtype=jnp.float32, name="head")
     return head(dropout(x_BxTxD).astype(jnp.float32))
