@@ -46,7 +46,6 @@ class Windowing:
         window = data.get("window_segments", 0) or data["crop_segments"]
         return cls(window, data["overlap"], tuple(config["model"].get("smoothing", (1, 0))))
 
-
     def within(self, n_segments: int) -> "Windowing":
         """The same for songs that are no longer than this: windows without needless padding."""
         window = min(self.window, n_segments)

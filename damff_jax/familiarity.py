@@ -1,0 +1,183 @@
+"""How much an input is like the songs that a model was trained on.
+
+A model gives a curve for whatever it hears: noise, a sine tone, speech. So training songs leave a
+profile of what such songs sound like, and an input that lies outside of it can be told. Ours.
+
+A window of 10 s of log-Mel is described by a dozen numbers. Each is turned into a normal score: its
+place among those of the training songs. Two measures are taken of the scores. How far they lie from
+the middle, seen along their correlations (Mahalanobis), is what noise, tones and silence drive up;
+the mean of four is what speech raises, with its gaps and its change of vowels and hisses. The limits
+of both are those that 99.3 % of the training songs keep, each held against a profile of others.
+
+Letters: T segments, F frames per segment, M Mel bins, N frames, W windows, D statistics,
+Q quantiles.
+"""
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from statistics import NormalDist
+
+import numpy as np
+
+# Segments that are described together: 10 s.
+WINDOW = 20
+STATISTICS = (
+    "level",  # dB, of the mean power
+    "level_spread",
+    "range",  # of the mean level over the bins: from its 5th percentile to its 95th
+    "depth",  # from its 5th percentile to its median
+    "persistence",  # autocorrelation of the bins' movement from frame to frame
+    "mean_roughness",  # of the mean spectrum, between neighbouring bins
+    "roughness",  # of the frames' spectra
+    "centroid",  # of the power, in bins relative to their number
+    "centroid_spread",
+    "movement",  # of the bins about their means
+    "flux",  # of the bins between frames
+    "common_movement",  # share of the movement that all bins have in common
+    "unevenness",  # of the rises over time
+)
+_SPEECH = tuple(map(STATISTICS.index, ("level_spread", "centroid", "centroid_spread", "flux")))
+_SHARES_Q = np.linspace(0.005, 0.995, 41)
+_SCORES_Q = np.array([NormalDist().inv_cdf(share) for share in _SHARES_Q])
+# Quantiles over which the slope beyond the outermost is taken.
+_TAIL = 4
+_SHARE_WITHIN = 0.993
+_PARTS = 5
+_MIN_WINDOWS = 100
+_SHRINKAGE = 0.05
+
+
+def statistics(log_mel_TxFxM: np.ndarray) -> np.ndarray:
+    """Describes a window of log-Mel in dB, two frames at least; (D,), see `STATISTICS`.
+
+    What is spread over decades comes as its logarithm.
+    """
+    x_NxM = np.asarray(log_mel_TxFxM, np.float64).reshape(-1, log_mel_TxFxM.shape[-1])
+    power_NxM = 10 ** (x_NxM / 10)
+    level_N = 10 * np.log10(power_NxM.mean(axis=1))
+    mean_level_N = x_NxM.mean(axis=1)
+    low, middle, high = np.percentile(mean_level_N, [5, 50, 95])
+    mean_M = x_NxM.mean(axis=0)
+    movement_NxM = x_NxM - mean_M
+    change_NxM = np.diff(x_NxM, axis=0)
+    rise_N = np.maximum(change_NxM, 0).mean(axis=1)
+    centroid_N = power_NxM @ np.linspace(0, 1, len(mean_M)) / power_NxM.sum(axis=1)
+    products = (movement_NxM[1:] * movement_NxM[:-1]).sum()
+    return np.array(
+        [
+            level_N.mean(),
+            np.log(level_N.std() + 0.05),
+            np.log(high - low + 0.1),
+            np.log(middle - low + 0.1),
+            products / ((movement_NxM**2).sum() + 1e-3),
+            np.log(np.diff(mean_M).std() + 0.05),
+            np.log(np.diff(x_NxM, axis=1).std(axis=1).mean() + 0.05),
+            centroid_N.mean(),
+            np.log(centroid_N.std() + 1e-3),
+            np.log(movement_NxM.std() + 0.05),
+            np.log(change_NxM.std() + 0.05),
+            np.log((mean_level_N.std() + 0.05) / (movement_NxM.std() + 0.05)),
+            np.log((rise_N.std() + 0.02) / (rise_N.mean() + 0.02)),
+        ]
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Profile:
+    """What training songs sound like.
+
+    Attributes:
+      quantiles_QxD: of the statistics over all windows, at shares from .005 to .995.
+      whitening_DxD: makes the normal scores uncorrelated and of variance 1.
+      limits: of the distance, and of what speech raises.
+    """
+
+    quantiles_QxD: np.ndarray
+    whitening_DxD: np.ndarray
+    limits: np.ndarray
+
+    @classmethod
+    def of_songs(cls, songs: Iterable[np.ndarray]) -> "Profile | None":
+        """The profile of songs (T, F, M) in dB; None if they are too few for one."""
+        by_song = [np.array([statistics(x) for x in windows(song)]) for song in songs]
+        by_song = [statistics_WxD for statistics_WxD in by_song if len(statistics_WxD)]
+        if sum(map(len, by_song)) < _MIN_WINDOWS:
+            return None
+        measures = []
+        for part in range(_PARTS):
+            others = [song for i, song in enumerate(by_song) if i % _PARTS != part]
+            profile = cls._without_limits(np.concatenate(others))
+            measures += [profile._measures(song) for song in by_song[part::_PARTS]]
+        profile = cls._without_limits(np.concatenate(by_song))
+        limits = np.quantile(measures, _SHARE_WITHIN, axis=0)
+        return dataclasses.replace(profile, limits=limits)
+
+    @classmethod
+    def _without_limits(cls, statistics_WxD: np.ndarray) -> "Profile":
+        d = statistics_WxD.shape[1]
+        profile = cls(np.quantile(statistics_WxD, _SHARES_Q, axis=0), np.eye(d), np.ones(2))
+        cov_DxD = np.cov(profile._scores(statistics_WxD), rowvar=False)
+        cov_DxD = (1 - _SHRINKAGE) * cov_DxD + _SHRINKAGE * np.eye(d)
+        values_D, vectors_DxD = np.linalg.eigh(cov_DxD)
+        return dataclasses.replace(profile, whitening_DxD=(vectors_DxD / np.sqrt(values_D)).T)
+
+    def unlikeness(self, statistics_WxD: np.ndarray) -> float:
+        """How far a song lies from the training songs: beyond 1 it is unlike them.
+
+        Args:
+          statistics_WxD: of its windows; 0 without any.
+        """
+        if not len(statistics_WxD):
+            return 0.0
+        return float(np.max(self._measures(np.asarray(statistics_WxD)) / self.limits))
+
+    def _measures(self, statistics_WxD: np.ndarray) -> np.ndarray:
+        """Both measures, the means over a song's windows; (2,)."""
+        scores_WxD = self._scores(statistics_WxD)
+        distance_W = np.linalg.norm(scores_WxD @ self.whitening_DxD.T, axis=1)
+        return np.array([distance_W.mean(), scores_WxD[:, _SPEECH].mean()])
+
+    def _scores(self, statistics_WxD: np.ndarray) -> np.ndarray:
+        """Normal scores (W, D); beyond the outermost quantiles they go on in a straight line."""
+        columns = []
+        for x_W, table_Q in zip(statistics_WxD.T, self.quantiles_QxD.T, strict=True):
+            below, above = (
+                (_SCORES_Q[right] - _SCORES_Q[left]) / max(table_Q[right] - table_Q[left], 1e-6)
+                for left, right in ((0, _TAIL), (-1 - _TAIL, -1))
+            )
+            score_W = np.interp(x_W, table_Q, _SCORES_Q)
+            score_W += below * np.minimum(x_W - table_Q[0], 0)
+            score_W += above * np.maximum(x_W - table_Q[-1], 0)
+            columns.append(score_W)
+        return np.stack(columns, axis=1)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """To be kept with a model's weights, float32."""
+        return {
+            "quantiles": np.float32(self.quantiles_QxD),
+            "whitening": np.float32(self.whitening_DxD),
+            "limits": np.float32(self.limits),
+        }
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> "Profile":
+        """Reads what `arrays` gave.
+
+        Raises:
+          ValueError: it is something else.
+        """
+        d = len(STATISTICS)
+        shapes = {"quantiles": (len(_SHARES_Q), d), "whitening": (d, d), "limits": (2,)}
+        found = {name: np.shape(array) for name, array in arrays.items()}
+        if found != shapes or not all(np.isfinite(x).all() for x in arrays.values()):
+            raise ValueError(f"no profile of training songs: {found}")
+        return cls(*(np.asarray(arrays[name], np.float64) for name in shapes))
+
+
+def windows(log_mel_TxFxM: np.ndarray) -> list[np.ndarray]:
+    """Windows of 10 s one after the other; of a shorter song all of it, if it has two frames."""
+    t, f, m = log_mel_TxFxM.shape
+    n = t // WINDOW
+    if n:
+        return list(log_mel_TxFxM[: n * WINDOW].reshape(n, WINDOW, f, m))
+    return [log_mel_TxFxM] if t * f >= 2 else []
