@@ -4,10 +4,11 @@ A model gives a curve for whatever it hears: noise, a sine tone, speech. So trai
 profile of what such songs sound like, and an input that lies outside of it can be told. Ours.
 
 A window of 10 s of log-Mel is described by a dozen numbers. Each is turned into a normal score: its
-place among those of the training songs. Two measures are taken of the scores. How far they lie from
-the middle, seen along their correlations (Mahalanobis), is what noise, tones and silence drive up;
-the mean of four is what speech raises, with its gaps and its change of vowels and hisses. The limits
-of both are those that 99.3 % of the training songs keep, each held against a profile of others.
+place among those of the training songs. Two measures are taken of the scores. How far they lie
+from the middle, seen along their correlations (Mahalanobis), is what noise, tones and silence drive
+up; the mean of four is what speech raises, with its gaps and its change of vowels and hisses. The
+limits of both are those that 99.3 % of the training songs keep, each held against a profile of
+others.
 
 Letters: T segments, F frames per segment, M Mel bins, N frames, W windows, D statistics,
 Q quantiles.
