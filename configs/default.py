@@ -42,6 +42,15 @@ def get_config(model: str = "damff") -> ml_collections.ConfigDict:
     loss.teacher = 0.0  # Squared error to the embeddings of data.teacher, see model.teacher_size.
     loss.ccc_within = 0.0  # 1 - CCC over the global batch of the crops' movement about their means.
 
+    config.augment = augment = ml_collections.ConfigDict()  # Of training crops. Ours; off.
+    augment.gain_db = 0.0  # Louder or softer by up to so much.
+    augment.equalizer_db = 0.0  # Standard deviation of a smooth curve over the Mel bins.
+    augment.n_bin_masks = 0  # Bands set to the mean, of up to that share of the bins.
+    augment.bin_mask_share = 0.125
+    augment.n_frame_masks = 0  # Spans of time set to the mean, of up to that share of a crop.
+    augment.frame_mask_share = 0.1
+    augment.mixup = 0.0  # Alpha of the Beta distribution by which crops are mixed in pairs.
+
     config.optim = optim = ml_collections.ConfigDict()  # Ours.
     optim.learning_rate = 1e-3
     optim.schedule = "cosine"  # cosine, constant.

@@ -8,6 +8,7 @@ import jax
 from ml_collections import ConfigDict
 
 from damff_jax import losses
+from damff_jax.augmentation import AugmentConfig
 from damff_jax.features import FeatureConfig
 from damff_jax.inference import Windowing
 from damff_jax.optim import OptimConfig
@@ -69,6 +70,7 @@ def check(config: ConfigDict) -> None:
     if features.frames_per_segment < 8 or features.n_mels < 8:
         raise ValueError("features: a segment needs 8 frames and 8 Mel bins or more")
     OptimConfig(**config.optim)
+    AugmentConfig(**config.augment)
 
 
 def checkpoint_meta(
@@ -97,6 +99,7 @@ def checkpoint_meta(
         "teacher": teacher,
         **{name: config[name] for name in ("select", "init_from")},
         "loss": config.loss.to_dict(),
+        "augment": _unless_off(config.augment.to_dict()),
         "optim": config.optim.to_dict(),
     }
     return {
@@ -105,3 +108,8 @@ def checkpoint_meta(
         "identity": identity,
         "ancestors": list(ancestors),
     }
+
+
+def _unless_off(augment: dict[str, Any]) -> dict[str, Any]:
+    """Settings of an augmentation; of one that is off, none: a mask's size says nothing then."""
+    return {} if AugmentConfig(**augment).is_off else augment

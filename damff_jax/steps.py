@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
-from damff_jax import losses
+from damff_jax import augmentation, losses
+from damff_jax.augmentation import AugmentConfig
 from damff_jax.train_state import TrainState
 
 AXIS_NAME = "batch"
@@ -21,6 +22,7 @@ def train_step(
     model: nn.Module,
     optimizer: optax.GradientTransformation,
     loss_weights: Mapping[str, float],
+    augment: AugmentConfig | None = None,
     ema_decay: float = 0.0,
     seed: int = 0,
     max_skipped_steps: int = 10,
@@ -28,8 +30,8 @@ def train_step(
     """One update from one device's part of the global batch.
 
     The loss is that of the global batch on every device, see `losses`; gradients are averaged over
-    the devices, so that state and metrics come out equal on all of them. Randomness (dropout) is a
-    function of (seed, step, device).
+    the devices, so that state and metrics come out equal on all of them. Randomness (dropout,
+    augmentation) is a function of (seed, step, device).
 
     A step whose loss, gradients or statistics are not finite is skipped: it counts, and changes
     nothing else. After more than `max_skipped_steps` in a row, all are skipped: the state keeps
@@ -44,6 +46,9 @@ def train_step(
     """
     key = jax.random.fold_in(jax.random.key(seed), state.step)
     key = jax.random.fold_in(key, jax.lax.axis_index(AXIS_NAME))
+    if augment is not None and not augment.is_off:
+        key, augment_key = jax.random.split(key)
+        batch = augmentation.augment(augment_key, batch, state.input_stats["mean"], augment)
 
     def loss_fn(params):
         variables = {

@@ -27,6 +27,7 @@ from damff_jax import (
     steps,
     train_state,
 )
+from damff_jax.augmentation import AugmentConfig
 from damff_jax.checkpoint import Checkpoints
 from damff_jax.files import write_aside
 from damff_jax.inference import Apply, Windowing
@@ -99,6 +100,7 @@ def train(run: Run) -> None:
             model=run.model,
             optimizer=optimizer,
             loss_weights=config.loss.to_dict(),
+            augment=AugmentConfig(**config.augment),
             ema_decay=optim.ema_decay,
             seed=config.seed,
             max_skipped_steps=config.max_skipped_steps,
