@@ -41,10 +41,11 @@ class TrainState(struct.PyTreeNode):
 
         The input statistics come along: they are those that the parameters were trained with.
         """
+        own = self.eval_variables()
         placed = jax.tree.map(
             lambda old, new: jax.device_put(new, old.sharding),
-            self.eval_variables(),
-            dict(variables),
+            own,
+            {name: variables[name] for name in own},
         )
         averages = None if self.averages is None else _averages(placed)
         return self.replace(**placed, averages=averages)

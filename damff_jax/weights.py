@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import sys
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,19 +24,27 @@ import safetensors.numpy
 from flax import traverse_util
 
 from damff_jax import checkpoint
-from damff_jax.checkpoint import CheckpointError
+from damff_jax.checkpoint import CheckpointError, CheckpointWarning
+from damff_jax.familiarity import Profile
 from damff_jax.files import write_aside
 
 # DAMFF for piano music, trained on VGMIDI; see the model card beside it.
 DEFAULT = Path(__file__).with_name("pretrained") / "damff_plus_vgmidi.safetensors"
 SUFFIX = ".safetensors"
+# The collection of variables, of no model, that holds a `familiarity.Profile`.
+PROFILE = "familiarity"
+_PROFILE_FILE = f"{PROFILE}{SUFFIX}"
 
 
 def load(path: str | os.PathLike) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Variables and meta data of a run's workdir or of a safetensors file.
+    """Variables and meta data of a run's workdir, of a safetensors file, or of shipped weights.
+
+    Args:
+      path: the workdir or file; or, where there is neither of that name, a name of `shipped`.
 
     Returns:
-      As `checkpoint.load_variables`.
+      As `checkpoint.load_variables`; where there is a profile of the training songs, its arrays are
+      one more collection of the variables, `PROFILE`.
 
     Raises:
       CheckpointError: there is no such file or checkpoint, it holds something else, or it is
@@ -46,31 +55,71 @@ def load(path: str | os.PathLike) -> tuple[dict[str, Any], dict[str, Any]]:
             f"{DEFAULT}: no such file, so no weights come along: name those of a training run, "
             f"its workdir or a {SUFFIX} file"
         )
+    if str(path) in (names := shipped()) and not os.path.exists(path):
+        path = names[str(path)]
     if not str(path).endswith(SUFFIX):
-        return checkpoint.load_variables(path)
+        variables, meta = checkpoint.load_variables(path)
+        profile = load_profile(path)
+        return {**variables, **({PROFILE: profile.arrays()} if profile else {})}, meta
+    flat, text = _read(path)
+    try:
+        meta = json.loads(text)
+        _ = meta["features"], meta["config"]["model"]["name"], meta["config"]["data"]["dataset"]
+        variables = {"batch_stats": {}, **traverse_util.unflatten_dict(flat, sep="/")}
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
+        raise CheckpointError(f"{path}: not weights of this program ({error!r})") from error
+    return variables, meta
+
+
+def shipped() -> dict[str, Path]:
+    """The files of weights that the package has, by name."""
+    return {path.stem: path for path in sorted(DEFAULT.parent.glob(f"*{SUFFIX}"))}
+
+
+def save_profile(workdir: str | os.PathLike, profile: Profile) -> None:
+    """Keeps the profile of a run's training songs beside its checkpoints."""
+    _write(Path(workdir) / _PROFILE_FILE, profile.arrays(), text="")
+
+
+def load_profile(workdir: str | os.PathLike) -> Profile | None:
+    """The profile that `save_profile` wrote; None if there is none, or, with a warning, a damaged
+    one, without which a model predicts as well.
+    """
+    path = Path(workdir) / _PROFILE_FILE
+    if not path.exists():
+        return None
+    try:
+        return Profile.from_arrays(_read(path)[0])
+    except (CheckpointError, ValueError) as error:
+        message = f"{error}; songs unlike those of training are not told"
+        warnings.warn(message, CheckpointWarning, stacklevel=1)
+        return None
+
+
+def _read(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], str]:
+    """Arrays by name, and the text beside them.
+
+    Raises:
+      CheckpointError: there is no such file, or it is not what `_write` wrote.
+    """
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
             texts = file.metadata() or {}
             text, stored_digest = texts["damff_jax"], texts["sha256"]
             flat = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        if _digest(flat, text) != stored_digest:
-            raise CheckpointError(f"{path}: damaged: its content is not what was written")
-        meta = json.loads(text)
-        _ = meta["features"], meta["config"]["model"]["name"], meta["config"]["data"]["dataset"]
-        variables = {"batch_stats": {}, **traverse_util.unflatten_dict(flat, sep="/")}
-    except CheckpointError:
-        raise
     except OSError as error:
         raise CheckpointError(f"{path}: {error}") from error
-    except (
-        safetensors.SafetensorError,
-        ValueError,
-        LookupError,
-        TypeError,
-        RecursionError,
-    ) as error:
+    except (safetensors.SafetensorError, ValueError, LookupError, TypeError) as error:
         raise CheckpointError(f"{path}: not weights of this program ({error!r})") from error
-    return variables, meta
+    if _digest(flat, text) != stored_digest:
+        raise CheckpointError(f"{path}: damaged: its content is not what was written")
+    return flat, text
+
+
+def _write(path: str | os.PathLike, arrays: Mapping[str, np.ndarray], text: str) -> None:
+    texts = {"damff_jax": text, "sha256": _digest(arrays, text)}
+    with write_aside(path, mode="wb") as file:
+        file.write(safetensors.numpy.save(dict(arrays), texts))
 
 
 def save(path: str | os.PathLike, variables: dict[str, Any], meta: dict[str, Any]) -> None:
@@ -92,10 +141,7 @@ def save(path: str | os.PathLike, variables: dict[str, Any], meta: dict[str, Any
             values[name] = ""
     flat = traverse_util.flatten_dict(variables, sep="/")
     arrays = {name: np.asarray(x, order="C") for name, x in flat.items()}
-    text = json.dumps(meta, allow_nan=False)
-    texts = {"damff_jax": text, "sha256": _digest(arrays, text)}
-    with write_aside(path, mode="wb") as file:
-        file.write(safetensors.numpy.save(arrays, texts))
+    _write(path, arrays, json.dumps(meta, allow_nan=False))
 
 
 def _digest(arrays: Mapping[str, np.ndarray], text: str) -> str:

@@ -32,6 +32,8 @@ ORDER = [
     "metrics",
     "models",
     "optim",
+    "augmentation",
+    "familiarity",
     "train_state",
     "steps",
     "compilation",
