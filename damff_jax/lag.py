@@ -1,0 +1,103 @@
+"""How late a model's curve follows the sound: `python -m damff_jax.lag AUDIO_OR_FOLDER...`.
+
+Of songs, the calmest are joined with the most energetic, so that the sound changes at a known time,
+and the other way round. The mean arousal of all these steps, 0 before and 1 long after, says when
+the curve has gone half of its way, and how long it takes from a tenth to nine tenths of it.
+
+Exit status: 0 done, 1 there are too few songs, 2 usage.
+"""
+
+import sys
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from damff_jax import audio, weights
+from damff_jax.checkpoint import CheckpointError
+from damff_jax.command_line import Parser
+from damff_jax.features import SEGMENT_SECONDS
+from damff_jax.predict import Predictor, find_inputs
+
+# Of each side of the step.
+_SECONDS = 10.0
+_AROUSAL = 1
+
+
+class StepResponse(NamedTuple):
+    """How a curve follows a step in the sound; s.
+
+    Attributes:
+      lag_s: from the step until the curve is half-way; negative: before it.
+      rise_s: from a tenth of the way to nine tenths.
+      mean_T: the mean step, (T,), a value per segment, 0 before and 1 after.
+    """
+
+    lag_s: float
+    rise_s: float
+    mean_T: np.ndarray
+
+
+def step_response(predictor: Predictor, songs: Sequence[np.ndarray], n_pairs: int) -> StepResponse:
+    """Measures a model by steps between songs.
+
+    Args:
+      songs: log-Mel (T, F, M) in dB of 10 s or more each.
+      n_pairs: of the calmest with the most energetic.
+
+    Raises:
+      ValueError: there are fewer songs than that takes.
+    """
+    n = int(_SECONDS / SEGMENT_SECONDS)
+    songs = [song[:n] for song in songs if len(song) >= n]
+    if n_pairs < 1 or len(songs) < 2 * n_pairs:
+        raise ValueError(f"{n_pairs} pairs take {2 * n_pairs} songs of {_SECONDS:g} s or more")
+    arousal = [predictor.from_log_mel(song)[:, _AROUSAL].mean() for song in songs]
+    order = np.argsort(arousal)
+    steps = []
+    for low, high in zip(order[:n_pairs], order[::-1][:n_pairs], strict=True):
+        for before, after, sign in ((low, high, 1), (high, low, -1)):
+            joined = np.concatenate([songs[before], songs[after]])
+            steps.append(sign * predictor.from_log_mel(joined)[:, _AROUSAL])
+    # Rises and falls together, and free of each pair's own level.
+    mean_T = np.mean(steps, axis=0)
+    quarter = n // 4
+    start, end = mean_T[quarter : n - quarter].mean(), mean_T[n + quarter : 2 * n - quarter].mean()
+    mean_T = (mean_T - start) / (end - start)
+    # A segment's value is that of its middle.
+    middle_T = SEGMENT_SECONDS * (np.arange(2 * n) + 0.5) - _SECONDS
+    tenth, half, nine_tenths = (_crossing(middle_T, mean_T, x) for x in (0.1, 0.5, 0.9))
+    return StepResponse(half, nine_tenths - tenth, mean_T)
+
+
+def _crossing(time_T: np.ndarray, x_T: np.ndarray, level: float) -> float:
+    """When a rising curve passes a level for good, between two points of it."""
+    after = int(np.flatnonzero(x_T < level)[-1]) + 1
+    if after == len(x_T):
+        return float(time_T[-1])
+    share = (level - x_T[after - 1]) / (x_T[after] - x_T[after - 1])
+    return float(time_T[after - 1] + share * (time_T[after] - time_T[after - 1]))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = Parser("lag", description=__doc__.split("\n\n")[0])
+    parser.add_argument("inputs", nargs="+", metavar="AUDIO_OR_FOLDER")
+    parser.add_argument("--checkpoint", default=weights.DEFAULT, metavar="WORKDIR|FILE|NAME")
+    parser.add_argument("--pairs", type=int, default=20, metavar="N")
+    arguments = parser.parse_args(argv)
+    try:
+        predictor = Predictor(arguments.checkpoint)
+        songs = [
+            predictor.log_mel_of(samples, rate)
+            for samples, rate in map(audio.load, find_inputs(arguments.inputs))
+        ]
+        response = step_response(predictor, songs, arguments.pairs)
+    except (CheckpointError, ValueError, OSError) as error:
+        print(f"lag: error: {error}", file=sys.stderr)
+        return 1
+    print(f"half-way {response.lag_s:+.2f} s from the step, 10 to 90 % in {response.rise_s:.2f} s")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
