@@ -21,16 +21,10 @@ import jax
 import numpy as np
 import soxr
 
-from damff_jax import audio, compilation, preemption, steps, weights
+from damff_jax import audio, compilation, preemption, readers, steps, weights
 from damff_jax.checkpoint import CheckpointWarning
 from damff_jax.command_line import printable, show_warnings
-from damff_jax.features import (
-    SEGMENT_SECONDS,
-    FeatureConfig,
-    log_mel,
-    log_mel_blocks,
-    segments,
-)
+from damff_jax.features import SEGMENT_SECONDS, FeatureConfig, log_mel, segments
 from damff_jax.files import write_aside
 from damff_jax.inference import Windowing, predict_curves
 from damff_jax.models import create_model
@@ -40,8 +34,6 @@ _DEFAULT_ORIGIN = (
     "trained on piano arrangements of game music (VGMIDI): its arousal carries over to other piano "
     "music, its valence hardly, and other instruments it has not heard"
 )
-# Below this level (dB, the loudest Mel bin of the loudest frame) there is no music to speak of.
-LOW_ENERGY_DB = -50.0
 
 
 class Predictor:
@@ -106,15 +98,19 @@ class Predictor:
         Raises:
           AudioError: it cannot be read, or is shorter than one segment.
         """
-        return self._one(self._stream(path, strict))
+        return self._one(readers.read(path, self.features, strict=strict))
 
     def from_files(
         self, paths: Iterable[str | os.PathLike], *, strict: bool = False
     ) -> Iterator[np.ndarray | audio.AudioError]:
-        """The curves of files in their order, or the error of a file that cannot be read."""
+        """The curves of files in their order, or the error of a file that cannot be read.
+
+        On several cores other processes read the next files meanwhile, so a few paths are taken
+        ahead; memory does not grow with the number of files or their length.
+        """
         return predict_curves(
             self._apply,
-            (self._stream(path, strict) for path in paths),
+            readers.read_all(paths, self.features, strict=strict),
             windowing=self._windowing,
             batch_size=self._batch_size,
             errors=(audio.AudioError,),
@@ -125,24 +121,6 @@ class Predictor:
             self._apply, [blocks], windowing=self._windowing, batch_size=self._batch_size
         )
         return curve
-
-    def _stream(self, path: str | os.PathLike, strict: bool) -> Iterator[np.ndarray]:
-        f = self.features.frames_per_segment
-        rest = np.zeros((0, self.features.n_mels), np.float32)
-        n_segments, loudest = 0, -np.inf
-        samples = audio.stream(path, self.features.sample_rate, strict=strict)
-        for frames in log_mel_blocks(samples, self.features):
-            loudest = max(loudest, float(frames.max()))
-            rest = np.concatenate([rest, frames])
-            block = segments(rest, self.features)
-            rest = rest[len(block) * f :]
-            n_segments += len(block)
-            yield block
-        if not n_segments:
-            raise audio.AudioError(f"{path}: shorter than one segment of {SEGMENT_SECONDS} s")
-        if loudest < LOW_ENERGY_DB:
-            message = f"{path}: low energy, at most {loudest:.0f} dB; the curve says little"
-            warnings.warn(message, audio.AudioWarning, stacklevel=2)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

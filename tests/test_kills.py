@@ -12,6 +12,7 @@ import pytest
 import soundfile
 
 from input_pipeline.synthetic.composer import compose_song
+from tests.test_readers import all_end, children
 
 pytestmark = pytest.mark.slow
 
@@ -128,8 +129,10 @@ def test_stopped_prediction_keeps_whole_curves_only(manual_dir, tmp_path, number
     songs = sorted(manual_dir.glob("*.flac"))
     process = predict(songs, tmp_path)
     wait_until(lambda: len(list(tmp_path.glob("*.csv"))) >= 2, process)
+    readers = children(process.pid)
     os.killpg(process.pid, number)
     _, err = process.communicate(timeout=120)
+    assert all_end(readers)
     curves = list(tmp_path.glob("*.csv"))
     assert 2 <= len(curves) < N_SONGS
     assert process.returncode == 128 + number
@@ -139,6 +142,21 @@ def test_stopped_prediction_keeps_whole_curves_only(manual_dir, tmp_path, number
     assert n_done in (len(curves) - 1, len(curves))
     assert all(len(path.read_text().splitlines()) == 121 for path in curves)
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+@pytest.mark.skipif(os.cpu_count() == 1, reason="a single core has no readers")
+def test_killed_reader_is_an_error_of_one_line_that_names_its_song(manual_dir, tmp_path):
+    process = predict(sorted(manual_dir.glob("*.flac")), tmp_path)
+    wait_until(lambda: children(process.pid), process)
+    os.kill(children(process.pid)[0], signal.SIGKILL)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 1
+    (line,) = [line for line in err.splitlines() if "error" in line]
+    died = r"predict: error: (.*\.flac): the process that read it has died \(Killed\)"
+    failed = Path(re.fullmatch(died, line)[1])
+    assert err.splitlines()[-1] == "predict: 1 of 8 files failed"
+    whole = sorted(path.stem for path in tmp_path.glob("*.csv"))
+    assert whole == sorted({str(i) for i in range(N_SONGS)} - {failed.stem})
 
 
 def test_composed_songs_that_a_killed_build_left_are_removed(tmp_path):

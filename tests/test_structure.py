@@ -28,6 +28,7 @@ ORDER = [
     "mp3",
     "audio",
     "features",
+    "readers",
     "losses",
     "metrics",
     "models",
@@ -115,7 +116,7 @@ def test_predict_and_the_benchmark_start_without_tensorflow():
 
 def test_workers_modules_import_neither_jax_nor_tensorflow():
     code = (
-        "import sys; import input_pipeline.feature_cache, input_pipeline.midi, "
+        "import sys; import damff_jax.readers, input_pipeline.feature_cache, input_pipeline.midi, "
         "input_pipeline.synthetic.songs, input_pipeline.prepare; "
         "sys.exit(bool({'jax', 'tensorflow'} & set(sys.modules)))"
     )
