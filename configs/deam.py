@@ -16,9 +16,9 @@ def get_config(model: str = "damff") -> ml_collections.ConfigDict:
     config.num_train_steps = 6000
     data = config.data
     data.dataset = "deam"
+    data.options.audio_start = 0.0  # The second of the song at which every audio file begins.
     # release, mediaeval2015: 1,744 clips or 431 of them, tested on the 58 full songs;
     # cross_validation, mediaeval2015_cross_validation: the same clips, tested on a fold of them.
-    data.options.audio_start = 0.0  # The second of the song at which every audio file begins.
     data.options.protocol = "release"
     data.options.fold = 0  # Of cross-validation, the one that is the test split.
     data.options.n_folds = 10
