@@ -166,7 +166,7 @@ def evaluate(this: training.Run) -> dict[str, Any]:
             continue
         songs = this.data.load(split)
         curves = training.evaluate(config, apply, songs)
-        summaries[split] = metrics.summarize(curves) | {"seconds": songs.seconds()}
+        summaries[split] = metrics.summarize(curves) | {"seconds": list(songs.seconds())}
         first, end = songs.seconds()
         title = f"{config.data.dataset}, {split} songs, seconds {first:g} to {end:g}"
         print(evaluation.format_summary(title, summaries[split]))

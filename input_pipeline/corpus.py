@@ -117,7 +117,8 @@ def assemble(
     Raises:
       CorpusError: `audio_start` is no such time, or no song is left.
     """
-    if not 0 <= audio_start < math.inf:
+    # What overflows in segments is no time either.
+    if not 0 <= audio_start / SEGMENT_SECONDS < math.inf:
         raise CorpusError(f"audio_start: {audio_start} is no time in seconds, 0 or later")
     start = first_segment(audio_start)
     songs, cut_off, unheard, n_before = [], [], [], 0
@@ -132,6 +133,8 @@ def assemble(
             cut_off.append(song_id)
             n_before += n
         songs.append(Song(song_id, sources[song_id], labels.after(n), audio_start))
+    if unheard and not songs:
+        raise CorpusError(f"audio_start {audio_start:g}: no label is of that second or a later one")
     if not songs:
         raise CorpusError("no song has both labels and audio")
     built = {song.song_id for song in songs}

@@ -111,13 +111,16 @@ def _check_form(values: dict[str, Any]) -> None:
     for song_id, n_segments in values.get("songs", {}).items():
         if type(n_segments) is not int or n_segments < 1:
             raise ValueError(f"songs: {song_id}: {n_segments!r} is no number of segments")
-    if not all(isinstance(song_id, str) for song_id in values.get("labelled", [])):
+    labelled = values.get("labelled", [])
+    if not isinstance(labelled, list) or not all(isinstance(x, str) for x in labelled):
         raise ValueError("labelled: not a list of song ids")
     if "report" in values:
         missing = {"shards", "songs", "labelled"} - values.keys()
         missing |= {"left_out", "notes", "n_cut_off", "seconds_of_songs"} - values["report"].keys()
         if missing:
             raise ValueError(f"no {min(missing)}")
+        if not values["songs"]:
+            raise ValueError("songs: none")
 
 
 def _in_order(serialized: bytes) -> bytes:

@@ -128,8 +128,10 @@ def test_the_default_workdir_names_config_and_model(config, workdir):
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "default"])
 def test_a_data_set_config_shows_all_its_options_with_their_defaults(name):
     data = get_config(name).data
-    options = datasets.make_options(data.dataset, data.options.to_dict())
-    defaults = dataclasses.asdict(type(options)())
+    settings = datasets.make_settings(data.dataset, data.options.to_dict())
+    defaults: dict = {}
+    for part in settings:
+        defaults |= dataclasses.asdict(type(part)())
     if name == "vgmidi_augmented":
         defaults["renderings"] = 4  # What it is for.
     assert data.options.to_dict() == defaults
@@ -169,10 +171,10 @@ def test_every_system_of_a_study_is_a_command(study, system, tmp_path, monkeypat
         config = values.config
         run_config.check(config)
         create_model(config.model, dtype=config.dtype, axis_name=None)
-        options = datasets.make_options(config.data.dataset, config.data.options.to_dict())
+        _, split = datasets.make_settings(config.data.dataset, config.data.options.to_dict())
         assert config.seed == 2
         if run.predicts:
-            assert options.fold == 1
+            assert split.fold == 1
         assert config.data.data_dir == data_dir
         assert config.data.manual_dir == f"{manual_dir}/{config.data.dataset}"
         assert config.init_from == (str(run.after[0].workdir) if run.after else "")

@@ -1,6 +1,5 @@
-"""Songs, splits and folds: every song once, and none lost without account."""
+"""Songs with labels and audio: none lost without account."""
 
-import collections
 import dataclasses
 from pathlib import Path
 
@@ -11,220 +10,14 @@ from hypothesis import strategies as st
 
 from input_pipeline.annotations import Alignment, Labels
 from input_pipeline.corpus import (
-    SPLITS,
     AudioFile,
     CorpusError,
     assemble,
-    balanced_folds,
     find_audio,
-    refuse_missing_audio,
+    first_segment,
     shorten,
-    split_by_song,
 )
-from input_pipeline.deam.deam_dataset_builder import DeamOptions, mediaeval2015_ids, split_songs
-from input_pipeline.folder.folder_dataset_builder import FolderOptions, folder_corpus, read_splits
-
-IDS = st.lists(st.text(max_size=5), unique=True, max_size=60)
-
-
-def sizes(split_of):
-    return {split: list(split_of.values()).count(split) for split in SPLITS}
-
-
-# Splits ------------------------------------------------------------------------------------------
-
-
-@settings(deadline=None)
-@given(
-    song_ids=IDS,
-    validation=st.floats(0, 0.49),
-    test=st.floats(0, 0.49),
-    seed=st.integers(0, 99),
-)
-def test_splits_are_exhaustive_and_of_the_size_asked_for(song_ids, validation, test, seed):
-    split_of = split_by_song(song_ids, {"validation": validation, "test": test}, seed=seed)
-    assert split_of.keys() == set(song_ids)
-    n = len(song_ids)
-    left = max(n - 1, 0)
-    for split, fraction in (("validation", validation), ("test", test)):
-        expected = min(max(round(fraction * n), 1 if fraction else 0), left)
-        assert sizes(split_of)[split] == expected
-        left -= expected
-
-
-@settings(deadline=None)
-@given(data=st.data(), song_ids=IDS, seed=st.integers(0, 99))
-def test_splits_do_not_depend_on_the_order_of_the_songs(data, song_ids, seed):
-    fractions = {"validation": 0.2, "test": 0.2}
-    shuffled = data.draw(st.permutations(song_ids))
-    assert split_by_song(song_ids, fractions, seed=seed) == split_by_song(
-        shuffled, fractions, seed=seed
-    )
-
-
-def test_splits_depend_on_the_seed_alone():
-    song_ids = [str(i) for i in range(100)]
-    draws = [split_by_song(song_ids, {"validation": 0.1}, seed=seed) for seed in range(10)]
-    chosen = [frozenset(s for s in draw if draw[s] == "validation") for draw in draws]
-    assert len(set(chosen)) == 10
-
-
-def test_splits_are_those_of_every_other_machine_and_version():
-    split_of = split_by_song(map(str, range(100)), {"validation": 0.1}, seed=0)
-    chosen = {int(song_id) for song_id in split_of if split_of[song_id] == "validation"}
-    assert chosen == {15, 36, 44, 46, 69, 74, 76, 85, 87, 99}
-
-
-@pytest.mark.parametrize(("n", "expected"), [(1, (1, 0, 0)), (2, (1, 1, 0)), (3, (1, 1, 1))])
-def test_few_songs_go_to_training_first(n, expected):
-    split_of = split_by_song(map(str, range(n)), {"validation": 0.1, "test": 0.1})
-    assert tuple(sizes(split_of).values()) == expected
-
-
-@pytest.mark.parametrize(
-    "fractions", [{"test": -0.1}, {"test": 1.0}, {"test": np.nan}, {"validation": 0.5, "test": 0.5}]
-)
-def test_impossible_fractions_are_refused(fractions):
-    with pytest.raises(CorpusError, match="fraction"):
-        split_by_song(["a", "b", "c"], fractions)
-
-
-@settings(deadline=None)
-@given(
-    weights=st.dictionaries(st.text(max_size=3), st.floats(0.1, 100), min_size=2, max_size=30),
-    data=st.data(),
-    seed=st.integers(0, 99),
-)
-def test_folds_hold_every_group_once_and_differ_by_one_group_at_most(weights, data, seed):
-    k = data.draw(st.integers(2, len(weights)))
-    folds = balanced_folds(weights, k, seed=seed)
-    assert len(folds) == k
-    assert sorted(name for fold in folds for name in fold) == sorted(weights)
-    totals = [sum(weights[name] for name in fold) for fold in folds]
-    assert max(totals) - min(totals) <= max(weights.values()) * (1 + 1e-9)
-
-
-def test_seeds_give_different_folds():
-    weights = {str(i): 10 + i for i in range(12)}
-    folds = {tuple(map(tuple, balanced_folds(weights, 3, seed=seed))) for seed in range(8)}
-    assert len(folds) > 4
-    assert balanced_folds(weights, 3, seed=5) == balanced_folds(weights, 3, seed=5)
-
-
-@pytest.mark.parametrize("k", [-1, 0, 1, 4])
-def test_impossible_number_of_folds_is_refused(k):
-    with pytest.raises(CorpusError, match=f"{k} folds asked for, and 3 groups"):
-        balanced_folds({"a": 1, "b": 1, "c": 1}, k)
-
-
-# DEAM --------------------------------------------------------------------------------------------
-
-MEDIAEVAL = sorted(mediaeval2015_ids(), key=int)
-# A superset of DEAM's ids: 2 to 2058.
-DEAM_IDS = [str(i) for i in range(2, 2059)]
-
-
-def members(split_of, split):
-    return {song_id for song_id, s in split_of.items() if s == split}
-
-
-def test_mediaeval2015_takes_431_clips_and_tests_on_the_full_songs():
-    split_of = split_songs(DEAM_IDS, DeamOptions(protocol="mediaeval2015"))
-    assert sizes(split_of) == {"train": 388, "validation": 43, "test": 58}
-    assert members(split_of, "test") == {str(i) for i in range(2001, 2059)}
-    assert members(split_of, "train") | members(split_of, "validation") == set(MEDIAEVAL)
-
-
-def test_mediaeval2015_ids_are_431_clips():
-    assert len(MEDIAEVAL) == 431
-    assert all(2 <= int(song_id) <= 2000 for song_id in MEDIAEVAL)
-
-
-def test_release_takes_every_clip():
-    split_of = split_songs(DEAM_IDS, DeamOptions())
-    assert split_of.keys() == set(DEAM_IDS)
-    assert sizes(split_of) == {"train": 1799, "validation": 200, "test": 58}
-
-
-def test_validation_songs_of_deam_follow_the_seed():
-    draws = [split_songs(DEAM_IDS, DeamOptions(split_seed=seed)) for seed in (0, 0, 1)]
-    assert draws[0] == draws[1] != draws[2]
-
-
-def test_unknown_protocol_is_refused():
-    with pytest.raises(CorpusError, match="'mediaeval' is none of release, mediaeval2015, cross"):
-        DeamOptions(protocol="mediaeval")
-
-
-@pytest.mark.parametrize(
-    ("options", "reason"),
-    [
-        ({"fold": 10}, r"fold 10 is outside 0\.\.9"),
-        ({"fold": -1}, r"fold -1 is outside 0\.\.9"),
-        ({"n_folds": 1}, "n_folds must be 2 or more, not 1"),
-        ({"split_seed": -1}, "split_seed -1 is negative"),
-        ({"n_folds": 3000}, "n_folds 3000: there are 1999 clips only"),
-        ({"validation_fraction": 1.0}, "leave no songs for training"),
-        ({"validation_fraction": -0.1}, "validation fraction -0.1"),
-        ({"protocol": "release", "fold": 3}, "protocol release has no folds, so no fold 3"),
-    ],
-)
-def test_bad_folds_of_deam_are_refused(options, reason):
-    with pytest.raises(CorpusError, match=reason):
-        split_songs(DEAM_IDS, DeamOptions(**({"protocol": "cross_validation"} | options)))
-
-
-@pytest.mark.parametrize(
-    ("protocol", "clips"),
-    [
-        ("cross_validation", [str(i) for i in range(2, 2001)]),
-        ("mediaeval2015_cross_validation", MEDIAEVAL),
-    ],
-)
-@pytest.mark.parametrize(("n_folds", "seed"), [(10, 0), (10, 7), (3, 1), (2, 0)])
-def test_folds_of_deam_are_disjoint_and_balanced_and_hold_every_clip(
-    protocol, clips, n_folds, seed
-):
-    tested = []
-    for fold in range(n_folds):
-        options = DeamOptions(protocol=protocol, fold=fold, n_folds=n_folds, split_seed=seed)
-        split_of = split_songs(DEAM_IDS, options)
-        assert split_of == split_songs(DEAM_IDS[::-1], options)
-        assert split_of.keys() == set(clips)
-        n_test, n = sizes(split_of)["test"], len(clips)
-        assert n_test in (n // n_folds, n // n_folds + 1)
-        assert sizes(split_of)["validation"] == round(0.1 * (n - n_test))
-        tested += members(split_of, "test")
-    assert sorted(tested) == sorted(clips)
-
-
-def test_folds_of_deam_follow_the_seed_and_each_has_validation_songs_of_its_own():
-    def of(name, **options):
-        split_of = split_songs(DEAM_IDS, DeamOptions(protocol="cross_validation", **options))
-        return frozenset(members(split_of, name))
-
-    assert of("test", split_seed=0) != of("test", split_seed=1)
-    assert len({of("validation", fold=fold) for fold in range(10)}) == 10
-
-
-def test_every_clip_is_trained_on_in_most_folds():
-    counts = collections.Counter()
-    for fold in range(10):
-        split_of = split_songs(DEAM_IDS, DeamOptions(protocol="cross_validation", fold=fold))
-        counts.update(members(split_of, "train"))
-    assert min(counts[str(i)] for i in range(2, 2001)) >= 3
-
-
-def test_folds_of_deam_are_those_of_every_other_machine_and_version():
-    ids = [str(i) for i in range(2, 14)]
-    options = DeamOptions(protocol="cross_validation", n_folds=4, fold=1)
-    assert members(split_songs(ids, options), "test") == {"3", "10", "12"}
-
-
-def test_foreign_song_ids_are_refused():
-    with pytest.raises(CorpusError, match="numbers, not a7, b"):
-        split_songs(["1", "a7", "b"], DeamOptions())
-
+from input_pipeline.folder.folder_dataset_builder import FolderOptions, folder_corpus
 
 # Audio files -------------------------------------------------------------------------------------
 
@@ -285,19 +78,12 @@ def test_every_song_is_built_or_accounted_for():
         valence_only=["6"],
         arousal_only=["7"],
     )
-    corpus = assemble(
-        alignment,
-        sources_of("1", "2", "3", "8", "9", "20"),
-        {"1": "test", "2": "train", "4": "train", "10": "train"},
-    )
-    assert {split: [s.song_id for s in songs] for split, songs in corpus.songs.items()} == {
-        "train": ["2"],
-        "test": ["1"],
-    }
+    corpus = assemble(alignment, sources_of("1", "2", "3", "8", "9", "20"))
+    assert [song.song_id for song in corpus.songs] == ["1", "2", "3"]
+    assert corpus.labelled == ["1", "2", "3", "4", "10"]
     assert corpus.left_out == {
         "labels without audio": ["4", "10"],
         "audio without labels": ["8", "9", "20"],
-        "labels outside the chosen splits": ["3"],
         "valence labels only": ["6"],
         "arousal labels only": ["7"],
         "no segment with both labels": ["5"],
@@ -309,34 +95,13 @@ def test_every_song_is_built_or_accounted_for():
 
 
 def test_song_holds_its_own_labels_and_source():
-    corpus = assemble(alignment_of("1"), sources_of("1"), {"1": "train"})
-    (song,) = corpus.songs["train"]
+    (song,) = assemble(alignment_of("1"), sources_of("1")).songs
     assert song.source == AudioFile("1.wav") and len(song.labels) == 4
-
-
-def test_splits_come_in_their_usual_order():
-    split_of = {"1": "test", "2": "validation", "3": "train"}
-    corpus = assemble(alignment_of(*"123"), sources_of(*"123"), split_of)
-    assert list(corpus.songs) == ["train", "validation", "test"]
-
-
-def test_missing_audio_is_an_error_if_all_is_required():
-    split_of = dict.fromkeys("123", "train")
-    corpus = assemble(alignment_of(*"123"), sources_of("2"), split_of)
-    with pytest.raises(CorpusError) as caught:
-        refuse_missing_audio(corpus.left_out)
-    assert str(caught.value) == "2 labelled songs have no audio: 1, 3"
-
-
-def test_missing_audio_of_songs_that_are_not_wanted_is_no_error():
-    corpus = assemble(alignment_of(*"12"), sources_of("2"), {"2": "train"})
-    refuse_missing_audio(corpus.left_out)
-    assert corpus.left_out == {"labels outside the chosen splits": ["1"]}
 
 
 def test_no_song_at_all_is_an_error():
     with pytest.raises(CorpusError, match="no song has both labels and audio"):
-        assemble(alignment_of("1"), sources_of("2"), {"1": "train"})
+        assemble(alignment_of("1"), sources_of("2"))
 
 
 def test_long_lists_are_shortened():
@@ -345,61 +110,88 @@ def test_long_lists_are_shortened():
     assert shorten(names[:10]) == "0, 1, 2, 3, 4, 5, 6, 7, 8, 9"
 
 
-# Split files of the folder data set --------------------------------------------------------------
+# Audio that begins later than the song -----------------------------------------------------------
 
 
-def splits_of(tmp_path, text, song_ids=("1", "2", "a b")):
-    path = tmp_path / "splits.csv"
-    path.write_text(text, encoding="utf-8")
-    return read_splits(path, song_ids)
+def labels_of(first_segment, n_segments):
+    """Labels whose valence is the number of the segment in the song, in thousands."""
+    values = np.zeros((n_segments, 2), np.float32)
+    values[:, 0] = np.arange(first_segment, first_segment + n_segments) / 1000
+    return Labels(first_segment, values, np.ones((n_segments, 2), bool))
+
+
+@settings(deadline=None)
+@given(
+    spans=st.lists(st.tuples(st.integers(0, 40), st.integers(1, 40)), min_size=1, max_size=6),
+    audio_start=st.one_of(st.floats(0, 45), st.integers(0, 450).map(lambda n: n / 10)),
+)
+def test_the_labels_of_segments_that_begin_with_the_audio_or_later_are_kept(spans, audio_start):
+    labels = {str(i): labels_of(*span) for i, span in enumerate(spans)}
+    kept = {
+        song_id: [
+            t
+            for t in range(first, first + n)
+            # Of decimal numbers the quotient is not exact.
+            if t / 2 >= audio_start - 1e-9
+        ]
+        for song_id, (first, n) in zip(labels, spans, strict=True)
+    }
+    unheard = [song_id for song_id, segments in kept.items() if not segments]
+    alignment = alignment_of(labels=labels)
+    if len(unheard) == len(spans):
+        with pytest.raises(CorpusError, match=r"^audio_start .*: no label is of that second or"):
+            assemble(alignment, sources_of(*labels), audio_start=audio_start)
+        return
+    corpus = assemble(alignment, sources_of(*labels), audio_start=audio_start)
+    assert corpus.labelled == list(labels)
+    cut_off = []
+    for song in corpus.songs:
+        segments = kept[song.song_id]
+        assert song.audio_start == audio_start
+        assert song.labels.first_segment == segments[0]
+        np.testing.assert_array_equal(
+            song.labels.values_TxV[:, 0], np.float32(np.array(segments) / 1000)
+        )
+        assert len(song.labels.mask_TxV) == len(segments)
+        if len(segments) < len(labels[song.song_id]):
+            cut_off.append(song.song_id)
+    assert [song.song_id for song in corpus.songs] == [s for s in labels if s not in unheard]
+    assert corpus.left_out.get("no labelled segment within the audio", []) == unheard
+    assert corpus.notes.get("labels before the start of the audio, cut off", []) == cut_off
+    assert corpus.n_before == sum(
+        len(labels[song_id]) - len(segments) for song_id, segments in kept.items() if segments
+    )
 
 
 @pytest.mark.parametrize(
-    "text",
-    [
-        "song_id,split\n1,train\na b,test\n",
-        "1,train\na b,test\n",
-        "\ufeffsong_id,split\r\n1.0 , train\r\n\r\na b,test",
-    ],
+    ("audio_start", "segment"),
+    [(0.0, 0), (0.1, 1), (0.5, 1), (0.51, 2), (12.3, 25), (12.5, 25), (29.977, 60), (30.0, 60)],
 )
-def test_split_file_is_read(tmp_path, text):
-    assert splits_of(tmp_path, text) == {"1": "train", "a b": "test"}
+def test_the_first_segment_is_the_first_that_lies_wholly_within_the_audio(audio_start, segment):
+    assert first_segment(audio_start) == segment
 
 
-@pytest.mark.parametrize(
-    ("text", "reason"),
-    [
-        ("song_id,split\n1,training\n", ":2: not <song_id>,<train, validation, test>"),
-        ("1,train,2\n", ":1: not <song_id>,<train, validation, test>"),
-        ("1\n", ":1: not <song_id>,<train, validation, test>"),
-        ("1,train\n7,train\n", ":2: song 7 has no labels"),
-        ("1,train\n2,test\n1.0,test\n", ":3: song 1 occurs twice"),
-        ('1,"train\n', ": not a CSV file in UTF-8 (unexpected end of data)"),
-    ],
-)
-def test_bad_split_file_is_refused_with_its_line(tmp_path, text, reason):
+@given(tenths=st.integers(0, 10**6))
+def test_a_start_that_a_segment_has_is_its_first_however_it_is_written(tenths):
+    segment = -(-tenths // 5)
+    assert first_segment(tenths / 10) == first_segment(tenths * 0.1) == segment
+
+
+@pytest.mark.parametrize("audio_start", [-1.0, -1e-9, np.nan, np.inf, -np.inf, 1e308])
+def test_a_start_that_is_no_time_is_refused(audio_start):
     with pytest.raises(CorpusError) as caught:
-        splits_of(tmp_path, text)
-    assert str(caught.value) == f"{tmp_path / 'splits.csv'}{reason}"
+        assemble(alignment_of("1"), sources_of("1"), audio_start=audio_start)
+    assert str(caught.value) == f"audio_start: {audio_start} is no time in seconds, 0 or later"
 
 
-def test_missing_split_file_is_refused(tmp_path):
-    with pytest.raises(CorpusError, match="No such file"):
-        read_splits(tmp_path / "none.csv", [])
+def test_a_start_behind_all_labels_is_an_error_that_says_so():
+    with pytest.raises(CorpusError, match=r"^audio_start 2: no label is of that second or a later"):
+        assemble(alignment_of("1", "2"), sources_of("1"), audio_start=2.0)
 
+
+# The folder data set ------------------------------------------------------------------------------
 
 DUMMY = Path(__file__).parents[1] / "input_pipeline" / "folder" / "dummy_data"
-
-
-def test_songs_outside_the_split_file_are_left_out(tmp_path):
-    splits = tmp_path / "splits.csv"
-    splits.write_text("song 0,train\nsong 1,test\nsong 2,test\n")
-    corpus = folder_corpus(DUMMY, FolderOptions(split_file=str(splits)))
-    assert {split: [s.song_id for s in songs] for split, songs in corpus.songs.items()} == {
-        "train": ["song 0"],
-        "test": ["song 1", "song 2"],
-    }
-    assert corpus.left_out == {"labels outside the chosen splits": ["song 3"]}
 
 
 @pytest.mark.parametrize(
@@ -408,25 +200,12 @@ def test_songs_outside_the_split_file_are_left_out(tmp_path):
         ({"low": 1.0, "high": 0.0}, "low 1 must be below high 0"),
         ({"start_time": float("inf")}, "start_time: inf is not finite"),
         ({"start_time": float("nan")}, "start_time: nan is not finite"),
-        ({"validation_fraction": 0.6, "test_fraction": 0.6}, "leave no songs for training"),
-        ({"split_file": "none.csv"}, "No such file"),
+        ({"audio_start": -0.5}, "audio_start: -0.5 is no time in seconds"),
+        ({"audio_start": float("nan")}, "audio_start: nan is no time in seconds"),
+        ({"audio_start": float("inf")}, "audio_start: inf is no time in seconds"),
+        ({"audio_start": 4.0}, "audio_start 4: no label is of that second or a later one"),
     ],
 )
 def test_bad_options_of_the_folder_are_refused(options, reason):
     with pytest.raises(CorpusError, match=reason):
         folder_corpus(DUMMY, FolderOptions(**options))
-
-
-def test_songs_without_audio_take_no_place_in_the_splits(tmp_path):
-    n = 20
-    rows = "".join(f"{i},0.5,0.5\n" for i in range(2 * n))
-    for name in ("valence.csv", "arousal.csv"):
-        (tmp_path / name).write_text("song_id,sample_0ms,sample_500ms\n" + rows)
-    touch(tmp_path, *(f"{i}.wav" for i in range(n)))
-    corpus = folder_corpus(tmp_path, FolderOptions(validation_fraction=0.1, test_fraction=0.2))
-    assert {split: len(songs) for split, songs in corpus.songs.items()} == {
-        "train": 14,
-        "validation": 2,
-        "test": 4,
-    }
-    assert len(corpus.left_out["labels without audio"]) == n

@@ -31,7 +31,8 @@ REAL_LABELS = Path("deam", *LABELS.parts[1:])
 N_FOLDS = 10
 FEATURES = {"sample_rate": 16_000, "n_fft": 512, "win_length": 512, "hop_length": 800, "n_mels": 16}
 FOLDS = [{"protocol": "cross_validation", "fold": fold} for fold in range(N_FOLDS)]
-VERSIONS = [{"protocol": "release"}, {"protocol": "mediaeval2015"}, *FOLDS]
+SOME = {"protocol": "mediaeval2015_cross_validation", "fold": 1, "n_folds": 3}
+SPLITS = [{"protocol": "release"}, {"protocol": "mediaeval2015"}, *FOLDS, SOME]
 
 
 class Corpus(NamedTuple):
@@ -43,11 +44,20 @@ class Corpus(NamedTuple):
 
 
 class Version(NamedTuple):
-    """A protocol's songs as they came out of the shards: {split: {song id: example}}."""
+    """A split's songs as they come out of the shards: {split: {song id: example}}."""
 
     options: dict
-    report: dict
+    out: list[str]  # What the command prints.
     splits: dict[str, dict[str, dict]]
+
+
+class Built(NamedTuple):
+    """The shards, and what is in them by every split of `SPLITS`."""
+
+    folder: Path
+    report: dict
+    examples: dict[str, dict]
+    versions: list[Version]
 
 
 @pytest.fixture(scope="module", params=["made", "real"])
@@ -118,37 +128,55 @@ def flags_of(corpus, options):
 
 
 def build(corpus, options):
-    """Runs the command that builds a version of the data set; gives its builder."""
+    """Runs the command that builds the data set; gives the lines that it prints."""
     out = io.StringIO()
     with contextlib.redirect_stdout(out):
         assert prepare.main(flags_of(corpus, options)) == 0
-    verb, folder = out.getvalue().splitlines()[0].split(": ")
-    assert verb == "built"
-    return tfds.builder_from_directory(folder)
+    return out.getvalue().splitlines()
 
 
-def examples_of(builder):
-    return {
-        split: {e["song_id"].decode(): e for e in tfds.as_numpy(builder.as_dataset(split))}
-        for split in builder.info.splits
-    }
+def examples_of(folder):
+    songs = tfds.as_numpy(tfds.builder_from_directory(folder).as_dataset("songs"))
+    return {example["song_id"].decode(): example for example in songs}
+
+
+def files_of(folder):
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
 
 
 @pytest.fixture(scope="module")
-def versions(corpus):
-    """Both protocols and ten folds."""
-    built = []
-    for options in VERSIONS:
-        builder = build(corpus, options)
-        built.append(Version(options, builder.info.metadata["report"], examples_of(builder)))
-    return built
+def built(corpus):
+    """All protocols, and ten folds of one of them."""
+    first, *others = (build(corpus, options) for options in SPLITS)
+    verb, folder = first[0].split(": ")
+    assert verb == "built"
+    for out in others:
+        assert out[0] == f"already built: {folder}"
+    folder, versions = Path(folder), []
+    examples = examples_of(folder)
+    for options, out in zip(SPLITS, [first, *others], strict=True):
+        song_ids = open_dataset(corpus, options).song_ids
+        splits = {name: {s: examples[s] for s in ids} for name, ids in song_ids.items()}
+        versions.append(Version(options, out, splits))
+    report = json.loads((folder / "metadata.json").read_text())["report"]
+    return Built(folder, report, examples, versions)
+
+
+@pytest.fixture(scope="module")
+def versions(built):
+    return built.versions
+
+
+def open_dataset(corpus, options):
+    with contextlib.redirect_stdout(io.StringIO()):
+        return train.open_dataset(few_steps(corpus, options))
 
 
 # The corpus --------------------------------------------------------------------------------------
 
 
-def test_the_corpus_holds_the_traps(corpus, versions):
-    report = versions[0].report
+def test_the_corpus_holds_the_traps(corpus, built):
+    report = built.report
     assert report["left_out"] == {}
     notes = {reason: set(songs) for reason, songs in report["notes"].items()}
     [short] = notes["labels past the end of the audio, cut off"]
@@ -186,7 +214,7 @@ def test_every_song_is_in_the_split_that_the_protocol_says(corpus, versions):
 
 
 def test_folds_share_no_test_song_and_test_every_clip(corpus, versions):
-    folds = versions[2:]
+    folds = versions[2:-1]
     tested = [song_id for version in folds for song_id in version.splits["test"]]
     assert sorted(tested) == sorted(corpus.clips)
     n_clips = len(corpus.clips)
@@ -198,27 +226,62 @@ def test_folds_share_no_test_song_and_test_every_clip(corpus, versions):
         assert sorted(songs) == sorted(corpus.clips)
 
 
-def test_shards_hold_the_labels_of_the_files(corpus, versions):
-    for _, report, splits in versions:
-        for split, examples in splits.items():
-            n_segments = 0
-            for song_id, example in examples.items():
-                times, values = corpus.labels[song_id]
-                np.testing.assert_array_equal(example["times"], times)
-                np.testing.assert_array_equal(example["mask"], ~np.isnan(values))
-                np.testing.assert_allclose(example["labels"], np.nan_to_num(values), atol=1e-7)
-                assert example["log_mel"].shape == (len(times), 10, FEATURES["n_mels"])
-                n_segments += len(times)
-            counts = report["splits"][split]
-            assert (counts["n_songs"], counts["n_segments"]) == (len(examples), n_segments)
+def test_folds_of_mediaeval2015_are_of_its_clips_alone(corpus, versions):
+    clips = corpus.clips & mediaeval2015_ids()
+    splits = versions[-1].splits
+    assert sorted(song_id for split in splits.values() for song_id in split) == sorted(clips)
+    assert len(splits["test"]) in (len(clips) // 3, -(-len(clips) // 3))
 
 
-def test_songs_have_the_same_features_in_all_versions_and_are_extracted_once(corpus, versions):
-    first = {s: e for examples in versions[0].splits.values() for s, e in examples.items()}
-    for version in versions[1:]:
-        for examples in version.splits.values():
-            for song_id, example in examples.items():
-                np.testing.assert_array_equal(example["log_mel"], first[song_id]["log_mel"])
+def test_shards_hold_the_labels_of_the_files(corpus, built):
+    assert built.examples.keys() == corpus.labels.keys()
+    for song_id, example in built.examples.items():
+        times, values = corpus.labels[song_id]
+        np.testing.assert_array_equal(example["times"], times)
+        np.testing.assert_array_equal(example["mask"], ~np.isnan(values))
+        np.testing.assert_allclose(example["labels"], np.nan_to_num(values), atol=1e-7)
+        assert example["log_mel"].shape == (len(times), 10, FEATURES["n_mels"])
+    n_segments = sum(len(times) for times, _ in corpus.labels.values())
+    assert (built.report["n_songs"], built.report["n_segments"]) == (
+        len(corpus.labels),
+        n_segments,
+    )
+
+
+def test_songs_and_segments_of_every_split_are_printed(corpus, versions):
+    for version in versions:
+        n_outside = len(corpus.labels)
+        for name, examples in version.splits.items():
+            n_segments = sum(len(corpus.labels[song_id][0]) for song_id in examples)
+            line = f"  {name:<10} {len(examples):5d} songs  {n_segments:7d} segments"
+            assert line in version.out
+            n_outside -= len(examples)
+        outside = [f"  in no split {n_outside:4d} songs"] if n_outside else []
+        assert [line for line in version.out if "in no split" in line] == outside
+
+
+def test_all_protocols_and_folds_share_one_set_of_shards(corpus, built):
+    """Fourteen ways to split the songs take the disk of one."""
+    folders = [path for path in corpus.data_dir.glob("deam/*/*") if path.is_dir()]
+    assert folders == [built.folder]
+    [shard] = built.folder.glob("*tfrecord*")
+    size = sum(example["log_mel"].nbytes for example in built.examples.values())
+    assert size < shard.stat().st_size < 1.5 * size
+    before = files_of(corpus.data_dir)
+    for options in SPLITS:
+        assert build(corpus, options)[0].startswith("already built: ")
+    assert files_of(corpus.data_dir) == before
+
+
+def test_songs_have_the_same_features_in_all_splits_and_are_extracted_once(corpus, built):
+    for options in SPLITS[::4]:
+        dataset = open_dataset(corpus, options)
+        for name in dataset.song_ids:
+            for song in dataset.load(name):
+                example = built.examples[song.song_id]
+                np.testing.assert_array_equal(song.log_mel_TxFxM, example["log_mel"])
+                np.testing.assert_array_equal(song.labels_TxV, example["labels"])
+                np.testing.assert_array_equal(song.times_T, example["times"])
     files = [path for path in (corpus.data_dir / "feature_cache").rglob("*") if path.is_file()]
     assert len(files) == len(corpus.labels)
 
@@ -264,10 +327,10 @@ def assert_scored(corpus, workdir, song_ids):
         assert scores[dimension]["pooled"]["rmse"] == pytest.approx(rmse, rel=1e-6)
 
 
-# Versions by their number: every protocol on real labels, two of them on made-up ones.
+# Splits by their number: every protocol on real labels, two of them on made-up ones.
 @pytest.mark.parametrize(
     ("corpus", "n"),
-    [("made", 0), ("made", 11), ("real", 0), ("real", 1), ("real", 2), ("real", 11)],
+    [("made", 0), ("made", 11), *(("real", n) for n in (0, 1, 2, 11, 12))],
     indirect=["corpus"],
 )
 def test_a_run_scores_the_test_songs_of_its_protocol(corpus, versions, tmp_path, n):
@@ -276,46 +339,44 @@ def test_a_run_scores_the_test_songs_of_its_protocol(corpus, versions, tmp_path,
 
 
 @pytest.mark.parametrize("corpus", ["real"], indirect=True)
-def test_train_prepares_trains_and_scores_by_itself(corpus, versions, tmp_path):
-    """As a user gives the command, for a version that is not built yet."""
+def test_train_prepares_trains_and_scores_by_itself(corpus, tmp_path):
+    """As a user gives the command, with no shards there yet."""
     knobs = {"num_train_steps": 2, "batch_size": 4, "model.channels": (2, 2, 4)}
     knobs |= {f"features.{name}": value for name, value in FEATURES.items()}
     knobs |= {"model.hidden_size": 4, "data.crop_segments": 20, "data.overlap": 5}
     knobs |= {"data.options.protocol": "mediaeval2015_cross_validation", "data.options.fold": 1}
     knobs |= {"data.options.n_folds": 3, "data.eval_batch_size": 4}
-    command = [sys.executable, "train.py", "--config=configs/deam.py", f"--workdir={tmp_path}"]
-    knobs |= {"data.manual_dir": corpus.folder, "data.data_dir": corpus.data_dir}
+    command = [sys.executable, "train.py", "--config=configs/deam.py", f"--workdir={tmp_path}/run"]
+    knobs |= {"data.manual_dir": corpus.folder, "data.data_dir": tmp_path / "data"}
     command += [f"--config.{name}={value}" for name, value in knobs.items()]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=300)
-    with open(tmp_path / "predictions_test.csv") as file:
+    with open(tmp_path / "run" / "predictions_test.csv") as file:
         tested = {row["song_id"] for row in csv.DictReader(file)}
     clips = corpus.clips & mediaeval2015_ids()
     assert len(tested) in (len(clips) // 3, -(-len(clips) // 3)) and tested < clips
-    assert_scored(corpus, tmp_path, tested)
+    assert_scored(corpus, tmp_path / "run", tested)
 
 
-def test_killed_build_goes_on(corpus, versions, tmp_path):
+def test_killed_build_goes_on(corpus, built, tmp_path):
     """Kill -9 in the middle: what was extracted is kept, and the shards come out the same."""
     killed = corpus._replace(data_dir=tmp_path / "data")
     code = f"""
 import os, signal
 from input_pipeline import base, prepare
-add, done = base.MelMoments.add, []
-def add_or_die(self, log_mel):
-    done.append(add(self, log_mel))
+add, done = base.BuildReport.add, []
+def add_or_die(self, song, labels, features):
+    done.append(add(self, song, labels, features))
     if len(done) == 7:
         os.kill(os.getpid(), signal.SIGKILL)
-base.MelMoments.add = add_or_die
-prepare.main({flags_of(killed, VERSIONS[0])})
+base.BuildReport.add = add_or_die
+prepare.main({flags_of(killed, SPLITS[0])})
 """
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False, timeout=300)
     assert result.returncode == -9
     files = [path for path in (killed.data_dir / "feature_cache").rglob("*") if path.is_file()]
     assert len(files) == 7
     kept = {path: path.stat().st_mtime_ns for path in files}
-    again = examples_of(build(killed, VERSIONS[0]))
+    folder = Path(build(killed, SPLITS[0])[0].removeprefix("built: "))
     assert kept == {path: path.stat().st_mtime_ns for path in files}
-    for split, examples in versions[0].splits.items():
-        assert again[split].keys() == examples.keys()
-        for song_id, example in examples.items():
-            np.testing.assert_array_equal(again[split][song_id]["log_mel"], example["log_mel"])
+    [shard], [undisturbed] = (x.glob("*tfrecord*") for x in (folder, built.folder))
+    assert shard.read_bytes() == undisturbed.read_bytes()

@@ -9,10 +9,12 @@ import pytest
 from input_pipeline.corpus import CorpusError
 from input_pipeline.emopia.emopia_dataset_builder import (
     EmopiaOptions,
+    EmopiaSplit,
     emopia_corpus,
     labels_of,
     song_of,
 )
+from input_pipeline.splits import SongList
 
 DUMMY = Path(__file__).parents[1] / "input_pipeline" / "emopia" / "dummy_data"
 CLIP = DUMMY / "midis" / "Q1_one_0.mid"
@@ -28,8 +30,10 @@ def dataset(folder, names):
     return folder
 
 
-def splits(corpus):
-    return {song.song_id: split for split, songs in corpus.songs.items() for song in songs}
+def splits(corpus, split):
+    """{clip: split}, of clips that take part."""
+    n_segments = {song.song_id: len(song.labels) for song in corpus.songs}
+    return split.deal(SongList(tuple(corpus.labelled), n_segments), None)
 
 
 @pytest.mark.parametrize(
@@ -80,9 +84,10 @@ def test_all_clips_of_a_song_are_in_one_split_whatever_their_quadrants(tmp_path)
     names = [f"Q{1 + (k + i) % 4}_song {k}_{i}.mid" for k in range(12) for i in range(1 + k % 3)]
     folder = dataset(tmp_path / "emopia", names)
 
+    corpus = emopia_corpus(folder, EmopiaOptions())
+
     def split(seed):
-        options = EmopiaOptions(validation_fraction=0.25, split_seed=seed)
-        return splits(emopia_corpus(folder, options))
+        return splits(corpus, EmopiaSplit(validation_fraction=0.25, split_seed=seed))
 
     split_of = split(0)
     assert split_of.keys() == {Path(name).stem for name in names}
@@ -94,16 +99,21 @@ def test_all_clips_of_a_song_are_in_one_split_whatever_their_quadrants(tmp_path)
     assert split(0) == split_of != split(1)
 
 
-def test_only_training_clips_are_rendered_otherwise():
-    options = EmopiaOptions(validation_fraction=0.34, renderings=3)
-    corpus = emopia_corpus(DUMMY, options)
-    split_of = splits(corpus)
-    written = splits(emopia_corpus(DUMMY, EmopiaOptions(validation_fraction=0.34)))
+def test_only_renderings_of_training_clips_are_in_a_split():
+    corpus, once = (emopia_corpus(DUMMY, EmopiaOptions(renderings=n)) for n in (3, 1))
+    split = EmopiaSplit(validation_fraction=0.34)
+    split_of, written = splits(corpus, split), splits(once, split)
     assert set(written) == {"Q1_one_0", "Q1_one_1", "Q2_two_0", "Q3_three_1"}
+    assert set(written.values()) == {"train", "validation"}
     training = [clip for clip, split in written.items() if split == "train"]
     altered = {f"{clip}@{k}": "train" for clip in training for k in (1, 2)}
     assert altered and split_of == {**written, **altered}
-    for song in corpus.songs["train"]:
+
+
+def test_all_clips_are_rendered_otherwise_with_the_signs_of_their_quadrant():
+    corpus = emopia_corpus(DUMMY, EmopiaOptions(renderings=3))
+    assert len(corpus.songs) == len(corpus.labelled) == 4 * 3
+    for song in corpus.songs:
         clip, _, number = song.song_id.partition("@")
         assert Path(song.source.path).stem == clip
         assert (song.source.tempo != 1.0) == bool(number)
@@ -111,3 +121,13 @@ def test_only_training_clips_are_rendered_otherwise():
         expected = labels_of(clip, song.source.duration_s)
         np.testing.assert_array_equal(song.labels.values_TxV, expected.values_TxV)
         assert len(song.labels) == int(2 * song.source.duration_s)
+
+
+def test_the_seed_of_the_renderings_is_not_that_of_the_split():
+    def sources(seed):
+        songs = emopia_corpus(DUMMY, EmopiaOptions(renderings=2, rendering_seed=seed)).songs
+        return {song.song_id: song.source for song in songs}
+
+    assert sources(0) == sources(0) != sources(1)
+    written = [name for name in sources(0) if "@" not in name]
+    assert all(sources(0)[name] == sources(1)[name] for name in written)

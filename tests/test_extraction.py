@@ -10,12 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from damff_jax.audio import AudioError, AudioWarning
 from damff_jax.features import FeatureConfig, log_mel
 from input_pipeline import extraction
 from input_pipeline.annotations import Labels
-from input_pipeline.corpus import AudioFile, CorpusError, Song
+from input_pipeline.corpus import AudioFile, CorpusError, Song, first_segment
 from input_pipeline.extraction import extract
 from input_pipeline.feature_cache import FeatureCache
 from input_pipeline.midi import MidiFile
@@ -47,8 +49,8 @@ def labels_of(first_segment, n_segments):
     return Labels(first_segment, np.zeros(shape, np.float32), np.ones(shape, bool))
 
 
-def song_of(source, first_segment=0, n_segments=8):
-    return Song("song", source, labels_of(first_segment, n_segments))
+def song_of(source, first_segment=0, n_segments=8, audio_start=0.0):
+    return Song("song", source, labels_of(first_segment, n_segments), audio_start)
 
 
 # One song ----------------------------------------------------------------------------------------
@@ -86,6 +88,97 @@ def test_decoders_warnings_are_kept_with_the_song(tmp_path):
 def test_unreadable_audio_is_an_error(tmp_path):
     with pytest.raises(AudioError, match=r"none\.wav: No such file"):
         extract(song_of(AudioFile(str(tmp_path / "none.wav"))), CONFIG)
+
+
+# Audio that begins later than the song -----------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Excerpt:
+    """Another source from a sample on, up to another, in blocks that fit no segment."""
+
+    source: Noise
+    first: int
+    last: int | None = None
+
+    def samples(self):
+        return self.source.samples()[self.first : self.last]
+
+    def blocks(self, sample_rate):
+        assert sample_rate == RATE
+        yield from np.array_split(self.samples(), 11)
+
+
+# Frames at either end of an excerpt whose windows reach beyond it.
+EDGE = -(-CONFIG.n_fft // 2 // CONFIG.hop_length)
+
+
+def assert_same_but_at_the_edges(excerpt, whole):
+    """Of the same segments; where frames begin a sample later, noise differs by many dB."""
+    ours, theirs = (x.log_mel_TxFxM.reshape(-1, CONFIG.n_mels) for x in (excerpt, whole))
+    assert ours.shape == theirs.shape and len(ours) > 2 * EDGE
+    inner = slice(EDGE, -EDGE)
+    np.testing.assert_allclose(ours[inner], theirs[inner], rtol=0, atol=0.0315)
+
+
+@pytest.mark.parametrize(
+    ("audio_start", "first"), [(30.0, 60), (12.3, 25), (12.5, 25), (0.1, 1), (29.977, 60)]
+)
+def test_features_of_an_excerpt_are_those_of_the_song_at_the_same_segments(audio_start, first):
+    song = Noise(3, 36.0)
+    excerpt = Excerpt(song, round(audio_start * RATE), round((audio_start + 5.3) * RATE))
+    n = int(2 * (audio_start + 5.3)) - first
+    ours = extract(song_of(excerpt, first, n, audio_start), CONFIG)
+    assert ours.n_missing == 0 and len(ours.log_mel_TxFxM) == n
+    assert_same_but_at_the_edges(ours, extract(song_of(song, first, n), CONFIG))
+    # And so where labels begin later than the audio.
+    later = extract(song_of(excerpt, first + 2, n - 2, audio_start), CONFIG)
+    np.testing.assert_array_equal(later.log_mel_TxFxM, ours.log_mel_TxFxM[2:])
+
+
+@settings(deadline=None, max_examples=60)
+@given(first=st.integers(0, 2 * RATE), late=st.integers(0, 2), n=st.integers(1, 4))
+def test_an_excerpt_may_begin_at_any_sample(first, late, n):
+    song, audio_start = Noise(4, 6.0), first / RATE
+    segment = first_segment(audio_start) + late
+    ours = extract(song_of(Excerpt(song, first), segment, n, audio_start), CONFIG)
+    assert_same_but_at_the_edges(ours, extract(song_of(song, segment, n), CONFIG))
+
+
+def test_a_start_between_two_samples_is_the_nearer_one():
+    song = Noise(5, 4.0)
+    ours = extract(song_of(Excerpt(song, 2402), 1, 4, 2401.6 / RATE), CONFIG)
+    np.testing.assert_array_equal(
+        ours.log_mel_TxFxM,
+        extract(song_of(Excerpt(song, 2402), 1, 4, 2402 / RATE), CONFIG).log_mel_TxFxM,
+    )
+    assert_same_but_at_the_edges(ours, extract(song_of(song, 1, 4), CONFIG))
+
+
+@given(lengths=st.lists(st.integers(0, 9), max_size=8), n=st.integers(0, 60))
+def test_the_first_samples_are_left_out_whatever_the_blocks(lengths, n):
+    samples = np.arange(sum(lengths))
+    blocks = np.split(samples, np.cumsum(lengths)[:-1]) if lengths else []
+    left = list(extraction._without_first(iter(blocks), n))
+    np.testing.assert_array_equal(np.concatenate([*left, samples[:0]]), samples[n:])
+
+
+@pytest.mark.parametrize(
+    ("seconds", "first", "n_missing"),
+    [
+        (0.0, 25, 4),  # No sound at all;
+        (0.1, 25, 4),  # less than lies before the first whole segment;
+        (0.6, 25, 4),  # less than a segment after it;
+        (0.7, 25, 3),  # one segment;
+        (0.7, 26, 4),  # which ends before the labels begin;
+        (2.2, 25, 0),
+    ],
+)
+def test_labels_past_the_end_of_an_excerpt_are_missing(seconds, first, n_missing):
+    excerpt = Excerpt(Noise(6, 20.0), round(12.3 * RATE), round((12.3 + seconds) * RATE))
+    extracted = extract(song_of(excerpt, first, 4, 12.3), CONFIG)
+    assert extracted.n_missing == n_missing
+    assert extracted.log_mel_TxFxM.shape == (4 - n_missing, F, CONFIG.n_mels)
 
 
 # Many songs --------------------------------------------------------------------------------------

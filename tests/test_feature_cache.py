@@ -33,10 +33,10 @@ def song(tmp_path):
     return song_of(path)
 
 
-def song_of(path, first_segment=2, n_segments=8):
+def song_of(path, first_segment=2, n_segments=8, audio_start=0.0):
     shape = n_segments, 2
     labels = Labels(first_segment, np.zeros(shape, np.float32), np.ones(shape, bool))
-    return Song("song", AudioFile(str(path)), labels)
+    return Song("song", AudioFile(str(path)), labels, audio_start)
 
 
 @pytest.fixture
@@ -90,6 +90,8 @@ def test_all_that_decides_about_features_is_another_entry(tmp_path, song, cache,
         (song, dataclasses.replace(CONFIG, n_mels=17)),
         (song_of(song.source.path, first_segment=3), CONFIG),
         (song_of(song.source.path, n_segments=7), CONFIG),
+        (song_of(song.source.path, audio_start=0.5), CONFIG),
+        (song_of(song.source.path, audio_start=0.75), CONFIG),
         (song_of(louder), CONFIG),
     ]
     for _ in range(2):

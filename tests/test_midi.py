@@ -17,10 +17,13 @@ from input_pipeline.corpus import CorpusError
 from input_pipeline.midi import (
     MidiFile,
     add_altered,
+    deal_altered,
     find_soundfonts,
     midi_seconds,
+    original_of,
     rendering_notes,
 )
+from input_pipeline.splits import SongList
 
 # The length of a MIDI file -----------------------------------------------------------------------
 
@@ -349,28 +352,44 @@ def test_alterations_fill_their_ranges():
         assert 1 + 0.95 * width < max(values) <= 1 + width
 
 
-def test_training_pieces_get_altered_renderings():
+def test_pieces_get_altered_renderings():
     sources = {name: MidiFile(f"/x/{name}.mid", "a.sf2", 60.0) for name in "abc"}
-    split_of = {"a": "train", "b": "validation", "c": "train", "d": "train"}
-    altered = add_altered(sources, split_of, ["a.sf2"], renderings=3, seed=4)
-    assert altered == {"a@1": "a", "a@2": "a", "c@1": "c", "c@2": "c"}
+    add_altered(sources, ["a.sf2"], renderings=3, seed=4)
+    assert sources.keys() == {f"{piece}{end}" for piece in "abc" for end in ("", "@1", "@2")}
+    for name, source in sources.items():
+        piece, _, number = name.partition("@")
+        written = MidiFile(f"/x/{piece}.mid", "a.sf2", 60.0)
+        altered = written.altered(["a.sf2"], seed=4, number=int(number or 0))
+        assert source == (altered if number else written)
+
+
+@pytest.mark.parametrize(
+    ("name", "piece"),
+    [("a", "a"), ("a@1", "a"), ("a@12", "a"), ("a@b@3", "a@b"), ("a@b", "a@b"), ("a@1b", "a@1b")],
+)
+def test_a_rendering_names_its_piece(name, piece):
+    assert original_of(name) == piece
+
+
+def test_altered_renderings_train_with_their_piece_and_are_in_no_other_split():
+    pieces = {"a": "train", "b": "validation", "c": "train", "d": "test", "e": "train"}
+    names = [f"{piece}{end}" for piece in "abcdf" for end in ("", "@1", "@2")]
+    split_of = deal_altered(SongList(tuple(names), dict.fromkeys(names, 8)), pieces)
+    # Of e there is no sound, and f takes no part.
     assert split_of == {
-        **dict.fromkeys([*altered, "a", "c", "d"], "train"),
+        **{f"{piece}{end}": "train" for piece in "ac" for end in ("", "@1", "@2")},
         "b": "validation",
+        "d": "test",
     }
-    assert sources.keys() == {*"abc", *altered}
-    assert sources["a"] == MidiFile("/x/a.mid", "a.sf2", 60.0)
-    for name, piece in altered.items():
-        number = int(name[-1])
-        assert sources[name] == sources[piece].altered(["a.sf2"], seed=4, number=number)
 
 
 def test_one_rendering_is_the_piece_as_it_is_written_and_none_is_refused():
-    sources, split_of = {"a": MidiFile("/x/a.mid", "a.sf2", 60.0)}, {"a": "train"}
-    assert add_altered(sources, split_of, ["a.sf2"], renderings=1, seed=0) == {}
-    assert sources.keys() == split_of.keys() == {"a"}
-    with pytest.raises(CorpusError, match="renderings 0: there must be 1 or more"):
-        add_altered(sources, split_of, ["a.sf2"], renderings=0, seed=0)
+    sources = {"a": MidiFile("/x/a.mid", "a.sf2", 60.0)}
+    add_altered(sources, ["a.sf2"], renderings=1, seed=0)
+    assert sources == {"a": MidiFile("/x/a.mid", "a.sf2", 60.0)}
+    for renderings in (0, -1):
+        with pytest.raises(CorpusError, match=f"renderings {renderings}: there must be 1 or more"):
+            add_altered(sources, ["a.sf2"], renderings=renderings, seed=0)
 
 
 def test_identity_is_that_of_the_sound(tmp_path):

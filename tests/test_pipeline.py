@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from damff_jax.features import FeatureConfig
 from input_pipeline import datasets, pipeline
 from input_pipeline.corpus import CorpusError
+from input_pipeline.datasets import Dataset
 from input_pipeline.pipeline import CropPlan, Crops, Songs, train_batches
 
 
@@ -141,18 +142,17 @@ FEATURES = FeatureConfig(sample_rate=8000, n_fft=512, win_length=480, hop_length
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
     values = {"n_clips": 4, "n_test": 1, "duration_s": 3.0, "sample_rate": 8000}
+    options, split = datasets.make_settings("synthetic", values)
+    data_dir = tmp_path_factory.mktemp("data")
     builder = datasets.open_builder(
-        "synthetic",
-        data_dir=tmp_path_factory.mktemp("data"),
-        features=FEATURES,
-        options=datasets.make_options("synthetic", values),
+        "synthetic", data_dir=data_dir, features=FEATURES, options=options
     )
     assert datasets.prepare(builder)
-    return builder
+    return Dataset.of(builder, split)
 
 
 def test_songs_come_back_in_natural_order_with_their_times(built):
-    songs = pipeline.load_songs(built, "train")
+    songs = built.load("train")
     assert songs.song_ids == sorted(songs.song_ids, key=int)
     for song in songs:
         assert song.log_mel_TxFxM.shape == (6, 10, 8)
@@ -160,28 +160,53 @@ def test_songs_come_back_in_natural_order_with_their_times(built):
         assert song.mask_TxV.all()
 
 
+def test_songs_come_back_in_the_order_that_is_asked_for(built):
+    whole = {song.song_id: song for split in built.song_ids for song in built.load(split)}
+    for song_ids in (["2001", "1"], ["1", "2001"], ["3", "4", "2001", "2", "1"]):
+        songs = pipeline.load_songs(built.builder, song_ids)
+        assert songs.song_ids == song_ids
+        for song in songs:
+            for name in ("log_mel_TxFxM", "labels_TxV", "mask_TxV", "times_T"):
+                a, b = getattr(song, name), getattr(whole[song.song_id], name)
+                np.testing.assert_array_equal(a, b)
+
+
 def test_splits_share_no_song(built):
-    ids = [pipeline.load_songs(built, split).song_ids for split in ("train", "validation", "test")]
+    ids = [built.load(split).song_ids for split in ("train", "validation", "test")]
     assert sum(map(len, ids)) == len({song_id for split in ids for song_id in split}) == 5
 
 
-def test_mel_statistics_are_those_of_the_training_split(built):
-    frames = pipeline.load_songs(built, "train").log_mel_RxFxM.reshape(-1, 8).astype(np.float64)
-    mel = built.info.metadata["mel"]
-    np.testing.assert_allclose(mel["mean"], frames.mean(axis=0), rtol=1e-9)
-    np.testing.assert_allclose(mel["std"], frames.std(axis=0), rtol=1e-6)
+def test_mel_statistics_are_those_of_the_songs_that_are_loaded(built):
+    for split in built.song_ids:
+        songs = built.load(split)
+        frames = songs.log_mel_RxFxM.reshape(-1, 8).astype(np.float64)
+        mel = songs.mel_statistics()
+        np.testing.assert_allclose(mel["mean"], frames.mean(axis=0), rtol=1e-9)
+        np.testing.assert_allclose(mel["std"], frames.std(axis=0), rtol=1e-6)
 
 
 def test_a_split_that_does_not_exist_is_named(built):
     with pytest.raises(CorpusError, match="no split dev; there are train, validation, test"):
-        pipeline.load_songs(built, "dev")
+        built.load("dev")
+
+
+@pytest.mark.parametrize("n_segments", [5, 7])
+def test_shards_that_hold_other_segments_than_reported_are_refused(built, n_segments):
+    songs = built.builder.info.metadata["songs"]
+    assert songs["1"] == 6
+    songs["1"] = n_segments
+    try:
+        with pytest.raises(CorpusError, match="prepare again"):
+            pipeline.load_songs(built.builder, ["1"])
+    finally:
+        songs["1"] = 6
 
 
 def test_shards_that_hold_fewer_songs_than_reported_are_refused(built):
-    report = built.info.metadata["report"]["splits"]["train"]
-    report["n_songs"] += 1
+    songs = built.builder.info.metadata["songs"]
+    songs["5"] = 6
     try:
         with pytest.raises(CorpusError, match="prepare again"):
-            pipeline.load_songs(built, "train")
+            pipeline.load_songs(built.builder, ["1", "5"])
     finally:
-        report["n_songs"] -= 1
+        del songs["5"]

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from input_pipeline.annotations import read_labels
-from input_pipeline.deam.deam_dataset_builder import DeamOptions, mediaeval2015_ids, split_songs
+from input_pipeline.deam.deam_dataset_builder import DeamSplit, mediaeval2015_ids, split_songs
 from input_pipeline.midi import midi_seconds
 from input_pipeline.vgmidi.vgmidi_dataset_builder import (
     DEFAULT_FOLDS,
-    VgmidiOptions,
+    VgmidiSplit,
     labels_of,
     read_pieces,
     split_pieces,
@@ -107,7 +107,7 @@ def test_mediaeval2015_ids_are_the_recovered_ones():
     ],
 )
 def test_protocols_split_the_songs(deam, protocol, sizes):
-    split_of = split_songs(list(deam.labels), DeamOptions(protocol=protocol))
+    split_of = split_songs(list(deam.labels), DeamSplit(protocol=protocol))
     splits = list(split_of.values())
     assert {split: splits.count(split) for split in sizes} == sizes
     assert len(split_of) == sum(sizes.values())
@@ -152,7 +152,7 @@ def test_folds_are_of_equal_playing_time_and_hold_every_piece_once(vgmidi):
     _, durations, _ = vgmidi
     tested = []
     for fold in range(3):
-        split_of = split_pieces(durations, VgmidiOptions(fold=fold))
+        split_of = split_pieces(durations, VgmidiSplit(fold=fold))
         in_fold = [song_id for song_id, split in split_of.items() if split == "test"]
         assert sum(durations[song_id] for song_id in in_fold) == pytest.approx(6380, rel=0.01)
         tested += in_fold

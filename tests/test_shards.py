@@ -17,15 +17,13 @@ from damff_jax.features import FeatureConfig
 from input_pipeline import datasets, shards
 from input_pipeline.corpus import CorpusError
 from input_pipeline.deam.deam_dataset_builder import Builder as Deam
-from input_pipeline.folder.folder_dataset_builder import FolderOptions
-from input_pipeline.pipeline import load_songs
+from input_pipeline.folder.folder_dataset_builder import FolderOptions, FolderSplit
 from input_pipeline.prepare import main
 from input_pipeline.shards import _in_order
 
 ROOT = Path(__file__).parents[1]
 DUMMY = ROOT / "input_pipeline" / "folder" / "dummy_data"
 FEATURES = {"sample_rate": 16_000, "n_fft": 512, "win_length": 512, "hop_length": 320, "n_mels": 16}
-SPLITS = {"train": 2, "validation": 1, "test": 1}
 
 
 def prepare(data_dir, *arguments):
@@ -43,7 +41,9 @@ def load(data_dir):
         options=FolderOptions(),
     )
     assert datasets.is_built(builder)
-    return {split: load_songs(builder, split) for split in SPLITS}
+    dataset = datasets.Dataset.of(builder, FolderSplit())
+    assert list(dataset.song_ids) == ["train", "validation", "test"]
+    return {split: dataset.load(split) for split in dataset.song_ids}
 
 
 @pytest.fixture(scope="module")
@@ -60,12 +60,12 @@ def data_dir(built, tmp_path):
 
 
 def version_of(data_dir):
-    (path,) = data_dir.glob("folder/*/1.0.0")
+    (path,) = data_dir.glob("folder/*/2.0.0")
     return path
 
 
-def shard_of(data_dir, split="train"):
-    (path,) = version_of(data_dir).glob(f"folder-{split}.tfrecord-*")
+def shard_of(data_dir):
+    (path,) = version_of(data_dir).glob("folder-songs.tfrecord-*")
     return path
 
 
@@ -101,7 +101,7 @@ def test_records_do_not_depend_on_the_order_of_their_features():
 
 def test_features_stand_in_one_order_in_all_records(built):
     names = (b"labels", b"log_mel", b"mask", b"song_id", b"times")
-    records = [record for split in SPLITS for record in records_of(shard_of(built, split))]
+    records = records_of(shard_of(built))
     assert len(records) == 4
     assert len({tuple(sorted(names, key=record.index)) for record in records}) == 1
 
@@ -116,17 +116,19 @@ def flipped(path, place):
 
 
 def without_last_record(path):
-    first, _ = records_of(path)
-    path.write_bytes(first)
+    path.write_bytes(b"".join(records_of(path)[:-1]))
 
 
 def with_a_record_twice(path):
-    first, _ = records_of(path)
-    path.write_bytes(first + first)
+    first, _, *others = records_of(path)
+    path.write_bytes(b"".join([first, first, *others]))
 
 
-def of_another_split(path):
-    shutil.copy(shard_of(path.parents[3], "test"), path)
+def of_another_data_set(path):
+    """As whole as this one, of the same songs with other features."""
+    data_dir = path.parents[3] / "other"
+    assert prepare(data_dir, "--features.fmin=100") == 0
+    shutil.copy(shard_of(data_dir), path)
 
 
 def truncated(path):
@@ -141,7 +143,7 @@ DAMAGE = {
     "cut at a record boundary": without_last_record,
     "a record twice": with_a_record_twice,
     "records in another order": lambda path: path.write_bytes(b"".join(records_of(path)[::-1])),
-    "another split's": of_another_split,
+    "another data set's": of_another_data_set,
     "longer": lambda path: path.write_bytes(path.read_bytes() + b"\0"),
 }
 
@@ -168,11 +170,14 @@ def assert_same(ours, theirs):
             assert (a.dtype, a.shape, a.tobytes()) == (b.dtype, b.shape, b.tobytes())
 
 
-def test_changed_statistics_are_an_error(data_dir):
+@pytest.mark.parametrize(
+    ("old", "new"), [('"song 1": 8', '"song 1": 7'), ('"song 1": 8', '"song 4": 8')]
+)
+def test_changed_account_is_an_error(data_dir, old, new):
     path = version_of(data_dir) / "metadata.json"
     text = path.read_text()
-    place = text.index('"mean": [-') + len('"mean": [-')
-    path.write_text(f"{text[:place]}{9 - int(text[place])}{text[place + 1 :]}")
+    assert text.count(old) == 1
+    path.write_text(text.replace(old, new))
     with pytest.raises(CorpusError, match=r"metadata\.json: damaged, not what was written; delete"):
         load(data_dir)
 
@@ -205,10 +210,22 @@ def test_account_whose_every_part_is_spoilt_in_turn_gives_no_other_songs(data_di
 @pytest.mark.parametrize(
     "spoil",
     [
-        lambda account: account["report"]["splits"]["train"].update(n_segments=10**15),
-        lambda account: account["report"]["splits"]["train"].update(n_segments=-1),
-        lambda account: account["report"]["splits"]["train"].update(n_segments="many"),
-        lambda account: account["report"].update(splits=[1]),
+        lambda account: account["songs"].update({"song 1": 10**15}),
+        lambda account: account["songs"].update({"song 1": -1}),
+        lambda account: account["songs"].update({"song 1": 0}),
+        lambda account: account["songs"].update({"song 1": True}),
+        lambda account: account["songs"].update({"song 1": "many"}),
+        lambda account: account["songs"].update({"song 1": 7}),
+        lambda account: account["songs"].update({"song 4": 1}),
+        lambda account: account.update(songs=[1]),
+        lambda account: account.update(songs={}),
+        lambda account: account.update(labelled=[1]),
+        lambda account: account.update(labelled=None),
+        lambda account: account.update(labelled="song 1"),
+        lambda account: account.pop("songs"),
+        lambda account: account.pop("labelled"),
+        lambda account: account.pop("shards"),
+        lambda account: account["report"].pop("seconds_of_songs"),
         lambda account: account.update(report=None),
         lambda account: account.update(shards=[1]),
         lambda account: account.update(shards={"folder-train.x": 1}),
@@ -226,17 +243,6 @@ def test_account_of_a_stranger_is_an_error_at_worst(data_dir, spoil):
     assert "prepare again" in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_data_set_without_digests_is_read_as_before(data_dir):
-    whole, path = load(data_dir), version_of(data_dir) / "metadata.json"
-    metadata = json.loads(path.read_text())
-    del metadata["shards"], metadata["sha256"]
-    path.write_text(json.dumps(metadata))
-    assert_same(load(data_dir), whole)
-    without_last_record(shard_of(data_dir))
-    with pytest.raises(CorpusError, match="prepare again"):
-        load(data_dir)
-
-
 # What killed builds leave ------------------------------------------------------------------------
 
 
@@ -251,7 +257,7 @@ def test_what_killed_builds_left_is_removed_and_what_others_write_is_not(data_di
     version = version_of(data_dir)
     (cache,) = (data_dir / "feature_cache").iterdir()
     left = [
-        version.parent / "incomplete.ABC123_1.0.0" / "shard",
+        version.parent / "incomplete.ABC123_2.0.0" / "shard",
         folder / f"songs-0.{dead}.tmp" / "MEMD_audio" / "1.flac",
         cache / f".01234567.{dead}.tmp",
     ]
@@ -264,16 +270,16 @@ def test_what_killed_builds_left_is_removed_and_what_others_write_is_not(data_di
     for path in (*left, *kept):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("half")
-    assert prepare(data_dir, "--split_seed=1") == 0
+    assert prepare(data_dir, "--audio_start=0.5") == 0
     assert not any(path.exists() for path in left)
     assert all(path.exists() for path in kept)
-    assert not (version.parent / "incomplete.ABC123_1.0.0").exists()
+    assert not (version.parent / "incomplete.ABC123_2.0.0").exists()
 
 
 # A full disk -------------------------------------------------------------------------------------
 
 
-# A song's features are 6.5 kB, the training split's 13 kB.
+# A song's features are 6.5 kB, those of all songs 26 kB.
 @pytest.mark.parametrize("n_bytes", [100, 5_000, 10_000])
 def test_full_disk_is_an_error_of_one_line_and_leaves_nothing_half_written(
     built, tmp_path, capsys, files_up_to, n_bytes
@@ -295,11 +301,11 @@ def test_full_disk_is_an_error_of_one_line_and_leaves_nothing_half_written(
 # Whether shards are outdated ---------------------------------------------------------------------
 
 
-def fingerprint_of(folder, patterns=datasets.SongBuilder.LABEL_FILES):
-    return datasets.fingerprint_of(folder, patterns)
+def fingerprint_of(folder, cls=datasets.SongBuilder):
+    return datasets.fingerprint_of(folder, cls.LABEL_FILES, cls.SOUND_FILES)
 
 
-def test_fingerprint_follows_the_content_of_label_files_and_the_size_of_others(tmp_path):
+def test_fingerprint_follows_the_content_of_label_files_and_the_size_of_sound(tmp_path):
     for name in ("valence.csv", "a.wav", "sub.JSON"):
         (tmp_path / name).write_text("one")
     first = fingerprint_of(tmp_path)
@@ -309,6 +315,12 @@ def test_fingerprint_follows_the_content_of_label_files_and_the_size_of_others(t
         before = fingerprint_of(tmp_path)
         (tmp_path / name).write_text(text)
         assert fingerprint_of(tmp_path) != before
+    # What is neither of both decides about nothing.
+    before = fingerprint_of(tmp_path)
+    (tmp_path / "notes.md").write_text("one")
+    assert fingerprint_of(tmp_path) == before
+    (tmp_path / "b.wav").touch()
+    assert fingerprint_of(tmp_path) != before
 
 
 def test_files_that_deam_does_not_use_are_not_read(tmp_path):
@@ -317,11 +329,11 @@ def test_files_that_deam_does_not_use_are_not_read(tmp_path):
     other = folder / "features" / "2.csv"
     other.parent.mkdir()
     other.write_text("one")
-    first = fingerprint_of(folder, Deam.LABEL_FILES)
+    first = fingerprint_of(folder, Deam)
     other.write_text("two")
-    assert fingerprint_of(folder, Deam.LABEL_FILES) == first
+    assert fingerprint_of(folder, Deam) == first
     labels.write_bytes(labels.read_bytes().replace(b"0.1", b"0.2"))
-    assert fingerprint_of(folder, Deam.LABEL_FILES) != first
+    assert fingerprint_of(folder, Deam) != first
 
 
 def test_what_is_no_file_does_not_stop_the_fingerprint(tmp_path):

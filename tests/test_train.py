@@ -40,6 +40,7 @@ from damff_jax.models import create_model
 from damff_jax.train_log import NotFiniteError
 from damff_jax.workdir_lock import WorkdirInUseError, workdir_lock
 from input_pipeline import pipeline
+from input_pipeline.datasets import Dataset
 
 ROOT = Path(__file__).parents[1]
 
@@ -325,10 +326,10 @@ def test_a_run_that_starts_from_another_begins_with_its_outputs(
             )
     parallel.assert_replicated(state)
 
-    builder = train.open_dataset(config)
+    data = train.open_dataset(config)
     model = create_model(config.model, dtype=config.dtype, axis_name=steps.AXIS_NAME)
     eval_step = parallel.eval_step(functools.partial(steps.eval_step, model=model))
-    songs = pipeline.load_songs(builder, "test")
+    songs = data.load("test")
     curves = training.evaluate(config, functools.partial(eval_step, state.eval_variables()), songs)
     times = {song.song_id: song.times_T for song in songs}
     predictions.write(tmp_path / "predictions.csv", curves, times)
@@ -638,21 +639,21 @@ def test_senseless_configs_are_refused(data_dir, tmp_path, changes, message):
 
 def spoil(monkeypatch, song_id, segments):
     """Makes the labels of a song's segments infinite, where training is concerned."""
-    load_songs = pipeline.load_songs
+    load = Dataset.load
 
-    def spoiled(builder, split):
-        songs = load_songs(builder, split)
+    def spoiled(data, split):
+        songs = load(data, split)
         if split == "train":
             first = songs.first[songs.song_ids.index(song_id)]
             songs.labels_RxV[first + np.asarray(segments)] = np.inf
         return songs
 
-    monkeypatch.setattr(pipeline, "load_songs", spoiled)
+    monkeypatch.setattr(Dataset, "load", spoiled)
 
 
 def steps_with(data_dir, config, song_id):
     """The steps, from 1, whose batches have crops of a song."""
-    songs = pipeline.load_songs(train.open_dataset(config), "train")
+    songs = train.open_dataset(config).load("train")
     batch_size, crop_segments = config.batch_size, config.data.crop_segments
     plan = pipeline.CropPlan(
         songs.length, batch_size=batch_size, crop_segments=crop_segments, seed=config.seed
@@ -663,7 +664,7 @@ def steps_with(data_dir, config, song_id):
 
 
 def a_training_song(data_dir, config):
-    return pipeline.load_songs(train.open_dataset(config), "train").song_ids[0]
+    return train.open_dataset(config).load("train").song_ids[0]
 
 
 def test_a_step_without_a_finite_gradient_is_skipped_counted_and_shown(
@@ -731,14 +732,14 @@ def manual_dir(tmp_path):
 
 def test_files_that_changed_are_read_again(manual_dir, tmp_path):
     config = folder_config(tmp_path / "data", manual_dir)
-    before = train.open_dataset(config).info.metadata
+    before = train.open_dataset(config)
     valence = manual_dir / "valence.csv"
     first, *rows = valence.read_text().splitlines()
     valence.write_text("\n".join([first, *rows[:-1]]) + "\n")
-    after = train.open_dataset(config).info.metadata
-    assert before["fingerprint"] != after["fingerprint"]
-    assert sum(s["n_songs"] for s in before["report"]["splits"].values()) == 4
-    assert sum(s["n_songs"] for s in after["report"]["splits"].values()) == 3
+    after = train.open_dataset(config)
+    assert before.fingerprint != after.fingerprint
+    assert sum(n_songs for n_songs, _ in before.counts().values()) == 4
+    assert sum(n_songs for n_songs, _ in after.counts().values()) == 3
 
 
 @pytest.mark.slow

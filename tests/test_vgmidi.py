@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 from damff_jax import predictions
 from input_pipeline.annotations import LabelError
 from input_pipeline.corpus import CorpusError
+from input_pipeline.splits import SongList, refuse_missing_audio, song_ids_by_split
 from input_pipeline.vgmidi import raters
 from input_pipeline.vgmidi.vgmidi_dataset_builder import (
     DEFAULT_FOLDS,
-    Builder,
     VgmidiOptions,
+    VgmidiSplit,
     game_of,
     labels_of,
     read_pieces,
@@ -181,7 +182,7 @@ def test_game_is_the_second_to_last_field(song_id, game):
 def test_every_piece_is_in_one_split_with_its_game_and_tested_once(options):
     tested = []
     for fold in range(options.get("n_folds", 3)):
-        split_of = split_pieces(DURATIONS, VgmidiOptions(fold=fold, **options))
+        split_of = split_pieces(DURATIONS, VgmidiSplit(fold=fold, **options))
         assert split_of.keys() == DURATIONS.keys()
         assert set(split_of.values()) == {"train", "validation", "test"}
         for game in {game_of(song_id) for song_id in DURATIONS}:
@@ -193,14 +194,14 @@ def test_every_piece_is_in_one_split_with_its_game_and_tested_once(options):
 @pytest.mark.parametrize("fold", [0, 1, 2])
 def test_default_folds_are_those_of_the_list(fold):
     known = {song_id: s for song_id, s in DURATIONS.items() if game_of(song_id) != "New Game"}
-    split_of = split_pieces(known, VgmidiOptions(fold=fold))
+    split_of = split_pieces(known, VgmidiSplit(fold=fold))
     tested = {game_of(song_id) for song_id, split in split_of.items() if split == "test"}
     assert tested == set(DEFAULT_FOLDS[fold])
 
 
 @pytest.mark.parametrize("options", [{}, {"n_folds": 4}])
 def test_fold_minus_one_is_no_test_split(options):
-    options = VgmidiOptions(fold=-1, **options)
+    options = VgmidiSplit(fold=-1, **options)
     split_of = split_pieces(DURATIONS, options)
     assert split_of.keys() == DURATIONS.keys()
     splits = {game: {split_of[s] for s in DURATIONS if game_of(s) == game} for game in GAMES}
@@ -208,70 +209,98 @@ def test_fold_minus_one_is_no_test_split(options):
     n_validation = sum(split == "validation" for split in split_of.values())
     assert n_validation == 3 * round(0.15 * 25)
     assert set(split_of.values()) == {"train", "validation"}
-    names = [Builder.config(options=VgmidiOptions(fold=fold)).name for fold in (-1, 0)]
-    assert names[0].startswith("all-") and names[1].startswith("fold0-")
+    assert [VgmidiSplit(fold=fold).label() for fold in (-1, 0)] == ["all", "fold0"]
 
 
 def test_other_numbers_of_folds_follow_the_seed():
-    draws = [
-        split_pieces(DURATIONS, VgmidiOptions(n_folds=4, split_seed=seed)) for seed in (1, 1, 2)
-    ]
+    draws = [split_pieces(DURATIONS, VgmidiSplit(n_folds=4, split_seed=seed)) for seed in (1, 1, 2)]
     assert draws[0] == draws[1] != draws[2]
 
 
 @pytest.mark.parametrize("options", [{"fold": 3}, {"fold": -2}, {"fold": 5, "n_folds": 5}])
 def test_fold_that_does_not_exist_is_refused(options):
     with pytest.raises(CorpusError, match=f"fold {options['fold']} is outside 0\\.\\."):
-        split_pieces(DURATIONS, VgmidiOptions(**options))
+        split_pieces(DURATIONS, VgmidiSplit(**options))
 
 
 # The corpus ---------------------------------------------------------------------------------------
+
+
+def deal(corpus, split):
+    """{split: ids of its songs} of a corpus all of whose songs have their full length."""
+    n_segments = {song.song_id: len(song.labels) for song in corpus.songs}
+    return song_ids_by_split(split, SongList(tuple(corpus.labelled), n_segments), None)
 
 
 @pytest.mark.usefixtures("soundfonts")
 def test_pieces_without_midi_files_are_left_out(tmp_path):
     folder = shutil.copytree(DUMMY, tmp_path / "vgmidi")
     (folder / "labelled" / "midi" / "A_NES_Tetris_One.mid").unlink()
-    corpus = vgmidi_corpus(folder, VgmidiOptions(fold=1))
+    corpus = vgmidi_corpus(folder, VgmidiOptions())
     assert corpus.left_out == {
         "labels without audio": ["A_NES_Tetris_One"],
         "annotations of another length than their piece": ["vgmidi_raw_1.json:piece0_2"],
     }
-    assert {s.song_id for songs in corpus.songs.values() for s in songs} == {
-        "A_NES_Chrono Trigger_Two",
-        "A_NES_The Sims_Three",
-    }
+    left = {"A_NES_Chrono Trigger_Two", "A_NES_The Sims_Three"}
+    assert {song.song_id for song in corpus.songs} == left
+    assert {s for song_ids in deal(corpus, VgmidiSplit(fold=1)).values() for s in song_ids} == left
 
 
 @pytest.mark.usefixtures("soundfonts")
-def test_only_training_pieces_are_rendered_otherwise():
-    songs = vgmidi_corpus(DUMMY, VgmidiOptions(fold=0, renderings=3)).songs
-    (validation,), (test,) = songs["validation"], songs["test"]
-    assert test.song_id == "A_NES_Tetris_One"
-    for song in (validation, test):
-        assert (song.source.semitones, song.source.tempo, song.source.duration_s) == (0, 1.0, 4.0)
-    piece, *altered = sorted(songs["train"], key=lambda song: song.song_id)
-    assert [song.song_id for song in altered] == [f"{piece.song_id}@1", f"{piece.song_id}@2"]
-    written, rendered = piece.source, [song.source for song in altered]
-    assert (written.semitones, written.tempo, written.velocity) == (0, 1.0, 1.0)
-    assert len({(x.semitones, x.tempo, x.velocity, x.soundfont) for x in rendered}) == 2
-    ratings = read_pieces(DUMMY / "labelled" / "annotations")[0][piece.song_id]
-    for song in altered:
-        assert song.source.path == written.path
-        assert song.source.duration_s == pytest.approx(4.0 / song.source.tempo)
-        # Four ratings, each of a quarter of the piece however long it lasts.
-        labels, expected = song.labels, labels_of(ratings, song.source.duration_s)
-        assert len(labels) == int(2 * song.source.duration_s) and labels.mask_TxV.all()
-        np.testing.assert_array_equal(labels.values_TxV, expected.values_TxV)
-    once = vgmidi_corpus(DUMMY, VgmidiOptions(fold=0))
-    assert {song.song_id for song in once.songs["train"]} == {piece.song_id}
+def test_a_piece_without_a_midi_file_is_wanted_in_every_fold(tmp_path):
+    folder = shutil.copytree(DUMMY, tmp_path / "vgmidi")
+    (folder / "labelled" / "midi" / "A_NES_Tetris_One.mid").unlink()
+    corpus = vgmidi_corpus(folder, VgmidiOptions())
+    songs = SongList(tuple(corpus.labelled), {s.song_id: len(s.labels) for s in corpus.songs})
+    for fold in range(-1, 3):
+        split_of = VgmidiSplit(fold=fold).deal(songs, None)
+        with pytest.raises(CorpusError, match="1 labelled songs have no audio: A_NES_Tetris_One"):
+            refuse_missing_audio(split_of, corpus.left_out)
+
+
+@pytest.mark.usefixtures("soundfonts")
+def test_pieces_are_rendered_otherwise_with_the_same_ratings():
+    corpus = vgmidi_corpus(DUMMY, VgmidiOptions(renderings=3))
+    once = vgmidi_corpus(DUMMY, VgmidiOptions())
+    pieces = {song.song_id: song for song in once.songs}
+    assert len(pieces) == 3
+    for piece in pieces.values():
+        assert (piece.source.semitones, piece.source.tempo, piece.source.velocity) == (0, 1.0, 1.0)
+        assert piece.source.duration_s == 4.0
+    names = {f"{piece}{end}" for piece in pieces for end in ("", "@1", "@2")}
+    songs = {song.song_id: song for song in corpus.songs}
+    assert songs.keys() == set(corpus.labelled) == names
+    ratings, _ = read_pieces(DUMMY / "labelled" / "annotations")
+    for name, piece in pieces.items():
+        assert songs[name].source == piece.source
+        altered = [songs[f"{name}@{number}"] for number in (1, 2)]
+        sources = [song.source for song in altered]
+        assert len({(x.semitones, x.tempo, x.velocity, x.soundfont) for x in sources}) == 2
+        for song in altered:
+            assert song.source.path == piece.source.path
+            assert song.source.duration_s == pytest.approx(4.0 / song.source.tempo)
+            # Four ratings, each of a quarter of the piece however long it lasts.
+            labels, expected = song.labels, labels_of(ratings[name], song.source.duration_s)
+            assert len(labels) == int(2 * song.source.duration_s) and labels.mask_TxV.all()
+            np.testing.assert_array_equal(labels.values_TxV, expected.values_TxV)
+
+
+@pytest.mark.usefixtures("soundfonts")
+def test_only_renderings_of_training_pieces_are_in_a_split():
+    corpus = vgmidi_corpus(DUMMY, VgmidiOptions(renderings=3))
+    for fold in range(3):
+        by_split = deal(corpus, VgmidiSplit(fold=fold))
+        # The same games as without altered renderings.
+        once = deal(vgmidi_corpus(DUMMY, VgmidiOptions()), VgmidiSplit(fold=fold))
+        (piece,) = once["train"]
+        assert by_split == {**once, "train": (piece, f"{piece}@1", f"{piece}@2")}
+    assert "A_NES_Tetris_One" in deal(corpus, VgmidiSplit(fold=0))["test"]
 
 
 @pytest.mark.usefixtures("soundfonts")
 def test_the_seed_decides_the_renderings():
     def sources(seed):
-        options = VgmidiOptions(fold=-1, validation_fraction=0.0, renderings=2, split_seed=seed)
-        songs = vgmidi_corpus(DUMMY, options).songs["train"]
+        songs = vgmidi_corpus(DUMMY, VgmidiOptions(renderings=2, rendering_seed=seed)).songs
         assert len(songs) == 6
         return {song.song_id: song.source for song in songs}
 

@@ -97,7 +97,7 @@ class VgmidiSplit(Split):
         pieces = {s: n for s, n in songs.n_segments.items() if original_of(s) == s}
         durations = {song_id: SEGMENT_SECONDS * n for song_id, n in pieces.items()}
         # A piece without a MIDI file has no duration, so no fold; it is wanted for training.
-        missing = dict.fromkeys(songs.labelled, "train")
+        missing = dict.fromkeys(set(songs.labelled) - songs.n_segments.keys(), "train")
         return missing | deal_altered(songs, split_pieces(durations, self))
 
 

@@ -14,15 +14,16 @@ import numpy as np
 from damff_jax.features import FeatureConfig, FeatureMismatchError
 from input_pipeline import datasets
 from input_pipeline.corpus import CorpusError
-from input_pipeline.pipeline import load_songs
 from tests.faults.mutations import mutate
 
 _FEATURES = FeatureConfig(sample_rate=16_000, n_fft=512, win_length=512, hop_length=800, n_mels=8)
 
 
+_OPTIONS, _SPLIT = datasets.make_settings("folder", {})
+
+
 def _open(data_dir: Path) -> datasets.SongBuilder:
-    options = datasets.make_options("folder", {})
-    return datasets.open_builder("folder", data_dir=data_dir, features=_FEATURES, options=options)
+    return datasets.open_builder("folder", data_dir=data_dir, features=_FEATURES, options=_OPTIONS)
 
 
 def make_inputs(folder: Path, seed: int) -> None:
@@ -45,11 +46,12 @@ class Trials:
         builder = _open(self._data_dir)
         if not datasets.is_built(builder):
             return None
-        metadata = builder.info.metadata
-        loaded = {"mel": (str(metadata["mel"]), str(metadata["fingerprint"]))}
-        for split in metadata["report"]["splits"]:
-            songs = load_songs(builder, split)
+        dataset = datasets.Dataset.of(builder, _SPLIT)
+        loaded: dict[str, tuple] = {"dataset": (dataset.identity, dataset.fingerprint)}
+        for split in dataset.song_ids:
+            songs = dataset.load(split)
             loaded[split] = (
+                *(x.tobytes() for x in songs.mel_statistics().values()),
                 songs.song_ids,
                 *(x.tobytes() for x in (*songs.arrays().values(), songs.times_R, songs.first)),
             )
