@@ -15,7 +15,7 @@ Q quantiles.
 """
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from statistics import NormalDist
 
 import numpy as np
@@ -173,6 +173,30 @@ class Profile:
         if found != shapes or not all(np.isfinite(x).all() for x in arrays.values()):
             raise ValueError(f"no profile of training songs: {found}")
         return cls(*(np.asarray(arrays[name], np.float64) for name in shapes))
+
+
+class Listener:
+    """Takes a song's stream of segments to its end, and describes what went by."""
+
+    def __init__(self):
+        self._rest: np.ndarray | None = None
+        self._statistics: list[np.ndarray] = []
+
+    def hear(self, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """Passes on blocks (any number, F, M) in dB; memory does not grow with their number."""
+        for block in blocks:
+            yield block
+            rest = block if self._rest is None else np.concatenate([self._rest, block])
+            whole = len(rest) - len(rest) % WINDOW
+            if whole:
+                self._statistics += map(statistics, windows(rest[:whole]))
+            self._rest = rest[whole:]
+
+    def statistics(self) -> np.ndarray:
+        """Of all windows of 10 s, or of a shorter song as a whole; (W, D)."""
+        if not self._statistics and self._rest is not None and len(self._rest):
+            return np.array(list(map(statistics, windows(self._rest)))).reshape(-1, len(STATISTICS))
+        return np.array(self._statistics).reshape(-1, len(STATISTICS))
 
 
 def windows(log_mel_TxFxM: np.ndarray) -> list[np.ndarray]:

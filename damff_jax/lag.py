@@ -13,14 +13,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from damff_jax import audio, weights
+from damff_jax import readers, weights
 from damff_jax.checkpoint import CheckpointError
 from damff_jax.command_line import Parser
 from damff_jax.features import SEGMENT_SECONDS
 from damff_jax.predict import Predictor, find_inputs
 
-# Of each side of the step.
-_SECONDS = 10.0
+# Of each side of the step, long enough for slow curves to settle; shorter songs are repeated.
+_SECONDS = 30.0
+_SHORTEST_SECONDS = 5.0
 _AROUSAL = 1
 
 
@@ -42,16 +43,19 @@ def step_response(predictor: Predictor, songs: Sequence[np.ndarray], n_pairs: in
     """Measures a model by steps between songs.
 
     Args:
-      songs: log-Mel (T, F, M) in dB of 10 s or more each.
+      songs: log-Mel (T, F, M) in dB of 5 s or more each; the first 30 s are taken.
       n_pairs: of the calmest with the most energetic.
 
     Raises:
       ValueError: there are fewer songs than that takes.
     """
     n = int(_SECONDS / SEGMENT_SECONDS)
-    songs = [song[:n] for song in songs if len(song) >= n]
+    shortest = int(_SHORTEST_SECONDS / SEGMENT_SECONDS)
+    songs = [song[np.arange(n) % len(song)] for song in songs if len(song) >= shortest]
     if n_pairs < 1 or len(songs) < 2 * n_pairs:
-        raise ValueError(f"{n_pairs} pairs take {2 * n_pairs} songs of {_SECONDS:g} s or more")
+        raise ValueError(
+            f"{n_pairs} pairs take {2 * n_pairs} songs of {_SHORTEST_SECONDS:g} s or more"
+        )
     arousal = [predictor.from_log_mel(song)[:, _AROUSAL].mean() for song in songs]
     order = np.argsort(arousal)
     steps = []
@@ -61,8 +65,8 @@ def step_response(predictor: Predictor, songs: Sequence[np.ndarray], n_pairs: in
             steps.append(sign * predictor.from_log_mel(joined)[:, _AROUSAL])
     # Rises and falls together, and free of each pair's own level.
     mean_T = np.mean(steps, axis=0)
-    quarter = n // 4
-    start, end = mean_T[quarter : n - quarter].mean(), mean_T[n + quarter : 2 * n - quarter].mean()
+    third = n // 3
+    start, end = mean_T[third : n - third].mean(), mean_T[n + third : 2 * n - third].mean()
     mean_T = (mean_T - start) / (end - start)
     # A segment's value is that of its middle.
     middle_T = SEGMENT_SECONDS * (np.arange(2 * n) + 0.5) - _SECONDS
@@ -88,8 +92,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         predictor = Predictor(arguments.checkpoint)
         songs = [
-            predictor.log_mel_of(samples, rate)
-            for samples, rate in map(audio.load, find_inputs(arguments.inputs))
+            np.concatenate(list(readers.read(path, predictor.features)))
+            for path in find_inputs(arguments.inputs)
         ]
         response = step_response(predictor, songs, arguments.pairs)
     except (CheckpointError, ValueError, OSError) as error:

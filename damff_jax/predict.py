@@ -8,44 +8,70 @@ being the start of the segment. Exit status: 0 all done, 1 some inputs failed (e
 """
 
 import argparse
+import collections
 import errno
 import functools
+import itertools
 import json
 import os
 import sys
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import numpy as np
 import soxr
 
-from damff_jax import audio, compilation, preemption, readers, steps, weights
-from damff_jax.checkpoint import CheckpointWarning
+from damff_jax import audio, compilation, familiarity, preemption, readers, steps, weights
+from damff_jax.checkpoint import CheckpointError, CheckpointWarning
 from damff_jax.command_line import printable, show_warnings
+from damff_jax.familiarity import Profile
 from damff_jax.features import SEGMENT_SECONDS, FeatureConfig, log_mel, segments
 from damff_jax.files import write_aside
 from damff_jax.inference import Windowing, predict_curves
 from damff_jax.models import create_model
 
-# What the weights that come along say of themselves; see their model card.
-_DEFAULT_ORIGIN = (
-    "trained on piano arrangements of game music (VGMIDI): its arousal carries over to other piano "
-    "music, its valence hardly, and other instruments it has not heard"
-)
+# What models say of themselves, by the data set that they were trained on; see the model cards.
+_ORIGINS = {
+    "synthetic": "trained on synthetic songs only: not meaningful for real music",
+    "deam": "trained on people's ratings of DEAM's songs (Western popular music of many genres)",
+    "vgmidi": "trained on piano arrangements of game music (VGMIDI): its arousal carries over to "
+    "other piano music, its valence hardly, and other instruments it has not heard",
+}
+
+
+class Prediction(NamedTuple):
+    """A song's curve and what is known of it.
+
+    Attributes:
+      curve_TxV: valence and arousal in [-1, 1], a row per segment of 0.5 s.
+      unlikeness: how far the song lies from those that the model was trained on, see
+        `damff_jax.familiarity`: beyond 1 it is unlike them. None if the model does not know.
+    """
+
+    curve_TxV: np.ndarray
+    unlikeness: float | None
 
 
 class Predictor:
     """A trained model, from log-Mel, samples or files to curves (T, 2): valence, arousal.
 
     Args:
-      checkpoint: the workdir of a training run, of which the best checkpoint is used, or a
-        safetensors file (see `damff_jax.weights`); by default the weights that come along.
+      checkpoint: the workdir of a training run, of which the best checkpoint is used, a
+        safetensors file (see `damff_jax.weights`), or the name of weights shipped with the package;
+        by default the first of those.
       batch_size: windows per call of the model.
 
+    Attributes:
+      features: what the model hears.
+      origin: a line on what it was trained on.
+      lag_s: by how much its curves follow the sound, where that was measured (see `damff_jax.lag`);
+        else None.
+
     Raises:
-      CheckpointError: there is no checkpoint, or it is damaged.
+      CheckpointError: there is no checkpoint, it is damaged, or it hears no audio.
       FeatureMismatchError, ValueError: it is of another version of this program.
     """
 
@@ -53,12 +79,15 @@ class Predictor:
         variables, meta = weights.load(checkpoint)
         config = meta["config"]
         self.features = FeatureConfig.from_json(meta["features"])
+        if meta["identity"].get("heard"):
+            raise CheckpointError(
+                f"{checkpoint}: a model of another encoder's embeddings, not audio"
+            )
         dataset = config["data"]["dataset"]
-        self.origin = f"trained on {dataset}"
-        if dataset == "synthetic":
-            self.origin = "trained on synthetic songs only: of real music it knows nothing"
-        elif checkpoint == weights.DEFAULT:
-            self.origin = _DEFAULT_ORIGIN
+        self.origin = _ORIGINS.get(dataset, f"trained on {dataset}")
+        self.lag_s: float | None = meta.get("lag_s")
+        profile = variables.pop(weights.PROFILE, None)
+        self._profile = Profile.from_arrays(profile) if profile else None
         self._windowing = Windowing.of(config)
         self._batch_size = batch_size
         model = create_model(config["model"], dtype=config["dtype"], axis_name=None)
@@ -98,7 +127,10 @@ class Predictor:
         Raises:
           AudioError: it cannot be read, or is shorter than one segment.
         """
-        return self._one(readers.read(path, self.features, strict=strict))
+        (prediction,) = self.predictions([path], strict=strict)
+        if isinstance(prediction, audio.AudioError):
+            raise prediction
+        return prediction.curve_TxV
 
     def from_files(
         self, paths: Iterable[str | os.PathLike], *, strict: bool = False
@@ -108,13 +140,51 @@ class Predictor:
         On several cores other processes read the next files meanwhile, so a few paths are taken
         ahead; memory does not grow with the number of files or their length.
         """
-        return predict_curves(
+        for prediction in self.predictions(paths, strict=strict):
+            yield prediction if isinstance(prediction, audio.AudioError) else prediction.curve_TxV
+
+    def predictions(
+        self, paths: Iterable[str | os.PathLike], *, strict: bool = False
+    ) -> Iterator[Prediction | audio.AudioError]:
+        """As `from_files`, with what is known of every song.
+
+        Of one that is unlike the training songs there is a warning too, an `AudioWarning`.
+        """
+        paths, named = itertools.tee(paths)
+        songs = readers.read_all(paths, self.features, strict=strict)
+        # Of the songs that are read and not predicted yet.
+        unlikeness: collections.deque[float | None] = collections.deque()
+        curves = predict_curves(
             self._apply,
-            readers.read_all(paths, self.features, strict=strict),
+            (self._heard(path, song, unlikeness) for path, song in zip(named, songs, strict=True)),
             windowing=self._windowing,
             batch_size=self._batch_size,
             errors=(audio.AudioError,),
         )
+        for curve in curves:
+            known = unlikeness.popleft()
+            yield curve if isinstance(curve, audio.AudioError) else Prediction(curve, known)
+
+    def _heard(
+        self,
+        path: str | os.PathLike,
+        blocks: Iterable[np.ndarray],
+        unlikeness: collections.deque[float | None],
+    ) -> Iterator[np.ndarray]:
+        """A song's stream, of which the profile tells at its end."""
+        listener, known = familiarity.Listener(), None
+        try:
+            yield from listener.hear(blocks)
+            if self._profile is not None:
+                known = self._profile.unlikeness(listener.statistics())
+        finally:
+            unlikeness.append(known)
+        if known is not None and known > 1:
+            message = (
+                f"{path}: unlike the songs that the model was trained on ({known:.1f} times as far "
+                "from them as they lie); the curve says little"
+            )
+            warnings.warn(message, audio.AudioWarning, stacklevel=2)
 
     def _one(self, blocks: Iterable[np.ndarray]) -> np.ndarray:
         (curve,) = predict_curves(
@@ -129,8 +199,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--checkpoint",
         default=weights.DEFAULT,
-        metavar="WORKDIR",
-        help="of a training run, or a .safetensors file; default: the weights that come along",
+        metavar="WORKDIR|FILE|NAME",
+        help="of a training run, a .safetensors file, or one of the weights shipped with the "
+        f"package: {', '.join(weights.shipped())}; default: {weights.DEFAULT.stem}",
     )
     parser.add_argument("--output_dir", default=".", metavar="DIR", help="default: this folder")
     parser.add_argument("--plot", action="store_true", help="write <stem>.png too")
@@ -156,22 +227,21 @@ def main(argv: Sequence[str] | None = None) -> int:
                 _make_folder(arguments.output_dir)
             except (ValueError, OSError) as error:
                 parser.exit(2, f"predict: error: {error}\n")
-            name = os.path.basename(os.path.normpath(arguments.checkpoint))
+            name = Path(os.path.normpath(arguments.checkpoint)).stem
             print(f"predict: {name}: {predictor.origin}", file=sys.stderr)
-            curves = predictor.from_files(paths, strict=arguments.strict)
-            for path, name, curve_TxV in zip(paths, output_names(paths), curves, strict=True):
+            predictions = predictor.predictions(paths, strict=arguments.strict)
+            for path, name, prediction in zip(paths, output_names(paths), predictions, strict=True):
                 stem = Path(arguments.output_dir) / name
                 try:
-                    if isinstance(curve_TxV, Exception):
-                        raise curve_TxV
-                    _write(stem, path, curve_TxV, predictor.origin, arguments)
+                    if isinstance(prediction, Exception):
+                        raise prediction
+                    _write(stem, path, prediction, predictor, arguments)
                 except (audio.AudioError, OSError) as error:
                     print(f"predict: error: {printable(str(error))}", file=sys.stderr)
                     n_failed += 1
                     continue
-                print(
-                    f"{printable(path)} -> {printable(name)}.csv: {len(curve_TxV)} rows", flush=True
-                )
+                n_rows = len(prediction.curve_TxV)
+                print(f"{printable(path)} -> {printable(name)}.csv: {n_rows} rows", flush=True)
                 n_done += 1
     except preemption.Preempted as preempted:
         done = f"{n_done} of {len(paths)} files done"
@@ -220,9 +290,13 @@ def _make_folder(path: str) -> None:
 
 
 def _write(
-    stem: Path, path: str, curve_TxV: np.ndarray, origin: str, arguments: argparse.Namespace
+    stem: Path,
+    path: str,
+    prediction: Prediction,
+    predictor: Predictor,
+    arguments: argparse.Namespace,
 ) -> None:
-    source = printable(os.path.basename(path))
+    source, curve_TxV = printable(os.path.basename(path)), prediction.curve_TxV
     times_T = SEGMENT_SECONDS * np.arange(len(curve_TxV))
     with write_aside(f"{stem}.csv") as file:
         file.write("time_s,valence,arousal\n")
@@ -233,11 +307,13 @@ def _write(
             json.dump(
                 {
                     "source": source,
-                    "model": origin,
+                    "model": predictor.origin,
                     "names": ["valence", "arousal"],
                     "scale": [-1, 1],
                     "hop_s": SEGMENT_SECONDS,
                     "time_origin": "start of the file; a time is the start of its segment",
+                    "lag_s": predictor.lag_s,
+                    "unlikeness": prediction.unlikeness,
                     "time_s": times_T.tolist(),
                     "values": [[round(float(x), 6) for x in row] for row in curve_TxV],
                 },
@@ -248,9 +324,26 @@ def _write(
         from damff_jax import report
 
         if arguments.plot:
-            report.plot_curve(f"{stem}.png", f"{source} ({origin})", times_T, curve_TxV)
+            title = f"{source} ({predictor.origin})"
+            report.plot_curve(f"{stem}.png", title, times_T, curve_TxV)
         if arguments.html:
-            report.write_html(f"{stem}.html", f"{source} ({origin})", times_T, curve_TxV)
+            report.write_html(
+                f"{stem}.html",
+                source,
+                times_T,
+                curve_TxV,
+                notes=_notes(prediction, predictor),
+            )
+
+
+def _notes(prediction: Prediction, predictor: Predictor) -> list[str]:
+    """Sentences for the page: on the model, on the curve's time, on the input."""
+    notes = [f"The model was {predictor.origin}.", "A time is the start of its segment of 0.5 s."]
+    if predictor.lag_s is not None:
+        notes.append(f"The curve follows a change in the sound by {predictor.lag_s:.1f} s.")
+    if prediction.unlikeness is not None and prediction.unlikeness > 1:
+        notes.append("This file is unlike the songs of the training: the curve says little.")
+    return notes
 
 
 if __name__ == "__main__":

@@ -80,8 +80,19 @@ def plot_learning(path: str | os.PathLike, title: str, events: Sequence[Mapping[
     _save(figure, path)
 
 
-def write_html(path: str | os.PathLike, title: str, times_T: np.ndarray, curve_TxV: np.ndarray):
-    """A page with the curve as inline SVG and a table; needs no network and no script."""
+def write_html(
+    path: str | os.PathLike,
+    title: str,
+    times_T: np.ndarray,
+    curve_TxV: np.ndarray,
+    *,
+    notes: Sequence[str] = (),
+) -> None:
+    """A page with the curve as inline SVG and a table; needs no network and no script.
+
+    Args:
+      notes: sentences on how the curve is to be read.
+    """
     width, height, pad = 900.0, 260.0, 30.0
     span = max(float(times_T[-1]), 0.5)
 
@@ -112,8 +123,8 @@ def write_html(path: str | os.PathLike, title: str, times_T: np.ndarray, curve_T
         "<style>body{font:15px sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}"
         "svg{width:100%}td,th{padding:0 1rem;text-align:right}</style>"
         f"<h1>{html.escape(title)}</h1>"
-        "<p>Valence and arousal in [-1, 1], a value every 0.5 s; the time is the start of its "
-        f"segment, from 0.0 s at the start of the file to {times_T[-1]:.1f} s.</p>"
+        "<p>Valence and arousal in [-1, 1], a value every 0.5 s, from 0.0 s at the start of the "
+        f"file to {times_T[-1]:.1f} s. {html.escape(' '.join(notes))}</p>"
         f"{''.join(svg)}<details><summary>Values</summary><table>"
         f"<tr><th>time (s)<th>valence<th>arousal{rows}</table></details>\n"
     )

@@ -54,6 +54,7 @@ ORDER = [
     "report",
     "study",
     "predict",
+    "lag",
     "torch_peer",
     "benchmark",
 ]
