@@ -26,6 +26,16 @@ from input_pipeline.corpus import CorpusError, shorten
 from input_pipeline.pipeline import Songs
 
 _PATCH_SECONDS = 3.0
+# What NumPy raises of a file that is none of its archives.
+_NO_ARCHIVE = (
+    EOFError,
+    IndexError,
+    KeyError,
+    TypeError,
+    ValueError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,14 +121,16 @@ def read_embeddings(path: str | os.PathLike) -> Embeddings:
     try:
         with open(path, "rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-        with np.load(path) as arrays:
+            file.seek(0)
+            arrays = np.load(file)
             song_id_N, embedding_NxPxE = arrays["song_id"], arrays["embedding"]
             start_P = np.asarray(arrays["patch_start_s"], np.float64)
             length = float(arrays["patch_s"]) if "patch_s" in arrays else _PATCH_SECONDS
     except OSError as error:
         raise CorpusError(f"{path}: {error.strerror or error}") from error
-    except (AttributeError, KeyError, TypeError, ValueError, zipfile.BadZipFile, zlib.error) as e:
-        raise CorpusError(f"{path}: no .npz file of embeddings ({e})") from e
+    except _NO_ARCHIVE as error:
+        reason = " ".join(str(error).split())
+        raise CorpusError(f"{path}: no .npz file of embeddings ({reason})") from error
     if (
         embedding_NxPxE.ndim != 3
         or embedding_NxPxE.dtype.kind != "f"

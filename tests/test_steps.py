@@ -10,6 +10,7 @@ import optax
 import pytest
 
 from damff_jax import compilation, optim, parallel, steps, train_state, training
+from damff_jax.augmentation import AugmentConfig
 from damff_jax.models import create_model
 
 F, M, T, B = 8, 16, 4, 8
@@ -349,3 +350,70 @@ def test_the_eval_step_on_devices_equals_the_plain_one():
     want = step(variables, batch["log_mel"], batch["mask"])
     assert got.shape == (B, T, 2)
     np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5)
+
+
+# A teacher, and augmentation ---------------------------------------------------------------------
+
+E = 5
+
+
+def with_teacher(batch):
+    rng = np.random.default_rng(1)
+    present = batch["mask"] & (rng.random(batch["mask"].shape) > 0.3)
+    return {
+        **batch,
+        "teacher": rng.normal(size=(*present.shape, E)).astype(np.float32),
+        "teacher_mask": present,
+    }
+
+
+def test_a_teachers_loss_is_the_mean_squared_error_over_its_segments_on_all_devices():
+    """Against NumPy, by the difference that its weight makes."""
+    model, state, step = setup(teacher_size=E)
+    n_devices = 2
+    batch = with_teacher(next(batches(n_devices)))
+    losses_of = {}
+    for weight in (0.0, 2.0):
+        weights = {"ccc_pooled": 1.0, "teacher": weight}
+        taught = parallel.train_step(
+            functools.partial(step, loss_weights=weights), devices=jax.devices()[:n_devices]
+        )
+        _, metrics = taught(fresh(state), batch)
+        losses_of[weight] = float(metrics["loss"])
+    flat = {name: x.reshape(-1, *x.shape[2:]) for name, x in batch.items()}
+    variables = {**state.eval_variables()}
+    axis = {"mutable": ["batch_stats", "teacher"], "train": True}
+    (_, updates) = jax.vmap(
+        lambda x, mask: model.apply(variables, x, mask, **axis), axis_name=steps.AXIS_NAME
+    )(flat["log_mel"][None], flat["mask"][None])
+    (taught_1xBxTxE,) = jax.tree.leaves(updates["teacher"])
+    error = (np.asarray(taught_1xBxTxE[0]) - flat["teacher"])[flat["teacher_mask"]]
+    assert losses_of[2.0] - losses_of[0.0] == pytest.approx(2 * np.mean(error**2), rel=1e-4)
+
+
+def test_a_teachers_head_changes_no_curve():
+    model, state, _ = setup(teacher_size=E)
+    plain, _, _ = setup()
+    variables = state.eval_variables()
+    assert "teacher" in variables["params"]
+    batch = {name: x[0] for name, x in next(batches(1)).items()}
+    args = batch["log_mel"], batch["mask"]
+    ours = model.apply(variables, *args, train=False)
+    params = {name: x for name, x in variables["params"].items() if name != "teacher"}
+    theirs = plain.apply({**variables, "params": params}, *args, train=False)
+    np.testing.assert_array_equal(ours, theirs)
+
+
+def test_an_augmented_step_depends_on_seed_and_step_alone_and_off_is_off():
+    _, state, _ = setup()
+    batch = next(batches(1))
+    on, other = AugmentConfig(mixup=0.4, gain_db=3.0), AugmentConfig(bin_mask_share=0.5)
+    runs = {}
+    for name, augment in (("none", None), ("off", other), ("on", on), ("again", on)):
+        runs[name] = jax.tree.leaves(twin(augment=augment)(fresh(state), batch)[0].params)
+    for a, b in zip(runs["none"], runs["off"], strict=True):
+        np.testing.assert_array_equal(a, b)
+    for a, b in zip(runs["on"], runs["again"], strict=True):
+        np.testing.assert_array_equal(a, b)
+    pairs = zip(runs["on"], runs["none"], strict=True)
+    assert any(not np.array_equal(a, b) for a, b in pairs)
