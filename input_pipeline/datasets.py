@@ -357,9 +357,14 @@ def fingerprint_of(directory: Path, label_files: Sequence[str], sound_files: Seq
     def is_one(relative: str, patterns: Sequence[str]) -> bool:
         return any(fnmatch.fnmatch(relative.lower(), pattern.lower()) for pattern in patterns)
 
-    digest = hashlib.sha256()
-    for root, folders, names in os.walk(directory):
+    digest, seen = hashlib.sha256(), set()
+    # Folders may be links, and links may lead back.
+    for root, folders, names in os.walk(directory, followlinks=True):
         folders.sort()
+        if os.path.realpath(root) in seen:
+            folders.clear()
+            continue
+        seen.add(os.path.realpath(root))
         for name in sorted(names):
             path = os.path.join(root, name)
             relative = os.path.relpath(path, directory)

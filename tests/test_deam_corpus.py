@@ -10,6 +10,7 @@ import csv
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -22,6 +23,7 @@ import tensorflow_datasets as tfds
 
 import train
 from configs import deam
+from damff_jax.audio import load
 from input_pipeline import prepare
 from input_pipeline.deam.deam_dataset_builder import mediaeval2015_ids
 from tests.make_deam_corpus import AUDIO, FILES, LABELS, make_corpus
@@ -380,3 +382,83 @@ prepare.main({flags_of(killed, SPLITS[0])})
     assert kept == {path: path.stat().st_mtime_ns for path in files}
     [shard], [undisturbed] = (x.glob("*tfrecord*") for x in (folder, built.folder))
     assert shard.read_bytes() == undisturbed.read_bytes()
+
+
+# Excerpts ----------------------------------------------------------------------------------------
+
+PROTOCOLS = (
+    {"protocol": "release"},
+    {"protocol": "mediaeval2015"},
+    {"protocol": "cross_validation", "fold": 4},
+    SOME,
+)
+
+
+@pytest.fixture(scope="module", params=[16.0, 15.7])
+def excerpts(request, corpus, tmp_path_factory):
+    """The corpus from this second on, and the second."""
+    tmp_path = tmp_path_factory.mktemp("excerpts")
+    folder, audio_start = tmp_path / "deam", request.param
+    shutil.copytree(corpus.folder / LABELS, folder / LABELS)
+    (folder / AUDIO).mkdir(parents=True)
+    for path in (corpus.folder / AUDIO).iterdir():
+        samples = load(path, FEATURES["sample_rate"])[round(audio_start * 16_000) :]
+        name = folder / AUDIO / f"{path.stem}.wav"
+        soundfile.write(name, samples, FEATURES["sample_rate"], subtype="FLOAT")
+    labels = {}
+    for song_id, (times, values) in corpus.labels.items():
+        end = audio_start + soundfile.info(folder / AUDIO / f"{song_id}.wav").duration
+        heard = (times >= audio_start) & (times + 0.5 <= end)
+        labels[song_id] = times[heard], values[heard]
+    return corpus._replace(folder=folder, data_dir=tmp_path / "data", labels=labels), audio_start
+
+
+def test_all_protocols_run_on_excerpts_of_the_songs(built, excerpts, tmp_path):
+    cut, audio_start = excerpts
+    folders = set()
+    for number, options in enumerate(PROTOCOLS):
+        lines = build(cut, {**options, "audio_start": audio_start})
+        folders.add(lines[0].split(": ")[1])
+        workdir = tmp_path / str(number)
+        config = few_steps(cut, {**options, "audio_start": audio_start})
+        out = io.StringIO()
+        with contextlib.redirect_stdout(out):
+            scores = train.run(config, workdir)
+        song_ids = open_dataset(cut, {**options, "audio_start": audio_start}).song_ids
+        # The songs of every split are those of the whole songs.
+        assert song_ids == open_dataset_of(built, options)
+        assert_scored(cut, workdir, song_ids["test"])
+        for name in ("validation", "test"):
+            times = np.concatenate([cut.labels[song_id][0] for song_id in song_ids[name]])
+            assert scores[name]["seconds"] == [times.min(), times.max() + 0.5]
+            title = f"deam, {name} songs, seconds {times.min():g} to {times.max() + 0.5:g}: "
+            assert title in out.getvalue()
+    assert len(folders) == 1
+
+
+def open_dataset_of(built, options):
+    [version] = [v for v in built.versions if v.options == options]
+    return {name: tuple(examples) for name, examples in version.splits.items()}
+
+
+def test_excerpts_have_the_features_and_labels_of_the_same_seconds(built, excerpts):
+    cut, audio_start = excerpts
+    folder = Path(build(cut, {"audio_start": audio_start})[0].split(": ")[1])
+    examples = examples_of(folder)
+    assert examples.keys() == cut.labels.keys()
+    for song_id, example in examples.items():
+        times, values = cut.labels[song_id]
+        np.testing.assert_array_equal(example["times"], times)
+        np.testing.assert_allclose(example["labels"], np.nan_to_num(values), atol=1e-7)
+        whole = built.examples[song_id]
+        rows = np.searchsorted(whole["times"], times)
+        ours, theirs = (x.reshape(-1, 16) for x in (example["log_mel"], whole["log_mel"][rows]))
+        # But for the frames at both edges.
+        np.testing.assert_allclose(ours[1:-1], theirs[1:-1], rtol=0, atol=0.0315)
+    report = json.loads((folder / "metadata.json").read_text())["report"]
+    n_cut_off = sum(len(e["times"]) for e in built.examples.values()) - report["n_segments"]
+    in_whole = built.report["n_cut_off"]["past"]
+    assert sum(report["n_cut_off"].values()) == n_cut_off + in_whole
+    assert report["n_cut_off"]["before"] == 2 * len(examples)
+    ends = [example["times"][-1] + 0.5 for example in examples.values()]
+    assert report["seconds_of_songs"] == [16.0, max(ends)]

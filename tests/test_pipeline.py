@@ -1,3 +1,4 @@
+import dataclasses
 import itertools
 
 import numpy as np
@@ -6,10 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from damff_jax.features import FeatureConfig
-from input_pipeline import datasets, pipeline
+from input_pipeline import datasets, pipeline, splits
 from input_pipeline.corpus import CorpusError
 from input_pipeline.datasets import Dataset
 from input_pipeline.pipeline import CropPlan, Crops, Songs, train_batches
+from input_pipeline.synthetic.synthetic_dataset_builder import SyntheticSplit
 
 
 def make_songs(lengths, f=2, m=3):
@@ -136,6 +138,46 @@ def test_steps_that_share_a_call_are_those_of_single_calls(monkeypatch):
             np.testing.assert_array_equal(x, want)
 
 
+# Statistics --------------------------------------------------------------------------------------
+
+
+def songs_of(log_mel_RxFxM):
+    n = len(log_mel_RxFxM)
+    return dataclasses.replace(make_songs([n]), log_mel_RxFxM=log_mel_RxFxM)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    n=st.integers(1, 100),
+    f=st.integers(1, 4),
+    level=st.floats(-120, 60),
+    spread=st.sampled_from([0.0, 0.01, 1.0, 40.0]),
+    seed=st.integers(0, 99),
+)
+def test_mel_statistics_are_the_mean_and_deviation_of_every_bin(n, f, level, spread, seed):
+    rng = np.random.default_rng(seed)
+    log_mel_RxFxM = rng.normal(level, spread, (n, f, 3)).astype(np.float16)
+    log_mel_RxFxM[:, :, 1] = level
+    frames = log_mel_RxFxM.astype(np.float64).reshape(-1, 3)
+    mel = songs_of(log_mel_RxFxM).mel_statistics()
+    assert mel["mean"].dtype == mel["std"].dtype == np.float64
+    np.testing.assert_allclose(mel["mean"], frames.mean(axis=0), rtol=1e-9, atol=1e-9)
+    # Bins that hardly move count as those that never do.
+    variance = frames.var(axis=0)
+    moves = variance > 1e-5
+    np.testing.assert_allclose(mel["std"][moves], np.sqrt(variance[moves]), rtol=1e-4)
+    np.testing.assert_array_equal(mel["std"][variance < 1e-7], 1)
+    assert mel["std"][1] == 1
+
+
+def test_songs_know_which_seconds_they_cover():
+    songs = make_songs([3, 2])
+    times_R = np.float32([15.0, 15.5, 16.0, 30.0, 30.5])
+    assert dataclasses.replace(songs, times_R=times_R).seconds() == (15.0, 31.0)
+
+
+# Songs from shards -------------------------------------------------------------------------------
+
 FEATURES = FeatureConfig(sample_rate=8000, n_fft=512, win_length=480, hop_length=400, n_mels=8)
 
 
@@ -210,3 +252,23 @@ def test_shards_that_hold_fewer_songs_than_reported_are_refused(built):
             pipeline.load_songs(built.builder, ["1", "5"])
     finally:
         del songs["5"]
+
+
+def test_counts_are_those_of_the_songs_that_are_loaded(built):
+    assert built.counts() == {"train": (3, 18), "validation": (1, 6), "test": (1, 6)}
+    for split, (n_songs, n_segments) in built.counts().items():
+        songs = built.load(split)
+        assert (len(songs), len(songs.times_R)) == (n_songs, n_segments)
+        assert songs.seconds() == (0.0, 3.0)
+
+
+def test_the_identity_names_data_set_version_and_songs(built):
+    name, version, songs = built.identity.split("/")
+    assert (name, version) == ("synthetic", built.builder.builder_config.name)
+    assert songs == f"songs-{splits.digest(built.song_ids)}"
+    other = Dataset.of(built.builder, SyntheticSplit(validation_fraction=0.5))
+    assert other.identity.split("/")[:2] == [name, version]
+    assert other.identity != built.identity
+    # Settings that deal the same songs are the same split.
+    same = Dataset.of(built.builder, SyntheticSplit(validation_fraction=0.2))
+    assert same.song_ids == built.song_ids and same.identity == built.identity

@@ -192,6 +192,158 @@ def test_names_that_are_no_unicode_are_reported(prepare, manual_dir):
     assert r"audio without labels: \udcff" in out
 
 
+# Splits ------------------------------------------------------------------------------------------
+
+
+def test_a_split_without_a_song_in_the_data_set_is_refused_before_any_work(
+    prepare, manual_dir, decoded
+):
+    (manual_dir / "songs" / "song 3.ogg").unlink()
+    (manual_dir / "splits.csv").write_text("song 3,train\n")
+    status, out, err = prepare("--split_file=splits.csv")
+    assert (status, out) == (1, "")
+    assert err.startswith("prepare: error: no song with audio takes part in the split FolderSplit(")
+    assert err.count("\n") == 1 and "splits.csv" in err
+    assert decoded == [] and files_below(manual_dir.parent / "data") == []
+    # Nor is one that the shards have none of.
+    assert prepare()[0] == 0
+    decoded.clear()
+    assert prepare("--split_file=splits.csv") == (1, "", err)
+    assert decoded == []
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("song 0,train\nsong 9,test\n", ":2: song song 9 has no labels"),
+        ("song 0,tarin\n", ":1: not <song_id>,<train, validation, test>"),
+        (None, ": No such file or directory"),
+    ],
+)
+def test_a_bad_split_file_is_refused_before_any_work(prepare, manual_dir, decoded, text, reason):
+    path = manual_dir / "splits.csv"
+    if text is not None:
+        path.write_text(text)
+    status, out, err = prepare("--split_file=splits.csv")
+    assert (status, out, err) == (1, "", f"prepare: error: {path}{reason}\n")
+    assert decoded == [] and files_below(manual_dir.parent / "data") == []
+
+
+def test_audio_is_required_of_songs_of_the_split_alone(prepare, manual_dir):
+    (manual_dir / "songs" / "song 2.ogg").unlink()
+    (manual_dir / "without.csv").write_text("song 0,train\nsong 1,validation\nsong 3,test\n")
+    (manual_dir / "with.csv").write_text("song 0,train\nsong 1,validation\nsong 2,test\n")
+    missing = "prepare: error: 1 labelled songs have no audio: song 2\n"
+    assert prepare("--require_all", "--split_file=with.csv") == (1, "", missing)
+    status, out, err = prepare("--require_all", "--split_file=without.csv")
+    assert (status, err) == (0, "") and out.startswith("built: ")
+    # And so once the shards are there.
+    assert prepare("--require_all", "--split_file=with.csv") == (1, "", missing)
+    status, out, err = prepare("--require_all", "--split_file=without.csv")
+    assert (status, err) == (0, "") and out.startswith("already built: ")
+    assert prepare("--split_file=with.csv")[0] == 0
+
+
+# Audio that begins later than the song -----------------------------------------------------------
+
+
+def cut_songs(manual_dir, first_s, last_s=None):
+    """Leaves these seconds of every song, as wav."""
+    for path in sorted((manual_dir / "songs").glob("*.ogg")):
+        samples, rate = soundfile.read(path)
+        last = None if last_s is None else round(last_s * rate)
+        cut = samples[round(first_s * rate) : last]
+        soundfile.write(path.with_suffix(".wav"), cut, rate, subtype="FLOAT")
+        path.unlink()
+
+
+@pytest.mark.parametrize(
+    ("audio_start", "first", "n_before"), [(1.0, 2, 8), (1.3, 3, 12), (0.0501, 1, 4)]
+)
+def test_excerpts_have_the_features_and_labels_of_their_segments(
+    prepare, manual_dir, audio_start, first, n_before
+):
+    whole, _ = examples_of(prepare()[1])
+    cut_songs(manual_dir, audio_start, 3.4)
+    status, out, err = prepare(f"--audio_start={audio_start}")
+    assert (status, err) == (0, "")
+    excerpts, info = examples_of(out)
+    assert excerpts.keys() == whole.keys()
+    n = 6 - first
+    for song_id, example in excerpts.items():
+        np.testing.assert_array_equal(example["times"], 0.5 * np.arange(first, 6))
+        np.testing.assert_array_equal(example["labels"], whole[song_id]["labels"][first:6])
+        ours, theirs = example["log_mel"], whole[song_id]["log_mel"][first:6]
+        assert ours.shape == theirs.shape == (n, CONFIG.frames_per_segment, CONFIG.n_mels)
+        # All but the frames at the edges of the excerpt.
+        ours, theirs = (x.reshape(-1, CONFIG.n_mels)[1:-1] for x in (ours, theirs))
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=0.0315)
+    report = info.metadata["report"]
+    assert report["n_cut_off"] == {"before": n_before, "past": 8}
+    assert report["seconds_of_songs"] == [first / 2, 3.0]
+    assert report["n_segments"] == 4 * n
+    lines = out.splitlines()
+    assert (
+        f"  all            4 songs  {4 * n:7d} segments  seconds {first / 2:g} to 3 of the songs"
+    ) in lines
+    assert f"  labelled segments cut off: {n_before} before the audio, 8 past its end" in lines
+    names = "song 0, song 1, song 2, song 3"
+    assert f"  note: 4 × labels before the start of the audio, cut off: {names}" in lines
+    past = next(line for line in lines if "labels past the end of the audio, cut off" in line)
+    assert sorted(past.split(": ")[2].split(", ")) == names.split(", ")
+
+
+@pytest.mark.usefixtures("manual_dir")
+def test_nothing_is_said_of_labels_cut_off_where_none_are(prepare):
+    _, out, _ = prepare()
+    assert "cut off" not in out
+    assert examples_of(out)[1].metadata["report"]["n_cut_off"] == {"before": 0, "past": 0}
+
+
+@pytest.mark.usefixtures("manual_dir")
+def test_another_start_goes_to_another_folder(prepare):
+    folders = [prepare(f"--audio_start={x}")[1].splitlines()[0] for x in ("0", "1", "1.0", "1.5")]
+    assert [line.startswith("built") for line in folders] == [True, True, False, True]
+    assert len({line.split(": ")[1] for line in folders}) == 3
+
+
+def test_excerpts_without_a_labelled_segment_are_left_out_by_name(prepare, manual_dir):
+    """One shorter than a segment, one that ends before its labels begin, one with one segment."""
+    for name in ("valence.csv", "arousal.csv"):
+        path = manual_dir / name
+        header, *rows = (line.split(",") for line in path.read_text().splitlines())
+        rows[1][1:6] = [""] * 5  # Labels of song 1 begin at 2.5 s.
+        path.write_text("".join(",".join(row) + "\n" for row in (header, *rows)))
+    cut_songs(manual_dir, 1.3)
+    for song_id, seconds in (("song 0", 0.6), ("song 1", 1.1), ("song 2", 0.7)):
+        path = manual_dir / "songs" / f"{song_id}.wav"
+        samples, rate = soundfile.read(path)
+        soundfile.write(path, samples[: round(seconds * rate)], rate, subtype="FLOAT")
+    (manual_dir / "splits.csv").write_text("song 0,train\nsong 2,train\nsong 3,test\n")
+    status, out, _ = prepare("--audio_start=1.3", "--split_file=splits.csv")
+    assert status == 0
+    examples, info = examples_of(out)
+    assert {song_id: len(e["times"]) for song_id, e in examples.items()} == {
+        "song 2": 1,
+        "song 3": 5,
+    }
+    left_out = info.metadata["report"]["left_out"]["no labelled segment within the audio"]
+    assert sorted(left_out) == ["song 0", "song 1"]
+    assert "  left out: 2 × no labelled segment within the audio: " in out
+    assert "  train          1 songs        1 segments" in out.splitlines()
+
+
+@pytest.mark.parametrize("value", ["-1", "-0.001", "nan", "inf", "-inf", "1e308", "1e999"])
+@pytest.mark.parametrize("dataset", ["folder", "deam", "mer1101"])
+def test_a_start_that_is_no_time_is_refused_in_one_line(prepare, decoded, dataset, value):
+    manual_dir = PIPELINE / dataset / "dummy_data"
+    status, out, err = prepare(f"--audio_start={value}", dataset=dataset, manual_dir=manual_dir)
+    assert (status, out) == (1, "")
+    reason = f"audio_start: {float(value)} is no time in seconds, 0 or later"
+    assert err == f"prepare: error: {reason}\n"
+    assert decoded == []
+
+
 # Refusing ----------------------------------------------------------------------------------------
 
 

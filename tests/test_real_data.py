@@ -1,6 +1,7 @@
 """The main job on real songs and real ratings; needs the folder that DAMFF_REAL_DATA names."""
 
 import csv
+import dataclasses
 import json
 import os
 import shutil
@@ -11,9 +12,10 @@ import pytest
 
 import train
 from configs import deam, vgmidi
-from damff_jax import predict
+from damff_jax import audio, features, predict
+from damff_jax.features import FeatureConfig
 from damff_jax.study import __main__ as study
-from input_pipeline import prepare
+from input_pipeline import datasets, pipeline, prepare
 from input_pipeline.midi import MidiFile, find_soundfonts, midi_seconds
 
 DATA = os.environ.get("DAMFF_REAL_DATA")
@@ -58,6 +60,93 @@ def test_a_real_clip_gives_a_row_per_half_second(deam_run, tmp_path):
     assert len(rows) == 90
     assert rows[0].startswith("0.0,")
     assert rows[-1].startswith("44.5,")
+
+
+# Excerpts of all of DEAM -------------------------------------------------------------------------
+
+LABELS = Path("annotations", "annotations averaged per song", "dynamic (per second annotations)")
+SMALL = FeatureConfig(sample_rate=8000, n_fft=512, win_length=512, hop_length=400, n_mels=16)
+
+
+@pytest.fixture(scope="module")
+def excerpts(data_dir, tmp_path_factory):
+    """Seconds 30 to 40 of all songs, built: the folder of the files, and the builder."""
+    folder = tmp_path_factory.mktemp("excerpts")
+    (folder / "MEMD_audio").symlink_to(Path(DATA, "deam_excerpts", "MEMD_audio").resolve())
+    (folder / "annotations").symlink_to(Path(DATA, "deam", "annotations").resolve())
+    argv = ["--dataset=deam", f"--manual_dir={folder}", f"--data_dir={data_dir}"]
+    argv += [f"--features.{name}={x}" for name, x in dataclasses.asdict(SMALL).items()]
+    assert prepare.main([*argv, "--audio_start=30", "--require_all", "--workers=2"]) == 0
+    options, _ = datasets.make_settings("deam", {"audio_start": 30})
+    builder = datasets.open_builder("deam", data_dir=data_dir, features=SMALL, options=options)
+    return folder, builder
+
+
+def test_excerpts_of_all_songs_are_twenty_segments_each(excerpts):
+    metadata = excerpts[1].info.metadata
+    report = metadata["report"]
+    assert set(metadata["songs"].values()) == {20} and len(metadata["songs"]) == 1802
+    assert (report["n_songs"], report["n_segments"], report["n_labels"]) == (1802, 36_040, 72_080)
+    assert report["seconds_of_songs"] == [30.0, 40.0]
+    assert report["left_out"] == {}
+    # Of 129,995, thirty half-seconds of every song lie before the excerpt.
+    assert report["n_cut_off"] == {"before": 54_060, "past": 129_995 - 54_060 - 36_040}
+
+
+@pytest.mark.parametrize(
+    ("options", "sizes"),
+    [
+        ({"protocol": "release"}, (1570, 174, 58)),
+        ({"protocol": "mediaeval2015"}, (388, 43, 58)),
+        ({"protocol": "cross_validation", "fold": 0}, (1412, 157, 175)),
+        ({"protocol": "mediaeval2015_cross_validation", "fold": 9}, (349, 39, 43)),
+    ],
+)
+def test_all_protocols_deal_the_excerpts(excerpts, options, sizes):
+    folder, builder = excerpts
+    _, split = datasets.make_settings("deam", options)
+    dataset = datasets.Dataset.of(builder, split, folder)
+    counts = dict(zip(("train", "validation", "test"), sizes, strict=True))
+    assert dataset.counts() == {name: (n, 20 * n) for name, n in counts.items()}
+    assert not datasets.is_outdated(builder, folder)
+
+
+def test_excerpts_have_the_labels_of_their_seconds(excerpts):
+    folder, builder = excerpts
+    songs = pipeline.load_songs(builder, list(builder.info.metadata["songs"]))
+    for v, name in enumerate(("valence.csv", "arousal.csv")):
+        with open(folder / LABELS / name, newline="") as file:
+            rows = {row["song_id"]: row for row in csv.DictReader(file)}
+        for song in songs:
+            np.testing.assert_array_equal(song.times_T, 30 + 0.5 * np.arange(20))
+            cells = [rows[song.song_id][f"sample_{round(1000 * t)}ms"] for t in song.times_T]
+            np.testing.assert_allclose(
+                song.labels_TxV[:, v], np.float64(cells), rtol=0, atol=1e-7, err_msg=song.song_id
+            )
+    assert songs.mask_RxV.all()
+
+
+def test_excerpts_sound_as_the_clips_do_at_their_seconds(excerpts):
+    """Six clips of the release; what encoding them again has changed is small beside a shift."""
+    _, builder = excerpts
+    clips = audio.find(Path(DATA, "deam", "MEMD_audio"))
+    clips = {Path(path).stem: path for path in clips}
+    assert len(clips) == 6
+    for song in pipeline.load_songs(builder, sorted(clips)):
+        frames = features.log_mel(audio.load(clips[song.song_id], SMALL.sample_rate), SMALL)
+        ours = song.log_mel_TxFxM.reshape(-1, SMALL.n_mels).astype(np.float32)[2:-2]
+        f = SMALL.frames_per_segment
+
+        def apart(shift, frames=frames, ours=ours, first=60 * f + 2):
+            theirs = frames[first + shift : first + shift + len(ours)]
+            return np.abs(np.maximum(ours, -60) - np.maximum(theirs, -60)).mean()
+
+        shifts = range(-20, 21)
+        assert min(shifts, key=apart) == 0, song.song_id
+        assert apart(0) < 2.0, song.song_id
+
+
+# Piano -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.skipif(shutil.which("fluidsynth") is None, reason="fluidsynth is not installed")

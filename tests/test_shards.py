@@ -336,6 +336,20 @@ def test_files_that_deam_does_not_use_are_not_read(tmp_path):
     assert fingerprint_of(folder, Deam) != first
 
 
+def test_files_behind_a_link_to_their_folder_count_and_links_may_lead_back(tmp_path):
+    there, folder = tmp_path / "there", tmp_path / "here"
+    (there / "sub").mkdir(parents=True)
+    folder.mkdir()
+    (there / "sub" / "valence.csv").write_text("one")
+    (folder / "linked").symlink_to(there)
+    first = fingerprint_of(folder)
+    (there / "sub" / "back").symlink_to(there)
+    (folder / "self").symlink_to(folder)
+    assert fingerprint_of(folder) == first
+    (there / "sub" / "valence.csv").write_text("two")
+    assert fingerprint_of(folder) != first
+
+
 def test_what_is_no_file_does_not_stop_the_fingerprint(tmp_path):
     (tmp_path / "nowhere.csv").symlink_to("nothing")
     (tmp_path / "loop.csv").symlink_to("loop.csv")

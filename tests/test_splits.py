@@ -8,14 +8,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from damff_jax.features import FeatureConfig
 from input_pipeline.corpus import CorpusError
-from input_pipeline.deam.deam_dataset_builder import DeamSplit, mediaeval2015_ids, split_songs
+from input_pipeline.datasets import NAMES, builder_class, make_settings
+from input_pipeline.deam.deam_dataset_builder import (
+    DeamOptions,
+    DeamSplit,
+    mediaeval2015_ids,
+    split_songs,
+)
 from input_pipeline.folder.folder_dataset_builder import FolderSplit, read_splits
 from input_pipeline.splits import (
     SPLITS,
     SongList,
     Split,
     balanced_folds,
+    digest,
     refuse_missing_audio,
     song_ids_by_split,
     split_by_song,
@@ -340,3 +348,101 @@ def test_missing_audio_is_an_error_if_all_is_required():
 def test_missing_audio_of_songs_that_are_not_wanted_is_no_error():
     refuse_missing_audio({"2": "train"}, {"labels without audio": ["1"]})
     refuse_missing_audio({"2": "train"}, {})
+
+
+@settings(deadline=None)
+@given(
+    split_of=st.dictionaries(st.text(max_size=4), st.sampled_from([*SPLITS, "dev"]), max_size=20),
+    data=st.data(),
+)
+def test_every_song_in_the_shards_is_in_the_split_that_it_is_dealt_to_and_no_other(split_of, data):
+    """Songs may be dealt without being there, and be there without being dealt."""
+    there = data.draw(st.lists(st.sampled_from([*split_of, "other", "11"]), unique=True))
+    dealt = {song_id: split_of[song_id] for song_id in there if split_of.get(song_id) in SPLITS}
+    if not dealt:
+        with pytest.raises(CorpusError, match="no song with audio takes part in the split Given"):
+            song_ids_by_split(Given(split_of), song_list(there), None)
+        return
+    by_split = song_ids_by_split(Given(split_of), song_list(there), None)
+    assert all(by_split.values())
+    assert {s: split for split, song_ids in by_split.items() for s in song_ids} == dealt
+    assert sum(map(len, by_split.values())) == len(dealt)
+
+
+@settings(deadline=None)
+@given(
+    at_hand=st.sets(st.sampled_from(DEAM_IDS[::7]), min_size=60),
+    protocol=st.sampled_from(["release", "cross_validation"]),
+    fold=st.integers(0, 4),
+)
+def test_audio_that_is_missing_moves_no_other_song_of_deam(at_hand, protocol, fold):
+    labelled = DEAM_IDS[::7]
+    split = DeamSplit(protocol=protocol, n_folds=5, fold=fold * (protocol != "release"))
+    whole = song_ids_by_split(split, song_list(labelled), None)
+    part = SongList(tuple(labelled), dict.fromkeys(sorted(at_hand, key=int), 4))
+    for name, song_ids in song_ids_by_split(split, part, None).items():
+        assert song_ids == tuple(s for s in whole[name] if s in at_hand)
+
+
+def test_a_digest_names_the_songs_of_every_split():
+    songs = {"train": ("1", "2"), "test": ("3",)}
+    assert digest(songs) == digest({"test": ["3"], "train": ["1", "2"]})
+    assert len(digest(songs)) == 8
+    others = [
+        {"train": ("1",), "test": ("3",)},
+        {"train": ("1", "2", "3")},
+        {"train": ("1", "2"), "validation": ("3",)},
+        {"train": ("12",), "test": ("3",)},
+        {"train": ("1", "2"), "test": ("\udcff",)},
+    ]
+    assert len({digest(x) for x in [songs, *others]}) == 1 + len(others)
+
+
+# A data set's settings ---------------------------------------------------------------------------
+
+
+def test_settings_are_those_of_the_songs_and_those_of_the_split():
+    values = {"audio_start": 30, "protocol": "cross_validation", "fold": 3}
+    assert make_settings("deam", values) == (
+        DeamOptions(audio_start=30.0),
+        DeamSplit(protocol="cross_validation", fold=3),
+    )
+    # 30 and 30.0 would name two sets of shards.
+    options, _ = make_settings("deam", {"audio_start": 30})
+    assert isinstance(options.audio_start, float)
+    assert make_settings("deam", {}) == (DeamOptions(), DeamSplit())
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "reason"),
+    [
+        ("deam", {"audiostart": 1.0}, "data set deam has no option 'audiostart'; there are audio_"),
+        ("vgmidi", {"audio_start": 1.0}, "data set vgmidi has no option 'audio_start'; there are"),
+        ("deam", {"audio_start": "30"}, "option audio_start of data set deam: '30' is no float"),
+        ("deam", {"audio_start": True}, "option audio_start of data set deam: True is no float"),
+        ("deam", {"fold": 1.0}, "option fold of data set deam: 1.0 is no int"),
+        ("deam", {"fold": 1}, "protocol release has no folds, so no fold 1"),
+        ("folder", {"split_file": 1}, "option split_file of data set folder: 1 is no str"),
+        ("none", {}, "no data set 'none'; there are synthetic, deam, mer1101, vgmidi, emopia"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(name, values, reason):
+    with pytest.raises(CorpusError, match=f"^{reason}"):
+        make_settings(name, values)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_setting_of_the_songs_is_one_of_the_split(name):
+    cls = builder_class(name)
+    options, split = (
+        {field.name for field in dataclasses.fields(part)} for part in (cls.OPTIONS, cls.SPLIT)
+    )
+    assert not options & split
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_split_stands_nowhere_in_the_name_of_the_shards(name):
+    cls = builder_class(name)
+    assert cls.config(FeatureConfig(), cls.OPTIONS()).name == cls.config().name
+    for field in dataclasses.fields(cls.SPLIT):
+        assert field.name not in cls.config().description

@@ -469,6 +469,18 @@ def test_evaluating_again_gives_the_same(finished, data_dir):
     assert train.run(tiny_config(data_dir), workdir, mode="evaluate") == returned
 
 
+def test_the_title_and_the_scores_say_which_seconds_of_the_songs_were_used(
+    finished, data_dir, capsys
+):
+    workdir, _ = finished
+    train.run(tiny_config(data_dir), workdir, mode="evaluate")
+    out = capsys.readouterr().out
+    scores = json.loads((workdir / "evaluation.json").read_text())
+    for split, n_songs in (("validation", 1), ("test", 2)):
+        assert scores[split]["seconds"] == [0.0, 6.0]
+        assert f"synthetic, {split} songs, seconds 0 to 6: {n_songs} songs, " in out
+
+
 def test_evaluating_nothing_is_an_error(data_dir, tmp_path):
     with pytest.raises(ValueError, match="no checkpoint"):
         train.run(tiny_config(data_dir), tmp_path, mode="evaluate")
@@ -714,13 +726,13 @@ def test_a_run_that_diverges_stops_and_names_the_step(data_dir, tmp_path):
     assert "NaN" not in (tmp_path / "metrics.jsonl").read_text()
 
 
-def folder_config(data_dir, manual_dir):
+def folder_config(data_dir, manual_dir, **options):
     config = tiny_config(data_dir, "frame_bilstm")
     config.num_train_steps = 1
     config.data.dataset = "folder"
     config.data.manual_dir = str(manual_dir)
     with config.data.unlocked():
-        config.data.options = {"split_seed": 0}
+        config.data.options = {"split_seed": 0, **options}
     return config
 
 
@@ -758,12 +770,91 @@ def test_one_song_is_a_data_set(manual_dir, tmp_path):
 def test_other_splits_in_the_same_workdir_are_refused(manual_dir, tmp_path):
     workdir = tmp_path / "run"
     train.run(folder_config(tmp_path / "data", manual_dir), workdir)
-    other = folder_config(tmp_path / "data", manual_dir)
-    with other.data.unlocked():
-        other.data.options = {"split_seed": 1}
+    other = folder_config(tmp_path / "data", manual_dir, split_seed=1)
     for mode in ("train", "evaluate"):
         with pytest.raises(ValueError, match="version of the data set"):
             train.run(other, workdir, mode=mode)
+
+
+@pytest.mark.parametrize("n_rows", [2, 3])
+def test_a_split_file_that_changed_is_another_split_of_the_same_workdir(
+    manual_dir, tmp_path, n_rows
+):
+    rows = ["song 0,train\n", "song 1,validation\n", "song 2,test\n", "song 3,train\n"]
+    (manual_dir / "splits.csv").write_text("".join(rows))
+    config = folder_config(tmp_path / "data", manual_dir, split_file="splits.csv")
+    train.run(config, tmp_path / "run")
+    (manual_dir / "splits.csv").write_text("".join(reversed(rows)))
+    train.run(config, tmp_path / "run", mode="evaluate")
+    (manual_dir / "splits.csv").write_text("".join(rows[:n_rows]))
+    if n_rows == 3:
+        config.data.eval_splits = ("test",)
+    with pytest.raises(ValueError, match="version of the data set"):
+        train.run(config, tmp_path / "run", mode="evaluate" if n_rows == 3 else "train")
+
+
+def test_another_split_of_the_songs_is_not_prepared(manual_dir, tmp_path, monkeypatch):
+    first = train.open_dataset(folder_config(tmp_path / "data", manual_dir))
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "data").rglob("*") if p.is_file()}
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("prepared again"))
+    (manual_dir / "splits.csv").write_text("song 0,train\nsong 2,test\n")
+    identities = {first.identity}
+    for options, counts in (
+        ({"split_seed": 1}, {"train": 2, "validation": 1, "test": 1}),
+        ({"validation_fraction": 0.0}, {"train": 3, "test": 1}),
+        ({"validation_fraction": 0.5, "test_fraction": 0.0}, {"train": 2, "validation": 2}),
+        ({"split_file": "splits.csv"}, {"train": 1, "test": 1}),
+    ):
+        other = train.open_dataset(folder_config(tmp_path / "data", manual_dir, **options))
+        assert {split: n_songs for split, (n_songs, _) in other.counts().items()} == counts
+        assert other.builder.data_dir == first.builder.data_dir
+        identities.add(other.identity)
+    assert len(identities) == 5
+    assert before == {p: p.stat().st_mtime_ns for p in before}
+
+
+def test_the_statistics_of_the_mel_bins_are_of_the_splits_own_training_songs(manual_dir, tmp_path):
+    kept = []
+    for seed in (0, 1):
+        config = folder_config(tmp_path / "data", manual_dir, split_seed=seed)
+        train.run(config, tmp_path / str(seed))
+        stats = checkpoint.load_variables(tmp_path / str(seed))[0]["input_stats"]
+        songs = train.open_dataset(config).load("train")
+        frames = np.concatenate([song.log_mel_TxFxM for song in songs]).reshape(-1, 16)
+        frames = frames.astype(np.float64)
+        np.testing.assert_allclose(stats["mean"], frames.mean(axis=0), rtol=1e-5)
+        np.testing.assert_allclose(stats["std"], frames.std(axis=0), rtol=1e-5)
+        kept.append((songs.song_ids, stats["mean"]))
+    (first, mean), (second, other_mean) = kept
+    assert first != second and not np.allclose(mean, other_mean, rtol=1e-3)
+
+
+def test_training_on_a_split_without_training_songs_is_refused(manual_dir, tmp_path):
+    (manual_dir / "splits.csv").write_text("song 0,test\nsong 1,test\n")
+    config = folder_config(tmp_path / "data", manual_dir, split_file="splits.csv")
+    with pytest.raises(ValueError, match=r"no split train; there are test$"):
+        train.run(config, tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"audio_start": -1.0}, "audio_start: -1.0 is no time in seconds, 0 or later"),
+        ({"audio_start": "nan"}, "audio_start: nan is no time in seconds, 0 or later"),
+        ({"audio_start": "1e999"}, "audio_start: inf is no time in seconds, 0 or later"),
+        ({"split_file": "none.csv"}, "none.csv: No such file or directory"),
+    ],
+)
+def test_settings_that_the_songs_refuse_are_one_line(manual_dir, tmp_path, options, message):
+    command = [sys.executable, ROOT / "train.py", f"--config={ROOT}/configs/folder.py"]
+    command += [f"--config.data.data_dir={tmp_path}/data", f"--workdir={tmp_path}/run"]
+    command += [f"--config.data.manual_dir={manual_dir}"]
+    command += [f"--config.data.options.{name}={value}" for name, value in options.items()]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 1
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("prepare: error: ") and line.endswith(message)
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("value", [np.zeros(99), np.zeros((9, 2)), np.zeros(9999, np.int16)])
