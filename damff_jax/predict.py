@@ -33,11 +33,10 @@ from damff_jax.files import write_aside
 from damff_jax.inference import Windowing, predict_curves
 from damff_jax.models import create_model
 
-# What models say of themselves, by the data set that they were trained on; see the model cards.
+# What weights shipped with the package say of themselves, by their name; see the model cards.
 _ORIGINS = {
-    "synthetic": "trained on synthetic songs only: not meaningful for real music",
-    "deam": "trained on people's ratings of DEAM's songs (Western popular music of many genres)",
-    "vgmidi": "trained on piano arrangements of game music (VGMIDI): its arousal carries over to "
+    "damff_plus_deam": "trained on people's ratings of DEAM's songs (Western popular music of many genres)",
+    "damff_plus_vgmidi": "trained on piano arrangements of game music (VGMIDI): its arousal carries over to "
     "other piano music, its valence hardly, and other instruments it has not heard",
 }
 
@@ -84,7 +83,11 @@ class Predictor:
                 f"{checkpoint}: a model of another encoder's embeddings, not audio"
             )
         dataset = config["data"]["dataset"]
-        self.origin = _ORIGINS.get(dataset, f"trained on {dataset}")
+        self.origin = f"trained on {dataset}"
+        if dataset == "synthetic":
+            self.origin = "trained on synthetic songs only: not meaningful for real music"
+        elif name := weights.shipped_name(checkpoint):
+            self.origin = _ORIGINS[name]
         self.lag_s: float | None = meta.get("lag_s")
         profile = variables.pop(weights.PROFILE, None)
         self._profile = Profile.from_arrays(profile) if profile else None

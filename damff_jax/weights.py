@@ -55,8 +55,8 @@ def load(path: str | os.PathLike) -> tuple[dict[str, Any], dict[str, Any]]:
             f"{DEFAULT}: no such file, so no weights come along: name those of a training run, "
             f"its workdir or a {SUFFIX} file"
         )
-    if str(path) in (names := shipped()) and not os.path.exists(path):
-        path = names[str(path)]
+    if name := shipped_name(path):
+        path = shipped()[name]
     if not str(path).endswith(SUFFIX):
         variables, meta = checkpoint.load_variables(path)
         profile = load_profile(path)
@@ -74,6 +74,14 @@ def load(path: str | os.PathLike) -> tuple[dict[str, Any], dict[str, Any]]:
 def shipped() -> dict[str, Path]:
     """The files of weights that the package has, by name."""
     return {path.stem: path for path in sorted(DEFAULT.parent.glob(f"*{SUFFIX}"))}
+
+
+def shipped_name(path: str | os.PathLike) -> str | None:
+    """The name of the shipped weights that a path or name means; None if it means others."""
+    for name, file in shipped().items():
+        if file == path or (str(path) == name and not os.path.exists(path)):
+            return name
+    return None
 
 
 def save_profile(workdir: str | os.PathLike, profile: Profile) -> None:
@@ -117,9 +125,11 @@ def _read(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], str]:
 
 
 def _write(path: str | os.PathLike, arrays: Mapping[str, np.ndarray], text: str) -> None:
+    # The library writes an array's buffer, whatever its order.
+    arrays = {name: np.asarray(x, order="C") for name, x in arrays.items()}
     texts = {"damff_jax": text, "sha256": _digest(arrays, text)}
     with write_aside(path, mode="wb") as file:
-        file.write(safetensors.numpy.save(dict(arrays), texts))
+        file.write(safetensors.numpy.save(arrays, texts))
 
 
 def save(path: str | os.PathLike, variables: dict[str, Any], meta: dict[str, Any]) -> None:
@@ -140,8 +150,7 @@ def save(path: str | os.PathLike, variables: dict[str, Any], meta: dict[str, Any
         if name in values:
             values[name] = ""
     flat = traverse_util.flatten_dict(variables, sep="/")
-    arrays = {name: np.asarray(x, order="C") for name, x in flat.items()}
-    _write(path, arrays, json.dumps(meta, allow_nan=False))
+    _write(path, flat, json.dumps(meta, allow_nan=False))
 
 
 def _digest(arrays: Mapping[str, np.ndarray], text: str) -> str:
@@ -155,11 +164,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser("weights", description=__doc__.split("\n\n")[0])
     parser.add_argument("workdir", help="of a training run; its best checkpoint is written")
     parser.add_argument("file", help=f"to write, *{SUFFIX}")
+    parser.add_argument(
+        "--lag_s",
+        type=float,
+        metavar="S",
+        help="by how much its curves follow the sound, as damff_jax.lag measured it",
+    )
     arguments = parser.parse_args(argv)
     if not arguments.file.endswith(SUFFIX):
         parser.error(f"{arguments.file}: the name must end in {SUFFIX}")
     try:
-        save(arguments.file, *load(arguments.workdir))
+        variables, meta = load(arguments.workdir)
+        if arguments.lag_s is not None:
+            meta = {**meta, "lag_s": arguments.lag_s}
+        save(arguments.file, variables, meta)
     except (CheckpointError, OSError) as error:
         print(f"weights: error: {error}", file=sys.stderr)
         return 1

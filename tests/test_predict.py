@@ -13,6 +13,8 @@ import soundfile
 
 from damff_jax import predict, report, train_state, weights
 from damff_jax.checkpoint import CheckpointError
+from damff_jax.familiarity import Profile
+from damff_jax.features import log_mel, segments
 from damff_jax.models import create_model
 from tests.test_weights import FEATURES, META, MODEL
 
@@ -89,6 +91,50 @@ def test_silence_has_a_finite_curve_and_a_remark(command, tmp_path):
     assert f"predict: warning: {path}: low energy, at most -100 dB" in err
     table = np.loadtxt(tmp_path / "curves/a.csv", delimiter=",", skiprows=1)
     assert table.shape == (4, 3) and np.isfinite(table).all()
+
+
+@pytest.fixture(scope="module")
+def with_profile(checkpoint):
+    """The same weights, which know that they were trained on noise; with a lag of 0.4 s."""
+    f, m = FEATURES.frames_per_segment, FEATURES.n_mels
+    rng = np.random.default_rng(0)
+    noise = [rng.normal(0, rng.uniform(0.01, 0.3), 10 * FEATURES.sample_rate) for _ in range(110)]
+    songs = [segments(log_mel(np.float32(x), FEATURES), FEATURES) for x in noise]
+    assert songs[0].shape == (20, f, m)
+    variables, meta = weights.load(checkpoint)
+    variables[weights.PROFILE] = Profile.of_songs(songs).arrays()
+    path = checkpoint.with_name("profile.safetensors")
+    weights.save(path, variables, {**meta, "lag_s": 0.4})
+    return path
+
+
+def test_input_unlike_the_training_songs_is_remarked_and_told_in_json_and_page(
+    with_profile, tmp_path, capsys
+):
+    write(tmp_path / "like.wav", seconds=25.0)
+    t = np.arange(25 * 16_000) / 16_000
+    soundfile.write(tmp_path / "unlike.wav", 0.5 * np.sin(2 * np.pi * 440 * t), 16_000)
+    argv = [str(tmp_path / "like.wav"), str(tmp_path / "unlike.wav"), "--json", "--html"]
+    assert predict.main([*argv, f"--checkpoint={with_profile}", f"--output_dir={tmp_path}"]) == 0
+    err = capsys.readouterr().err
+    assert "unlike.wav: unlike the songs that the model was trained on" in err
+    assert "/like.wav: unlike" not in err
+    told = {
+        name: json.loads((tmp_path / f"{name}.json").read_text()) for name in ("like", "unlike")
+    }
+    assert told["like"]["unlikeness"] < 1.1 < told["unlike"]["unlikeness"]
+    assert told["like"]["lag_s"] == 0.4
+    pages = {name: (tmp_path / f"{name}.html").read_text() for name in told}
+    assert all("follows a change in the sound by 0.4 s" in page for page in pages.values())
+    assert "unlike the songs" in pages["unlike"] and "unlike the songs" not in pages["like"]
+
+
+def test_weights_without_a_profile_say_nothing_of_the_input(command, tmp_path):
+    write(tmp_path / "a.wav")
+    status, _, err = command(tmp_path / "a.wav", "--json")
+    assert status == 0 and "unlike" not in err
+    told = json.loads((tmp_path / "curves" / "a.json").read_text())
+    assert told["unlikeness"] is None and told["lag_s"] is None
 
 
 def test_truncated_file_fails_only_if_strict(command, tmp_path):

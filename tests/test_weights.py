@@ -4,6 +4,7 @@ import copy
 import json
 import pickle
 import random
+import shutil
 
 import jax
 import numpy as np
@@ -13,7 +14,8 @@ import safetensors.numpy
 import soundfile
 
 from damff_jax import checkpoint, parallel, predict, train_state, weights
-from damff_jax.checkpoint import CheckpointError, Checkpoints
+from damff_jax.checkpoint import CheckpointError, Checkpoints, CheckpointWarning
+from damff_jax.familiarity import Profile
 from damff_jax.features import FeatureConfig
 from damff_jax.models import create_model
 
@@ -269,3 +271,65 @@ def test_the_weights_that_come_along_hear_fast_and_loud_as_more_arousing():
     )
     assert calm.shape == excited.shape == (80, 2)
     assert excited[:, 1].mean() > calm[:, 1].mean() + 0.2
+
+
+# What goes with the weights ----------------------------------------------------------------------
+
+
+def profile_of_noise(seed=0):
+    rng = np.random.default_rng(seed)
+    f, m = FEATURES.frames_per_segment, FEATURES.n_mels
+    songs = [rng.normal(-40, rng.uniform(1, 9), (20, f, m)) for _ in range(120)]
+    return Profile.of_songs(songs)
+
+
+def test_the_profile_of_the_training_songs_goes_with_a_run_and_its_file(workdir, tmp_path):
+    workdir, profile = shutil.copytree(workdir, tmp_path / "run"), profile_of_noise()
+    assert weights.PROFILE not in weights.load(workdir)[0]
+    weights.save_profile(workdir, profile)
+    assert weights.main([str(workdir), str(tmp_path / "x.safetensors")]) == 0
+    for path in (workdir, tmp_path / "x.safetensors"):
+        variables, _ = weights.load(path)
+        assert variables[weights.PROFILE].keys() == profile.arrays().keys()
+        for name, array in profile.arrays().items():
+            np.testing.assert_array_equal(variables[weights.PROFILE][name], array)
+
+
+@pytest.mark.parametrize("content", [b"", b"nothing", None])
+def test_a_run_with_a_damaged_profile_predicts_with_a_warning(workdir, tmp_path, content):
+    workdir = shutil.copytree(workdir, tmp_path / "run")
+    weights.save_profile(workdir, profile_of_noise())
+    path = workdir / "familiarity.safetensors"
+    if content is None:
+        content = bytearray(path.read_bytes())
+        content[-5] ^= 1
+    path.write_bytes(content)
+    with pytest.warns(CheckpointWarning, match=r"familiarity\.safetensors: .* are not told"):
+        variables, _ = weights.load(workdir)
+    assert weights.PROFILE not in variables
+
+
+def test_the_lag_goes_with_the_file(workdir, tmp_path):
+    path = tmp_path / "x.safetensors"
+    assert weights.main([str(workdir), str(path), "--lag_s=0.4"]) == 0
+    assert predict.Predictor(path).lag_s == 0.4
+    assert predict.Predictor(workdir).lag_s is None
+
+
+def test_shipped_weights_have_names_unless_a_file_or_run_has_the_same(tmp_path, monkeypatch):
+    names = weights.shipped()
+    assert names.keys() >= {"damff_plus_vgmidi"} and weights.DEFAULT in names.values()
+    monkeypatch.chdir(tmp_path)
+    for name, path in names.items():
+        assert_same(weights.load(name), weights.load(path))
+    (tmp_path / "damff_plus_vgmidi").mkdir()
+    with pytest.raises(CheckpointError, match="no checkpoint"):
+        weights.load("damff_plus_vgmidi")
+
+
+def test_a_model_of_embeddings_hears_no_audio(workdir, tmp_path):
+    variables, meta = weights.load(workdir)
+    path = tmp_path / "x.safetensors"
+    weights.save(path, variables, {**meta, "identity": {**meta["identity"], "heard": "0123"}})
+    with pytest.raises(CheckpointError, match="embeddings, not audio"):
+        predict.Predictor(path)
