@@ -31,6 +31,9 @@ class DAMFF(nn.Module):
       channels, kernels_a, kernels_b, branches, join: see `MultiScaleBranches`.
       fusion, reduction: see `AttentionFusion`; unused with a single branch.
       squeeze_channels: channels that the 1 × 1 convolution keeps per point.
+      context_size: units that describe the crop as a whole, by the mean and the deviation of what
+        is kept of its segments, and go into the sequence model beside each; 0: none, as in the
+        paper.
       sequence: see `sequence_and_head`.
       hidden_size: LSTM units per direction.
       dropout_rate: on the sequence model's input and output; the paper's readings have none.
@@ -50,6 +53,7 @@ class DAMFF(nn.Module):
     fusion: Fusion = "daff"
     reduction: Size = 4
     squeeze_channels: Size = 1
+    context_size: SizeOrNone = 0
     sequence: SequenceModel = "bilstm"
     hidden_size: Size = 48
     dropout_rate: Rate = 0.0
@@ -86,6 +90,11 @@ class DAMFF(nn.Module):
         # A 1 × 1 convolution is a dense layer over the channels.
         squeeze = nn.Dense(self.squeeze_channels, dtype=self.dtype, name="squeeze")
         x_BxTxD = squeeze(fused_NxHxWxC).reshape(b, t, -1)
+        if self.context_size:
+            context = nn.Dense(self.context_size, dtype=self.dtype, name="context")
+            context_BxD = nn.relu(context(_mean_and_deviation(x_BxTxD, mask_BxT)))
+            context_BxTxD = jnp.broadcast_to(context_BxD[:, None], (b, t, self.context_size))
+            x_BxTxD = jnp.concatenate([x_BxTxD, context_BxTxD], axis=-1)
         return sequence_and_head(
             x_BxTxD,
             mask_BxT,
@@ -96,3 +105,13 @@ class DAMFF(nn.Module):
             train=train,
             teacher_size=self.teacher_size,
         )
+
+
+def _mean_and_deviation(x_BxTxD: jax.Array, mask_BxT: jax.Array) -> jax.Array:
+    """Over the present segments of a crop, (B, 2 D)."""
+    weight_BxTx1 = (mask_BxT / jnp.maximum(mask_BxT.sum(axis=1, keepdims=True), 1))[..., None]
+    weight_BxTx1 = weight_BxTx1.astype(x_BxTxD.dtype)
+    mean_Bx1xD = jnp.sum(weight_BxTx1 * x_BxTxD, axis=1, keepdims=True)
+    variance_BxD = jnp.sum(weight_BxTx1 * jnp.square(x_BxTxD - mean_Bx1xD), axis=1)
+    # The root's slope at 0 has no end.
+    return jnp.concatenate([mean_Bx1xD[:, 0], jnp.sqrt(variance_BxD + 1e-4)], axis=-1)
