@@ -23,9 +23,7 @@ def damff() -> ml_collections.ConfigDict:
     model.fusion = "daff"  # daff, aff, channel, spatial, sum, concat.
     model.reduction = 4  # Of the attentions' bottlenecks.
     model.squeeze_channels = 1  # Kept per point by the 1 x 1 convolution.
-    model.context_size = (
-        0  # Units that describe the crop as a whole to the sequence model; 0: none.
-    )
+    model.context_size = 0  # Units that tell the sequence model of the whole crop; 0: none.
     model.sequence = "bilstm"  # bilstm, lstm, none.
     model.hidden_size = 48  # LSTM units per direction.
     model.dropout_rate = 0.0
