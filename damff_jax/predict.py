@@ -35,10 +35,10 @@ from damff_jax.models import create_model
 
 # What weights shipped with the package say of themselves, by their name; see the model cards.
 _ORIGINS = {
-    "damff_plus_deam": "trained on people's ratings of 10 s of each of DEAM's 1,802 songs, which are "
-    "free music of many genres: arousal is to be trusted more than valence",
-    "damff_plus_vgmidi": "trained on piano arrangements of game music (VGMIDI): its arousal carries "
-    "over to other piano music, its valence hardly, and other instruments it has not heard",
+    "damff_plus_deam": "trained on people's ratings of 10 s of each of DEAM's 1,802 songs, free "
+    "music of many genres: arousal is to be trusted more than valence",
+    "damff_plus_vgmidi": "trained on piano arrangements of game music (VGMIDI): its arousal "
+    "carries over to other piano music, its valence hardly, and other instruments it has not heard",
 }
 
 
