@@ -19,6 +19,7 @@ def get_config(model: str = "damff_plus") -> ml_collections.ConfigDict:
     config.eval_every_steps = 240
     # All songs but those of the test train; nothing is left to be chosen.
     config.select = "latest"
+    config.calibrate = True
     config.data.options.validation_fraction = 0.0
     config.data.eval_splits = ("test",)
     config.optim.learning_rate = 2e-3

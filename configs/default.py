@@ -18,6 +18,7 @@ def get_config(model: str = "damff") -> ml_collections.ConfigDict:
     config.log_every_steps = 20
     config.eval_every_steps = 250  # Validation, and with it the choice of the best checkpoint.
     config.select = "best"  # What is evaluated: best on the validation songs, or latest.
+    config.calibrate = False  # At the end, the curves' mean and deviation are set to the labels'.
     config.checkpoint_every_steps = 250
     config.max_skipped_steps = 10  # In a row without a finite loss and gradient; more stop the run.
     config.init_from = ""  # Workdir of a run of the same model to start from; empty: from scratch.

@@ -49,6 +49,8 @@ def check(config: ConfigDict) -> None:
             raise ValueError(f"{name} must not be negative")
     if config.select not in ("best", "latest"):
         raise ValueError(f"select: {config.select!r}; there are best, latest")
+    if config.calibrate and config.select != "latest":
+        raise ValueError("calibrate is of the last step, so it wants select=latest")
     Windowing.of(config)
     losses.check_weights(config.loss.to_dict())
     of_teacher = {
@@ -97,7 +99,7 @@ def checkpoint_meta(
         "files": fingerprint,
         "heard": heard,
         "teacher": teacher,
-        **{name: config[name] for name in ("select", "init_from")},
+        **{name: config[name] for name in ("select", "init_from", "calibrate")},
         "loss": config.loss.to_dict(),
         "augment": _unless_off(config.augment.to_dict()),
         "optim": config.optim.to_dict(),

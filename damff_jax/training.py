@@ -18,6 +18,7 @@ from flax import linen as nn
 from ml_collections import ConfigDict
 
 from damff_jax import (
+    calibration,
     closed_form,
     evaluation,
     metrics,
@@ -139,6 +140,9 @@ def train(run: Run) -> None:
                         log.started(step, step_metrics)
                     if step % config.log_every_steps == 0 or last:
                         log.add(step, step_metrics)
+                    if last and config.calibrate:
+                        log.check(step, step_metrics)
+                        state = calibrated(run, state, songs)
 
                     if validation_songs and (step % config.eval_every_steps == 0 or last):
                         log.check(step, step_metrics)
@@ -171,6 +175,15 @@ def train(run: Run) -> None:
                 )
                 # All have seen the same metrics.
                 raise processes.agreed(error) from None
+
+
+def calibrated(run: Run, state: TrainState, songs: pipeline.Songs) -> TrainState:
+    """The state whose curves of the training songs have the labels' mean and deviation."""
+    apply = functools.partial(run.eval_step, state.eval_variables())
+    scale_V, shift_V = calibration.scale_and_shift(evaluate(run.config, apply, songs))
+    scales = " and ".join(f"{scale:.3f}" for scale in scale_V)
+    print(f"calibrated: valence and arousal scaled by {scales}")
+    return calibration.rescale_head(state, scale_V, shift_V)
 
 
 def before_skipped(state: TrainState) -> TrainState:

@@ -44,6 +44,7 @@ ORDER = [
     "checkpoint",
     "weights",
     "inference",
+    "calibration",
     "run_config",
     "closed_form",
     "predictions",
