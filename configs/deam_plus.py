@@ -23,7 +23,7 @@ def get_config(model: str = "damff_plus") -> ml_collections.ConfigDict:
     config.data.options.validation_fraction = 0.0
     config.data.eval_splits = ("test",)
     config.optim.learning_rate = 2e-3
-    config.loss.ccc_within = 0.5
+    config.loss.ccc_within = 2.0
     # Excerpts of 10 s, or crops of that length, are also what prediction sees at a time.
     config.data.crop_segments = 20
     config.data.overlap = 10
@@ -31,7 +31,6 @@ def get_config(model: str = "damff_plus") -> ml_collections.ConfigDict:
     if model == "damff_plus":
         config.model.join = "channel"  # Half the work of the join along time, and no worse.
         config.model.squeeze_channels = 16
-        config.model.context_size = 64
         config.model.hidden_size = 64
         config.model.smoothing = (1, 0)  # A curve that waits for nothing.
     config.model.teacher_size = 200

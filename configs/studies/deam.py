@@ -54,7 +54,13 @@ COMPARED = {
     "damff_paper": trained("damff", config="deam"),
 }
 
-OURS: dict[str, System] = {}
+TEACHER = "--config.data.teacher={manual_dir}/msd_musicnn.npz"
+
+# Model and recipe that are ours, and the recipe for the paper's model.
+OURS = {
+    "damff_plus": trained("damff_plus", TEACHER, config="deam_plus"),
+    "damff_recipe": trained("damff", TEACHER, config="deam_plus"),
+}
 
 # DAMFF with one thing changed.
 ABLATIONS = {
