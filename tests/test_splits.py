@@ -145,6 +145,11 @@ def test_mediaeval2015_ids_are_431_clips():
     assert all(2 <= int(song_id) <= 2000 for song_id in MEDIAEVAL)
 
 
+def test_all_trains_on_every_song():
+    split_of = split_songs(DEAM_IDS, DeamSplit(protocol="all", validation_fraction=0.0))
+    assert split_of == dict.fromkeys(DEAM_IDS, "train")
+
+
 def test_release_takes_every_clip():
     split_of = split_songs(DEAM_IDS, DeamSplit())
     assert split_of.keys() == set(DEAM_IDS)

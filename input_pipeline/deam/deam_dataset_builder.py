@@ -10,7 +10,7 @@ from input_pipeline.splits import SongList, Split, balanced_folds, split_by_song
 
 # Ids above 2000 are the 58 full-length songs of the MediaEval 2015 evaluation set.
 LAST_CLIP_ID = 2000
-PROTOCOLS = "release", "mediaeval2015", "cross_validation", "mediaeval2015_cross_validation"
+PROTOCOLS = "release", "mediaeval2015", "cross_validation", "mediaeval2015_cross_validation", "all"
 _LABELS = Path("annotations averaged per song") / "dynamic (per second annotations)"
 
 
@@ -33,7 +33,7 @@ class DeamSplit(Split):
       protocol: 'release' trains on the 1,744 clips, 'mediaeval2015' on the 431 of the MediaEval
         2015 development set; both test on the 58 full songs. 'cross_validation' deals the 1,744
         clips to folds and tests on one of them, 'mediaeval2015_cross_validation' the 431; the full
-        songs take no part.
+        songs take no part. 'all' trains on all songs and tests on none, for weights to predict by.
       fold: the fold of clips that is the test split, from 0; of cross-validation only.
       n_folds: of cross-validation; they differ by one song at most.
       validation_fraction: share of the clips outside the test split, by song, kept for validation.
@@ -119,6 +119,8 @@ def split_songs(song_ids: list[str], options: DeamSplit) -> dict[str, str]:
         development = mediaeval2015_ids()
         clips = [song_id for song_id in clips if song_id in development]
     test = [song_id for song_id in song_ids if int(song_id) > LAST_CLIP_ID]
+    if options.protocol == "all":
+        clips, test = song_ids, []
     seed = options.split_seed
     if options.in_folds:
         if len(clips) < options.n_folds:
