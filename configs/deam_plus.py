@@ -13,7 +13,7 @@ import ml_collections
 from configs import deam_reduced
 
 
-def get_config(model: str = "damff_plus") -> ml_collections.ConfigDict:
+def get_config(model: str = "damff") -> ml_collections.ConfigDict:
     config = deam_reduced.get_config(model)
     config.num_train_steps = 1200
     config.eval_every_steps = 240
@@ -27,11 +27,13 @@ def get_config(model: str = "damff_plus") -> ml_collections.ConfigDict:
     # Excerpts of 10 s, or crops of that length, are also what prediction sees at a time.
     config.data.crop_segments = 20
     config.data.overlap = 10
-    config.loss.teacher = 6.0
+    config.data.margin = 10
     if model == "damff_plus":
         config.model.join = "channel"  # Half the work of the join along time, and no worse.
         config.model.squeeze_channels = 16
         config.model.hidden_size = 64
         config.model.smoothing = (1, 0)  # A curve that waits for nothing.
-    config.model.teacher_size = 200
+    if "teacher_size" in config.model:
+        config.model.teacher_size = 200
+        config.loss.teacher = 6.0
     return config

@@ -73,6 +73,7 @@ def get_config(model: str = "damff") -> ml_collections.ConfigDict:
     data.on_device = False  # Training songs in every device's memory, crops taken there.
     data.crop_segments = 60  # 30 s
     data.window_segments = 0  # Of evaluation and prediction; 0: as long as the crops.
+    data.margin = 0  # Segments mirrored at a song's ends, so that they have context too.
     data.overlap = 15  # Segments that neighbouring windows share.
     data.eval_batch_size = 16  # Windows per evaluation step over all devices.
     data.eval_splits = ("validation", "test")  # Evaluated at the end, where they exist.

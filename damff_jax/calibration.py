@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from damff_jax.metrics import Curve
+from damff_jax.metrics import DIMENSIONS, Curve
 from damff_jax.train_state import TrainState
 
 
@@ -39,22 +39,26 @@ def scale_and_shift(curves: Mapping[str, Curve]) -> tuple[np.ndarray, np.ndarray
 def rescale_head(state: TrainState, scale_V: np.ndarray, shift_V: np.ndarray) -> TrainState:
     """The state whose predictions are `scale_V · prediction + shift_V`.
 
-    Raises:
-      ValueError: the model does not end in a linear layer `head`.
+    A model ends in a linear layer `head`, or in one per dimension, `valence_head` and
+    `arousal_head`, of which the largest output counts.
     """
 
     def rescaled(params: Mapping[str, Any]) -> dict[str, Any]:
-        head = params.get("head", {})
-        if head.keys() != {"kernel", "bias"}:
-            raise ValueError("calibrate: the model does not end in a linear layer, its head")
-        new = {
-            "kernel": head["kernel"] * jnp.float32(scale_V),
-            "bias": head["bias"] * jnp.float32(scale_V) + jnp.float32(shift_V),
-        }
-        placed = {name: jax.device_put(x, head[name].sharding) for name, x in new.items()}
-        return {**params, "head": placed}
+        if "head" in params:
+            return {**params, "head": _rescaled(params["head"], scale_V, shift_V)}
+        names = [f"{name}_head" for name in DIMENSIONS]
+        heads = zip(names, scale_V, shift_V, strict=True)
+        return {**params, **{name: _rescaled(params[name], *values) for name, *values in heads}}
 
     averages = state.averages
     if averages is not None:
         averages = {**averages, "params": rescaled(averages["params"])}
     return state.replace(params=rescaled(state.params), averages=averages)
+
+
+def _rescaled(head: Mapping[str, jax.Array], scale: Any, shift: Any) -> dict[str, jax.Array]:
+    new = {
+        "kernel": head["kernel"] * jnp.float32(scale),
+        "bias": head["bias"] * jnp.float32(scale) + jnp.float32(shift),
+    }
+    return {name: jax.device_put(x, head[name].sharding) for name, x in new.items()}

@@ -11,6 +11,7 @@ Letters: N windows, W segments per window, F frames per segment, M Mel bins, T s
 
 import collections
 import dataclasses
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -28,13 +29,18 @@ class Windowing:
       window: segments that the model sees at a time.
       overlap: segments that a window shares with the next.
       smoothing: (width, delay) in segments, see `delayed_average`; (1, 0) is none.
+      margin: segments that a song is mirrored by at its start and its end, and whose predictions are
+        left out, so that a curve's ends have context too.
     """
 
     window: int = 60
     overlap: int = 15
     smoothing: tuple[int, int] = (1, 0)
+    margin: int = 0
 
     def __post_init__(self):
+        if self.margin < 0:
+            raise ValueError(f"margin {self.margin} is negative")
         if not 0 <= self.overlap < self.window:
             raise ValueError(f"overlap {self.overlap} is outside [0, window {self.window})")
 
@@ -44,11 +50,12 @@ class Windowing:
         data = config["data"]
         # Checkpoints from before there was the knob do without it, and so do some models.
         window = data.get("window_segments", 0) or data["crop_segments"]
-        return cls(window, data["overlap"], tuple(config["model"].get("smoothing", (1, 0))))
+        smoothing = tuple(config["model"].get("smoothing", (1, 0)))
+        return cls(window, data["overlap"], smoothing, data.get("margin", 0))
 
     def within(self, n_segments: int) -> "Windowing":
         """The same for songs that are no longer than this: windows without needless padding."""
-        window = min(self.window, n_segments)
+        window = min(self.window, n_segments + 2 * self.margin)
         overlap = min(self.overlap, window - 1)
         return dataclasses.replace(self, window=window, overlap=overlap)
 
@@ -140,7 +147,7 @@ def join_windows(
 
     for item in _windows_of_songs(songs, windowing, errors):
         if item.song - first >= len(curves):
-            curves.append(_Curve())
+            curves.append(_Curve(windowing.margin))
         if isinstance(item, _End):
             curves[item.song - first].end = item
         else:
@@ -160,8 +167,9 @@ def join_windows(
 class _Curve:
     """Weighted sums of a song's windows."""
 
-    def __init__(self):
+    def __init__(self, margin: int):
         self.end: _End | None = None
+        self._margin = margin
         self._sum_TxV = np.zeros((0, 2))
         self._weight_T = np.zeros(0)
 
@@ -180,19 +188,44 @@ class _Curve:
     def result(self) -> np.ndarray | Exception:
         if self.end.error is not None:
             return self.end.error
-        return self._sum_TxV / self._weight_T[:, None]
+        joined_TxV = self._sum_TxV / self._weight_T[:, None]
+        # A song shorter than the margin is mirrored by all it has, which makes three of it.
+        n = min(self._margin, len(joined_TxV) // 3)
+        return joined_TxV[n : len(joined_TxV) - n]
 
 
 def _windows_of_songs(songs, windowing, errors) -> Iterator[_Window | _End]:
     for song, blocks in enumerate(songs):
         n_segments, error = 0, None
         try:
+            if windowing.margin:
+                blocks = _mirrored(blocks, windowing.margin)
             for start, log_mel_WxFxM, n in _windows(blocks, windowing):
                 n_segments = start + n
                 yield _Window(song, start, log_mel_WxFxM, n)
         except errors as e:
             error = e
         yield _End(song, n_segments, error)
+
+
+def _mirrored(blocks: Iterable[np.ndarray], margin: int) -> Iterator[np.ndarray]:
+    """A song with `margin` of its first segments before it and of its last ones after it, as in a
+    mirror; all it has if it is shorter.
+    """
+    head: np.ndarray | None = None
+    tail: np.ndarray | None = None
+    blocks = iter(blocks)
+    for block in blocks:
+        head = block if head is None else np.concatenate([head, block])
+        if len(head) >= margin:
+            break
+    if head is None:
+        return
+    yield head[:margin][::-1, ::-1]
+    for block in itertools.chain([head], blocks):
+        yield block
+        tail = (block if tail is None else np.concatenate([tail, block]))[-margin:]
+    yield tail[::-1, ::-1]
 
 
 def _windows(

@@ -26,6 +26,8 @@ from input_pipeline.vgmidi import raters
 PARAMETERS = {
     "default": 188_819,
     "deam": 188_819,
+    "deam_plus": 121_671,
+    "deam_reduced": 102_271,
     "emopia": 102_271,
     "folder": 188_819,
     "mer1101": 188_819,
@@ -46,6 +48,7 @@ MODEL_PARAMETERS = {
     "cnn_bigru_small": (10_804, 6_708),
     "cnn_bilstm": (190_246, 79_654),
     "frame_bilstm": (164_738, 131_970),
+    "embedding_bigru": (51_266, 32_834),
 }
 
 
@@ -53,8 +56,17 @@ def get_config(name, *model):
     return importlib.import_module(f"configs.{name}").get_config(*model)
 
 
+def with_files(config):
+    """The config with the files that only a user has."""
+    if config.loss.teacher:
+        config.data.teacher = "embeddings.npz"
+    if config.model.name == "embedding_bigru":
+        config.data.heard = "embeddings.npz"
+    return config
+
+
 def count_parameters(config):
-    run_config.check(config)
+    run_config.check(with_files(config))
     features = FeatureConfig(**config.features)
     model = create_model(config.model, dtype=config.dtype, axis_name=None)
     log_mel = jnp.zeros((1, 1, features.frames_per_segment, features.n_mels))
@@ -77,6 +89,8 @@ def test_parameters(name):
 def test_parameters_of_the_models(model):
     counts = tuple(count_parameters(get_config(name, model)) for name in ("deam", "synthetic"))
     assert counts == MODEL_PARAMETERS[model]
+    if model == "embedding_bigru":
+        return  # Its input has a size of its own.
     text = " ".join(models.MODELS[model].__doc__.split())
     assert f"{counts[0]:,} parameters ({counts[1]:,})" in text
 
@@ -85,8 +99,14 @@ def test_parameters_of_the_models(model):
 def test_every_config_takes_every_model(name):
     for model in models.MODELS:
         config = get_config(name, model)
+        run_config.check(with_files(config))
+        create_model(config.model, dtype=config.dtype, axis_name=None)
+        if name == "deam_plus":  # It changes models.
+            assert config.model.name == models.MODELS[model]().name
+            continue
         assert config.model == models.MODELS[model]()
         models.use(config, "damff")
+        config.data.heard = ""
         assert config == get_config(name)
     with pytest.raises(ValueError, match=r"no model 'nope'; there are damff, damff_plus, constant"):
         get_config(name, "nope")
@@ -134,6 +154,8 @@ def test_a_data_set_config_shows_all_its_options_with_their_defaults(name):
         defaults |= dataclasses.asdict(type(part)())
     if name == "vgmidi_augmented":
         defaults["renderings"] = 4  # What it is for.
+    if name == "deam_plus":
+        defaults["validation_fraction"] = 0.0  # Nothing is chosen by validation songs.
     assert data.options.to_dict() == defaults
 
 
@@ -152,8 +174,9 @@ def test_every_system_of_a_study_is_a_command(study, system, tmp_path, monkeypat
         dummy = train.ROOT / "input_pipeline" / name / "dummy_data"
         (tmp_path / "data_sets" / name).symlink_to(dummy)
     manual_dir, data_dir = str(tmp_path / "data_sets"), str(tmp_path / "data")
+    protocol = next(iter(content["protocols"]))
     for run in plan(content, tmp_path / "runs", systems=[system], folds=[1], seeds=[2],
-                    manual_dir=manual_dir, data_dir=data_dir):  # fmt: skip
+                    protocol=protocol, manual_dir=manual_dir, data_dir=data_dir):  # fmt: skip
         _, *command = run.command()
         assert not any("{" in argument for argument in command)
         if command[:2] == ["-m", raters.__spec__.name]:

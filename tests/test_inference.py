@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from configs import models
-from damff_jax.inference import Windowing, delayed_average, predict_curves
+from damff_jax.inference import Windowing, _mirrored, delayed_average, predict_curves
 from damff_jax.models import create_model
 
 
@@ -150,3 +150,30 @@ def test_an_average_that_is_none_is_refused(smoothing):
     fields = models.damff().to_dict() | {"smoothing": smoothing}
     with pytest.raises(ValueError, match=r"model\.smoothing: .* is no \(odd width, delay"):
         create_model(fields, dtype="float32", axis_name=None)
+
+
+# Margins -----------------------------------------------------------------------------------------
+
+
+def levels(log_mel_NxWxFxM, mask_NxW):
+    """A model that hears each segment's level, and nothing beside."""
+    level_NxW = log_mel_NxWxFxM.mean(axis=(2, 3))
+    return np.stack([level_NxW, -level_NxW], axis=-1) * mask_NxW[..., None]
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 9, 10, 11, 40])
+@pytest.mark.parametrize("cuts", [[], [1], [2, 3]])
+def test_a_margin_leaves_every_segment_its_own_prediction(n, cuts):
+    song = np.linspace(-0.9, 0.9, n)[:, None, None] * np.ones((1, 2, 3))
+    windowing = Windowing(window=6, overlap=3, margin=4)
+    blocks = np.split(song, [c for c in cuts if c < n])
+    (curve,) = predict_curves(levels, [blocks], windowing=windowing, batch_size=2)
+    assert curve.shape == (n, 2)
+    np.testing.assert_allclose(curve[:, 0], song[:, 0, 0], atol=1e-6)
+
+
+def test_a_margin_mirrors_frames_and_segments():
+    song = np.arange(12.0).reshape(4, 3, 1)
+    heard = np.concatenate(list(_mirrored([song[:1], song[1:]], 2))).ravel()
+    np.testing.assert_array_equal(heard, [5, 4, 3, 2, 1, 0, *range(12), 11, 10, 9, 8, 7, 6])
+    assert list(_mirrored([], 2)) == []
