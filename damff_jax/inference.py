@@ -29,8 +29,8 @@ class Windowing:
       window: segments that the model sees at a time.
       overlap: segments that a window shares with the next.
       smoothing: (width, delay) in segments, see `delayed_average`; (1, 0) is none.
-      margin: segments that a song is mirrored by at its start and its end, and whose predictions are
-        left out, so that a curve's ends have context too.
+      margin: segments that a song is mirrored by at its start and its end, so that a curve's ends
+        have context too; the curve has none of them.
     """
 
     window: int = 60
