@@ -33,8 +33,9 @@ from damff_jax import (
     weights,
 )
 from damff_jax.audio import AudioError
+from damff_jax.checkpoint import CheckpointError
 from damff_jax.features import FeatureConfig
-from damff_jax.metric_writer import MetricWriter
+from damff_jax.metric_writer import MetricWriter, read_metrics
 from damff_jax.metrics import Curve
 from damff_jax.models import create_model
 from damff_jax.train_log import NotFiniteError
@@ -641,6 +642,11 @@ def test_output_names_are_distinct():
         ({"model.reduction": 0}, "model.reduction: 0"),
         ({"model.channels": (8, 16)}, "model.channels"),
         ({"features.n_mels": 4}, "8 Mel bins"),
+        ({"calibrate": True}, "calibrate is of the last step, so it wants select=latest"),
+        ({"augment.mixup": -1.0}, "augment.mixup: -1.0"),
+        ({"loss.teacher": 1.0}, "data.teacher, loss.teacher, model.teacher_size belong together"),
+        ({"data.heard": "x.npz"}, "data.heard, a file of embeddings, and model embedding_bigru"),
+        ({"data.margin": -1}, "margin -1 is negative"),
     ],
 )
 def test_senseless_configs_are_refused(data_dir, tmp_path, changes, message):
@@ -890,3 +896,83 @@ def test_a_wrong_command_line_is_one_line_and_status_2(argument, message, tmp_pa
     assert line.startswith("train.py: error:")
     assert message in line
     assert not any(tmp_path.iterdir())
+
+
+# Embeddings, a teacher, and what else training can have ------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def embeddings(tmp_path_factory):
+    """Made-up outputs of an encoder, 5 numbers for two patches of each of the tiny songs."""
+    path = tmp_path_factory.mktemp("embeddings") / "x.npz"
+    rng = np.random.default_rng(0)
+    ids = [1, 2, 3, 4, 2001, 2002]
+    values = rng.normal(size=(len(ids), 2, 5)).astype(np.float16)
+    np.savez(path, song_id=ids, embedding=values, patch_start_s=[0.0, 3.0])
+    return path
+
+
+def test_a_teacher_is_learnt_from_and_not_needed_to_predict(data_dir, embeddings, tmp_path, capsys):
+    taught = {"data.teacher": str(embeddings), "loss.teacher": 2.0, "model.teacher_size": 5}
+    more = {"select": "latest", "calibrate": True, "augment.mixup": 0.4, "augment.gain_db": 2.0}
+    config = tiny_config(data_dir, **taught, **more)
+    workdir = tmp_path / "run"
+    scores = train.run(config, workdir)
+    assert "calibrated: valence and arousal scaled by " in capsys.readouterr().out
+    assert np.isfinite(scores["test"]["arousal"]["pooled"]["ccc"])
+    losses = [event["train/loss"] for event in read_metrics(workdir) if "train/loss" in event]
+    assert len(losses) == 6 and max(losses) > 2  # More than 1 − CCC alone can be.
+    again = train.run(config, workdir, mode="evaluate")
+    assert again == scores
+    curve_TxV = predict.Predictor(workdir).from_waveform(
+        np.random.default_rng(0).normal(0, 0.1, 8000 * 6), 8000
+    )
+    assert curve_TxV.shape == (12, 2) and np.isfinite(curve_TxV).all()
+
+
+def test_another_teacher_makes_another_run(data_dir, embeddings, tmp_path):
+    taught = {"data.teacher": str(embeddings), "loss.teacher": 2.0, "model.teacher_size": 5}
+    config = tiny_config(data_dir, **taught, num_train_steps=3)
+    train.run(config, tmp_path / "run")
+    with np.load(embeddings) as arrays:
+        values = {name: arrays[name] for name in arrays}
+    np.savez(tmp_path / "y.npz", **{**values, "embedding": values["embedding"] + 1})
+    config.data.teacher = str(tmp_path / "y.npz")
+    with pytest.raises(CheckpointError, match=r"another run .*teacher: "):
+        train.run(config, tmp_path / "run")
+    config.model.teacher_size = 7
+    with pytest.raises(ValueError, match=r"model\.teacher_size: 7, and .* have 5 dim"):
+        train.run(config, tmp_path / "other")
+
+
+def test_a_model_can_hear_embeddings_in_the_place_of_the_sound(data_dir, embeddings, tmp_path):
+    config = tiny_config(data_dir, "embedding_bigru", **{"data.heard": str(embeddings)})
+    scores = train.run(config, tmp_path / "run")
+    assert scores["test"]["n_points"] == 24
+    assert not (tmp_path / "run" / "familiarity.safetensors").exists()
+    with pytest.raises(CheckpointError, match="embeddings, not audio"):
+        predict.Predictor(tmp_path / "run")
+
+
+def test_a_calibrated_run_has_the_labels_spread_on_its_training_songs(data_dir, tmp_path):
+    changes = {"select": "latest", "calibrate": True, "data.eval_splits": ("train",)}
+    train.run(tiny_config(data_dir, **changes), tmp_path / "run")
+    curves, _ = predictions.read(tmp_path / "run" / "predictions_train.csv")
+    for v in range(2):
+        prediction, truth = (
+            np.concatenate([curve[i][:, v] for curve in curves.values()]) for i in range(2)
+        )
+        # But for what the scale's ends cut off.
+        assert prediction.mean() == pytest.approx(truth.mean(), abs=0.05)
+        assert prediction.std() == pytest.approx(truth.std(), rel=0.15)
+
+
+def test_crops_longer_than_all_songs_cost_no_padding(data_dir, tmp_path, monkeypatch):
+    seen = []
+    crops = pipeline.Crops
+    monkeypatch.setattr(
+        pipeline, "Crops", lambda *a, **k: seen.append(k["crop_segments"]) or crops(*a, **k)
+    )
+    changes = {"num_train_steps": 3, "data.crop_segments": 500, "data.window_segments": 500}
+    scores = train.run(tiny_config(data_dir, **changes), tmp_path / "run")
+    assert set(seen) == {12} and scores["test"]["n_points"] == 24
