@@ -264,9 +264,8 @@ def check_same_run(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> None
     check_compatible(stored, wanted)
     # A validation score chooses among the smoothed curves of one run.
     _refuse_differences("model", *(with_defaults(m["config"]["model"]) for m in (stored, wanted)))
-    # A setting that came later is off in earlier runs.
     runs = (flax.traverse_util.flatten_dict(m["identity"], sep=".") for m in (stored, wanted))
-    _refuse_differences("run", *({name: x or None for name, x in run.items()} for run in runs))
+    _refuse_differences("run", *runs)
 
 
 def _refuse_differences(
@@ -276,7 +275,8 @@ def _refuse_differences(
     different = [
         f"{key}: {old.get(key)} there, {new.get(key)} here"
         for key in sorted(old.keys() | new.keys())
-        if old.get(key) != new.get(key)
+        # A setting that came later is off in what was before it.
+        if (old.get(key) or None) != (new.get(key) or None)
     ]
     if different:
         raise CheckpointError(
