@@ -27,7 +27,6 @@ def get_config(model: str = "damff") -> ml_collections.ConfigDict:
     # Excerpts of 10 s, or crops of that length, are also what prediction sees at a time.
     config.data.crop_segments = 20
     config.data.overlap = 10
-    config.data.margin = 10
     if model == "damff_plus":
         config.model.join = "channel"  # Half the work of the join along time, and no worse.
         config.model.squeeze_channels = 16

@@ -328,8 +328,7 @@ def _write(
         from damff_jax import report
 
         if arguments.plot:
-            title = f"{source} ({predictor.origin})"
-            report.plot_curve(f"{stem}.png", title, times_T, curve_TxV)
+            report.plot_curve(f"{stem}.png", source, times_T, curve_TxV)
         if arguments.html:
             report.write_html(
                 f"{stem}.html",

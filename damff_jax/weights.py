@@ -28,8 +28,8 @@ from damff_jax.checkpoint import CheckpointError, CheckpointWarning
 from damff_jax.familiarity import Profile
 from damff_jax.files import write_aside
 
-# DAMFF for piano music, trained on VGMIDI; see the model card beside it.
-DEFAULT = Path(__file__).with_name("pretrained") / "damff_plus_vgmidi.safetensors"
+# DAMFF trained on the songs of DEAM; see the model card beside it.
+DEFAULT = Path(__file__).with_name("pretrained") / "damff_plus_deam.safetensors"
 SUFFIX = ".safetensors"
 # The collection of variables, of no model, that holds a `familiarity.Profile`.
 PROFILE = "familiarity"

@@ -5,6 +5,7 @@ import json
 import pickle
 import random
 import shutil
+import warnings
 
 import jax
 import numpy as np
@@ -14,6 +15,7 @@ import safetensors.numpy
 import soundfile
 
 from damff_jax import checkpoint, parallel, predict, train_state, weights
+from damff_jax.audio import AudioWarning
 from damff_jax.checkpoint import CheckpointError, Checkpoints, CheckpointWarning
 from damff_jax.familiarity import Profile
 from damff_jax.features import FeatureConfig
@@ -333,3 +335,29 @@ def test_a_model_of_embeddings_hears_no_audio(workdir, tmp_path):
     weights.save(path, variables, {**meta, "identity": {**meta["identity"], "heard": "0123"}})
     with pytest.raises(CheckpointError, match="embeddings, not audio"):
         predict.Predictor(path)
+
+
+def test_curves_of_the_default_weights_are_flat_on_stationary_noise_from_its_start():
+    rate, rng = 16_000, np.random.default_rng(0)
+    curve_TxV = predict.Predictor().from_waveform(0.05 * rng.normal(size=30 * rate), rate)
+    assert np.ptp(curve_TxV, axis=0).max() < 0.1
+    assert np.abs(curve_TxV[:4] - curve_TxV[20:40].mean(axis=0)).max() < 0.05
+
+
+def test_the_default_weights_know_what_is_no_song(tmp_path):
+    rate, rng = 16_000, np.random.default_rng(0)
+    t = np.arange(20 * rate) / rate
+    sounds = {
+        "noise": 0.1 * rng.normal(size=len(t)),
+        "tone": 0.5 * np.sin(2 * np.pi * 440 * t),
+        "silence": np.zeros(len(t)),
+        "piano": piano(4, 0.1, rng)[0],
+    }
+    for name, samples in sounds.items():
+        soundfile.write(tmp_path / f"{name}.wav", samples, rate)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", AudioWarning)
+        told = list(predict.Predictor().predictions(tmp_path / f"{x}.wav" for x in sounds))
+    unlikeness = {name: x.unlikeness for name, x in zip(sounds, told, strict=True)}
+    assert unlikeness.pop("piano") < min(unlikeness.values())
+    assert min(unlikeness.values()) > 1.5
