@@ -12,7 +12,7 @@ import pytest
 
 import train
 from configs import deam, vgmidi
-from damff_jax import audio, features, predict
+from damff_jax import audio, features, predict, weights
 from damff_jax.features import FeatureConfig
 from damff_jax.study import __main__ as study
 from input_pipeline import datasets, pipeline, prepare
@@ -165,7 +165,7 @@ def test_all_rated_pieces_are_rendered_and_studied(data_dir, tmp_path, capsys):
     argv += ["--systems=human_half,constant,ridge,damff", "--seeds=0", "--jobs=2"]
     argv += [f"--study_dir={tmp_path}/study", f"--output={output}"]
     assert study.main([*argv, "--arg=--config.num_train_steps=2"]) == 0
-    systems = json.loads(output.with_suffix(".json").read_text())["systems"]
+    systems = json.loads(output.with_suffix(".json").read_text())["protocols"][""]["systems"]
     for system in systems.values():
         assert system["n_songs"] == 158
     scores = {name: system["scores"] for name, system in systems.items()}
@@ -189,8 +189,9 @@ def test_all_rated_pieces_are_rendered_and_studied(data_dir, tmp_path, capsys):
 
 
 @pytest.mark.skipif(shutil.which("fluidsynth") is None, reason="fluidsynth is not installed")
-def test_the_weights_that_come_along_tell_clips_of_songs_never_heard_apart():
-    predictor = predict.Predictor(batch_size=1)
+@pytest.mark.parametrize("name", sorted(weights.shipped()))
+def test_shipped_weights_tell_calm_piano_from_excited_in_songs_never_heard(name):
+    predictor = predict.Predictor(name, batch_size=1)
     soundfont = find_soundfonts()[0]
     arousal = {}
     for quadrant in ("Q1", "Q2", "Q3", "Q4"):
