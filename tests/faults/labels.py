@@ -26,7 +26,7 @@ _DUMMY = Path(midi.__file__).parent
 _READERS = {
     "deam": lambda folder: deam_corpus(folder, DeamOptions()),
     "folder": lambda folder: folder_corpus(folder, FolderOptions()),
-    "mer1101": lambda folder: folder_corpus(folder, FolderOptions(test_fraction=0.2)),
+    "mer1101": lambda folder: folder_corpus(folder, FolderOptions()),
     "vgmidi": lambda folder: read_pieces(folder / "labelled" / "annotations"),
     "midi": lambda folder: {p.name: midi.midi_seconds(p) for p in sorted(folder.rglob("*.mid"))},
 }
@@ -86,7 +86,7 @@ def _differences(corpus: Corpus, folder: Path) -> list[str]:
     """What of a corpus the two files do not say."""
     files = [next(folder.rglob(f"{name}.csv")) for name in ("valence", "arousal")]
     said = [_cells(path) for path in files]
-    built = {song.song_id: song.labels for songs in corpus.songs.values() for song in songs}
+    built = {song.song_id: song.labels for song in corpus.songs}
     account = {song_id for songs in corpus.left_out.values() for song_id in songs}
     wrong = [f"song {s} is lost" for s in {*said[0], *said[1]} - built.keys() - account]
     for song_id, labels in built.items():
