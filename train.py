@@ -29,7 +29,6 @@ from damff_jax import (
     closed_form,
     compilation,
     evaluation,
-    familiarity,
     metrics,
     parallel,
     predictions,
@@ -127,22 +126,11 @@ def run(config: ConfigDict, workdir: Path, *, mode: str = "train") -> dict[str, 
         try:
             if mode == "train" and solvable:
                 training.solve(this)
-            if mode == "train":
-                keep_profile(this)
             return evaluate(this)
         except BaseException as error:
             # The others are at their end.
             processes.agreed(error)
             raise
-
-
-def keep_profile(this: training.Run) -> None:
-    """Leaves in the workdir what the training songs sound like, so that other input can be told."""
-    if this.data.heard is None and weights.load_profile(this.workdir) is None:
-        songs = this.data.load("train")
-        profile = familiarity.Profile.of_songs(song.log_mel_TxFxM for song in songs)
-        if profile is not None:
-            weights.save_profile(this.workdir, profile)
 
 
 def evaluate(this: training.Run) -> dict[str, Any]:

@@ -176,10 +176,13 @@ class Predictor:
         unlikeness: collections.deque[float | None],
     ) -> Iterator[np.ndarray]:
         """A song's stream, of which the profile tells at its end."""
-        listener, known = familiarity.Listener(), None
+        known = None
         try:
-            yield from listener.hear(blocks)
-            if self._profile is not None:
+            if self._profile is None:
+                yield from blocks
+            else:
+                listener = familiarity.Listener()
+                yield from listener.hear(blocks)
                 known = self._profile.unlikeness(listener.statistics())
         finally:
             unlikeness.append(known)

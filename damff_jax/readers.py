@@ -90,8 +90,8 @@ def read_all(
       n_readers: processes; by default one per core and at most eight, none on a single core.
     """
     if n_readers is None:
-        n_cores = _n_cores()
-        n_readers = min(n_cores, _MOST_READERS) if n_cores > 1 else 0
+        n = n_cores()
+        n_readers = min(n, _MOST_READERS) if n > 1 else 0
     with contextlib.ExitStack() as stack:
         readers: list[_Reader] = []
         songs: collections.deque[Iterator[np.ndarray]] = collections.deque()
@@ -236,8 +236,8 @@ def _put(*message: Any, data: bytes = b"") -> None:
     sys.stdout.buffer.flush()
 
 
-def _n_cores() -> int:
-    """The cores that this process may use."""
+def n_cores() -> int:
+    """CPU cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

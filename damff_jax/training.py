@@ -27,9 +27,11 @@ from damff_jax import (
     processes,
     steps,
     train_state,
+    weights,
 )
 from damff_jax.augmentation import AugmentConfig
 from damff_jax.checkpoint import Checkpoints
+from damff_jax.familiarity import Profile
 from damff_jax.files import write_aside
 from damff_jax.inference import Apply, Windowing
 from damff_jax.metric_writer import MetricWriter
@@ -175,6 +177,16 @@ def train(run: Run) -> None:
                 )
                 # All have seen the same metrics.
                 raise processes.agreed(error) from None
+    if processes.is_first():
+        keep_profile(run, songs)
+
+
+def keep_profile(run: Run, songs: pipeline.Songs) -> None:
+    """Leaves in the workdir what the training songs sound like, so that other input can be told."""
+    if run.data.heard is None and weights.load_profile(run.workdir) is None:
+        profile = Profile.of_songs(song.log_mel_TxFxM for song in songs)
+        if profile is not None:
+            weights.save_profile(run.workdir, profile)
 
 
 def calibrated(run: Run, state: TrainState, songs: pipeline.Songs) -> TrainState:
@@ -217,6 +229,7 @@ def solve(run: Run) -> None:
     songs = run.data.load("train")
     state = first_state(run, optax.identity(), songs, with_ema=False)
     with open_workdir(run, state) as (checkpoints, restored):
+        keep_profile(run, songs)
         if restored is not None:
             print(f"{run.workdir} holds the solution")
             return

@@ -19,19 +19,11 @@ from tqdm import tqdm
 from damff_jax import audio
 from damff_jax.features import SEGMENT_SECONDS, FeatureConfig
 from input_pipeline.annotations import Labels
-from input_pipeline.corpus import UNHEARD, Corpus, CorpusError, Song
+from input_pipeline.corpus import UNHEARD, Corpus, CorpusError, Options, Song
 from input_pipeline.extraction import Extracted
 from input_pipeline.feature_cache import CACHE_FOLDER, FeatureCache
 from input_pipeline.shards import SONGS, Account, ShardWriter
 from input_pipeline.splits import SongList, Split, refuse_missing_audio, song_ids_by_split
-
-
-@dataclasses.dataclass(frozen=True)
-class Options:
-    """What decides a data set's songs, other than its files.
-
-    A builder's subclass of it becomes flags of the command line, as its `Split` does.
-    """
 
 
 @dataclasses.dataclass(eq=False)

@@ -24,6 +24,14 @@ class CorpusError(ValueError):
     """A data set that cannot be built; the message is one line and names what is wrong."""
 
 
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What decides a data set's songs, other than its files.
+
+    A builder's subclass of it becomes flags of the command line, as its `Split` does.
+    """
+
+
 class Source(Protocol):
     """Where a song's sound comes from; picklable, so that a worker process can open it.
 

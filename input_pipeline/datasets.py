@@ -24,8 +24,8 @@ from google.protobuf import json_format
 
 from damff_jax.features import FeatureConfig, check_same
 from damff_jax.files import remove_left_behind
-from input_pipeline.base import Options, SongBuilder
-from input_pipeline.corpus import CorpusError
+from input_pipeline.base import SongBuilder
+from input_pipeline.corpus import CorpusError, Options
 from input_pipeline.embeddings import Embeddings, teacher_targets
 from input_pipeline.extraction import pool
 from input_pipeline.feature_cache import CACHE_FOLDER

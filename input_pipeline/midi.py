@@ -21,7 +21,7 @@ import numpy as np
 
 from damff_jax import audio
 from damff_jax.features import SEGMENT_SECONDS
-from input_pipeline.corpus import CorpusError
+from input_pipeline.corpus import CorpusError, Options
 from input_pipeline.splits import SongList
 
 SOUNDFONT_VARIABLE = "DAMFF_SOUNDFONT"
@@ -145,6 +145,20 @@ class MidiFile:
             midi.save(path)
         except ValueError as error:
             raise audio.AudioError(f"{self.path}: cannot be altered ({error})") from error
+
+
+@dataclasses.dataclass(frozen=True)
+class RenderingOptions(Options):
+    """Options of a data set of MIDI files.
+
+    Args:
+      renderings: of every piece: as it is written and, from the second on, altered (see
+        `MidiFile.altered`), for training.
+      rendering_seed: decides how pieces are altered.
+    """
+
+    renderings: int = 1
+    rendering_seed: int = 0
 
 
 def add_altered(

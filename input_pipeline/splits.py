@@ -4,6 +4,7 @@ The shards of a data set hold all its songs and know nothing of splits, so ten f
 of one, and another split costs nothing.
 """
 
+import abc
 import dataclasses
 import hashlib
 import json
@@ -32,13 +33,14 @@ class SongList:
 
 
 @dataclasses.dataclass(frozen=True)
-class Split:
+class Split(abc.ABC):
     """How songs are dealt; a data set's subclass of it adds the settings, and says `deal`."""
 
     def label(self) -> str:
         """A readable word for the settings."""
         return "songs"
 
+    @abc.abstractmethod
     def deal(self, songs: SongList, manual_dir: Path | None) -> dict[str, str]:
         """{song id: split}. Songs that take no part are absent; songs without audio may be named.
 
@@ -48,7 +50,6 @@ class Split:
         Raises:
           CorpusError: the settings make no sense for these songs.
         """
-        raise NotImplementedError
 
 
 def song_ids_by_split(

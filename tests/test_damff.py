@@ -26,6 +26,7 @@ ABLATIONS = {
     "squeeze to 8": ({"squeeze_channels": 8}, 188_819 + 7 * 65 + 2 * 7 * 192 * 192),
     "hidden 32": ({"hidden_size": 32}, 188_819 - 92_544 + 57_600 - 32 * 2),
     "reduction 8": ({"reduction": 8}, 188_819 - 21_440 + 1_240 + 9_864),
+    "context": ({"context_size": 64}, 188_819 + 2 * 192 * 64 + 64 + 2 * 64 * 192),
     "dropout": ({"dropout_rate": 0.3}, 188_819),
     "bfloat16": ({"dtype": jnp.bfloat16}, 188_819),
 }
@@ -180,3 +181,20 @@ def test_dropout_only_in_training():
     assert np.any(train(0) != train(1))
     plain = DAMFF(axis_name=None).apply(variables, log_mel, mask, train=False)
     np.testing.assert_array_equal(model.apply(variables, log_mel, mask, train=False), plain)
+
+
+def test_the_context_tells_every_segment_of_all_that_are_there():
+    log_mel, _, mask = batch(b=1, t=4)
+    mask[0, 3] = False
+
+    def change_in_segment_2(changed, **fields):
+        model = DAMFF(channels=(2, 2, 4), sequence="none", axis_name=None, **fields)
+        variables = random_variables(model, log_mel, mask)
+        other = log_mel.copy()
+        other[0, changed] += 1
+        before, after = (model.apply(variables, x, mask, train=False) for x in (log_mel, other))
+        return float(jnp.abs(after - before)[0, 2].max())
+
+    assert change_in_segment_2(0) == 0
+    assert change_in_segment_2(0, context_size=3) > 1e-4
+    assert change_in_segment_2(3, context_size=3) == 0  # It is padding.

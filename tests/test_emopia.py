@@ -8,12 +8,12 @@ import pytest
 
 from input_pipeline.corpus import CorpusError
 from input_pipeline.emopia.emopia_dataset_builder import (
-    EmopiaOptions,
     EmopiaSplit,
     emopia_corpus,
     labels_of,
     song_of,
 )
+from input_pipeline.midi import RenderingOptions
 from input_pipeline.splits import SongList
 
 DUMMY = Path(__file__).parents[1] / "input_pipeline" / "emopia" / "dummy_data"
@@ -60,7 +60,7 @@ def test_the_song_is_what_stands_between_quadrant_and_number(clip, song):
 def test_foreign_names_are_refused(tmp_path, name):
     folder = dataset(tmp_path / "emopia", ["Q1_one_0.mid", f"{name}.mid"])
     with pytest.raises(CorpusError, match=f"are named Q1_<song>_<number>, not {name}$"):
-        emopia_corpus(folder, EmopiaOptions())
+        emopia_corpus(folder, RenderingOptions())
 
 
 def test_a_clip_that_occurs_twice_is_refused(tmp_path):
@@ -68,23 +68,23 @@ def test_a_clip_that_occurs_twice_is_refused(tmp_path):
     folder = dataset(tmp_path / "emopia", names)
     first, second = (folder / name for name in names)
     with pytest.raises(CorpusError, match=f"two files for clip Q1_one_0: {first} and {second}"):
-        emopia_corpus(folder, EmopiaOptions())
+        emopia_corpus(folder, RenderingOptions())
 
 
 def test_a_folder_without_clips_and_an_unreadable_clip_are_refused(tmp_path):
     folder = dataset(tmp_path / "emopia", ["Q5_one_0.mid", "readme.mid"])
     with pytest.raises(CorpusError, match=f"^{folder}: no MIDI files named like Q1_<song>"):
-        emopia_corpus(folder, EmopiaOptions())
+        emopia_corpus(folder, RenderingOptions())
     (folder / "Q1_bad_0.mid").write_text("no music")
     with pytest.raises(CorpusError, match=r"Q1_bad_0\.mid: not readable as MIDI"):
-        emopia_corpus(folder, EmopiaOptions())
+        emopia_corpus(folder, RenderingOptions())
 
 
 def test_all_clips_of_a_song_are_in_one_split_whatever_their_quadrants(tmp_path):
     names = [f"Q{1 + (k + i) % 4}_song {k}_{i}.mid" for k in range(12) for i in range(1 + k % 3)]
     folder = dataset(tmp_path / "emopia", names)
 
-    corpus = emopia_corpus(folder, EmopiaOptions())
+    corpus = emopia_corpus(folder, RenderingOptions())
 
     def split(seed):
         return splits(corpus, EmopiaSplit(validation_fraction=0.25, split_seed=seed))
@@ -100,7 +100,7 @@ def test_all_clips_of_a_song_are_in_one_split_whatever_their_quadrants(tmp_path)
 
 
 def test_only_renderings_of_training_clips_are_in_a_split():
-    corpus, once = (emopia_corpus(DUMMY, EmopiaOptions(renderings=n)) for n in (3, 1))
+    corpus, once = (emopia_corpus(DUMMY, RenderingOptions(renderings=n)) for n in (3, 1))
     split = EmopiaSplit(validation_fraction=0.34)
     split_of, written = splits(corpus, split), splits(once, split)
     assert set(written) == {"Q1_one_0", "Q1_one_1", "Q2_two_0", "Q3_three_1"}
@@ -111,7 +111,7 @@ def test_only_renderings_of_training_clips_are_in_a_split():
 
 
 def test_all_clips_are_rendered_otherwise_with_the_signs_of_their_quadrant():
-    corpus = emopia_corpus(DUMMY, EmopiaOptions(renderings=3))
+    corpus = emopia_corpus(DUMMY, RenderingOptions(renderings=3))
     assert len(corpus.songs) == len(corpus.labelled) == 4 * 3
     for song in corpus.songs:
         clip, _, number = song.song_id.partition("@")
@@ -125,7 +125,7 @@ def test_all_clips_are_rendered_otherwise_with_the_signs_of_their_quadrant():
 
 def test_the_seed_of_the_renderings_is_not_that_of_the_split():
     def sources(seed):
-        songs = emopia_corpus(DUMMY, EmopiaOptions(renderings=2, rendering_seed=seed)).songs
+        songs = emopia_corpus(DUMMY, RenderingOptions(renderings=2, rendering_seed=seed)).songs
         return {song.song_id: song.source for song in songs}
 
     assert sources(0) == sources(0) != sources(1)

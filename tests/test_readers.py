@@ -103,7 +103,7 @@ def test_one_file_alone_and_a_single_core_start_no_process(paths, monkeypatch):
     expected = taken(readers.read(path, CONFIG) for path in paths[:3])
     monkeypatch.setattr(subprocess, "Popen", None)
     assert taken(readers.read_all(paths[:1], CONFIG, n_readers=2)) == expected[:1]
-    monkeypatch.setattr(readers, "_n_cores", lambda: 1)
+    monkeypatch.setattr(readers, "n_cores", lambda: 1)
     assert taken(readers.read_all(paths[:3], CONFIG)) == expected
 
 

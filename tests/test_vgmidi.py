@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from damff_jax import predictions
 from input_pipeline.annotations import LabelError
 from input_pipeline.corpus import CorpusError
+from input_pipeline.midi import RenderingOptions
 from input_pipeline.splits import SongList, refuse_missing_audio, song_ids_by_split
 from input_pipeline.vgmidi import raters
 from input_pipeline.vgmidi.vgmidi_dataset_builder import (
     DEFAULT_FOLDS,
-    VgmidiOptions,
     VgmidiSplit,
     game_of,
     labels_of,
@@ -236,7 +236,7 @@ def deal(corpus, split):
 def test_pieces_without_midi_files_are_left_out(tmp_path):
     folder = shutil.copytree(DUMMY, tmp_path / "vgmidi")
     (folder / "labelled" / "midi" / "A_NES_Tetris_One.mid").unlink()
-    corpus = vgmidi_corpus(folder, VgmidiOptions())
+    corpus = vgmidi_corpus(folder, RenderingOptions())
     assert corpus.left_out == {
         "labels without audio": ["A_NES_Tetris_One"],
         "annotations of another length than their piece": ["vgmidi_raw_1.json:piece0_2"],
@@ -250,7 +250,7 @@ def test_pieces_without_midi_files_are_left_out(tmp_path):
 def test_a_piece_without_a_midi_file_is_wanted_in_every_fold(tmp_path):
     folder = shutil.copytree(DUMMY, tmp_path / "vgmidi")
     (folder / "labelled" / "midi" / "A_NES_Tetris_One.mid").unlink()
-    corpus = vgmidi_corpus(folder, VgmidiOptions())
+    corpus = vgmidi_corpus(folder, RenderingOptions())
     songs = SongList(tuple(corpus.labelled), {s.song_id: len(s.labels) for s in corpus.songs})
     for fold in range(-1, 3):
         split_of = VgmidiSplit(fold=fold).deal(songs, None)
@@ -260,8 +260,8 @@ def test_a_piece_without_a_midi_file_is_wanted_in_every_fold(tmp_path):
 
 @pytest.mark.usefixtures("soundfonts")
 def test_pieces_are_rendered_otherwise_with_the_same_ratings():
-    corpus = vgmidi_corpus(DUMMY, VgmidiOptions(renderings=3))
-    once = vgmidi_corpus(DUMMY, VgmidiOptions())
+    corpus = vgmidi_corpus(DUMMY, RenderingOptions(renderings=3))
+    once = vgmidi_corpus(DUMMY, RenderingOptions())
     pieces = {song.song_id: song for song in once.songs}
     assert len(pieces) == 3
     for piece in pieces.values():
@@ -287,11 +287,11 @@ def test_pieces_are_rendered_otherwise_with_the_same_ratings():
 
 @pytest.mark.usefixtures("soundfonts")
 def test_only_renderings_of_training_pieces_are_in_a_split():
-    corpus = vgmidi_corpus(DUMMY, VgmidiOptions(renderings=3))
+    corpus = vgmidi_corpus(DUMMY, RenderingOptions(renderings=3))
     for fold in range(3):
         by_split = deal(corpus, VgmidiSplit(fold=fold))
         # The same games as without altered renderings.
-        once = deal(vgmidi_corpus(DUMMY, VgmidiOptions()), VgmidiSplit(fold=fold))
+        once = deal(vgmidi_corpus(DUMMY, RenderingOptions()), VgmidiSplit(fold=fold))
         (piece,) = once["train"]
         assert by_split == {**once, "train": (piece, f"{piece}@1", f"{piece}@2")}
     assert "A_NES_Tetris_One" in deal(corpus, VgmidiSplit(fold=0))["test"]
@@ -300,13 +300,13 @@ def test_only_renderings_of_training_pieces_are_in_a_split():
 @pytest.mark.usefixtures("soundfonts")
 def test_the_seed_decides_the_renderings():
     def sources(seed):
-        songs = vgmidi_corpus(DUMMY, VgmidiOptions(renderings=2, rendering_seed=seed)).songs
+        songs = vgmidi_corpus(DUMMY, RenderingOptions(renderings=2, rendering_seed=seed)).songs
         assert len(songs) == 6
         return {song.song_id: song.source for song in songs}
 
     assert sources(0) == sources(0) != sources(1)
     with pytest.raises(CorpusError, match="renderings 0"):
-        vgmidi_corpus(DUMMY, VgmidiOptions(renderings=0))
+        vgmidi_corpus(DUMMY, RenderingOptions(renderings=0))
 
 
 # Raters ------------------------------------------------------------------------------------------

@@ -1,8 +1,9 @@
 """DEAM: the compared models, DAMFF at two resolutions, its ablations, and what is ours.
 
 Command: python -m damff_jax.study --config=configs/studies/deam.py --manual_dir=DIR --jobs=2
-  DIR holds the folder deam, with the audio and the annotations in it, and for the row
-  embedding_bigru a file msd_musicnn.npz (see input_pipeline/embeddings.py).
+  DIR holds the folder deam, with the audio and the annotations in it, and for the rows
+  embedding_bigru, damff_plus and damff_recipe a file msd_musicnn.npz (see
+  input_pipeline/embeddings.py).
   --arg=--config.data.options.audio_start=30 for excerpts that begin at second 30 of the songs.
 Protocols: five folds by song of the 1,744 clips; and the 58 full songs, after training on all the
   clips (release) or on the 431 of MediaEval 2015.

@@ -20,9 +20,10 @@ import soundfile
 from damff_jax import audio
 from damff_jax.benchmark import made_up
 from damff_jax.benchmark.results import OURS, case
-from damff_jax.benchmark.settings import BenchmarkError, Settings, n_cores
+from damff_jax.benchmark.settings import BenchmarkError, Settings
 from damff_jax.benchmark.timing import Plan, Work, in_turns, median_and_spread
 from damff_jax.features import POWER_FLOOR, FeatureConfig, log_mel
+from damff_jax.readers import n_cores
 
 SUITE = "features"
 LIMIT_DB = 1e-4

@@ -19,9 +19,10 @@ from damff_jax.benchmark import made_up, recipe
 from damff_jax.benchmark.recipe import PAPER, Sizes
 from damff_jax.benchmark.results import OURS, case
 from damff_jax.benchmark.roofline import analyse, jax_work
-from damff_jax.benchmark.settings import Settings, Variant, n_cores
+from damff_jax.benchmark.settings import Settings, Variant
 from damff_jax.benchmark.timing import Work, in_turns, median_and_spread
 from damff_jax.features import FeatureConfig
+from damff_jax.readers import n_cores
 
 SUITE = "input"
 PAPER_FEATURES = FeatureConfig()

@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from damff_jax.benchmark.settings import BenchmarkError, n_cores
+from damff_jax.benchmark.settings import BenchmarkError
 from damff_jax.benchmark.timing import median_and_spread
 from damff_jax.files import write_aside
+from damff_jax.readers import n_cores
 
 OURS = "ours"
 PACKAGES = ("jax", "jaxlib", "flax", "torch", "tensorflow", "librosa", "numpy")

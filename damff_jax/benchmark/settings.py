@@ -2,7 +2,6 @@
 
 import dataclasses
 import itertools
-import os
 from collections.abc import Iterator
 
 from damff_jax.benchmark.timing import Plan
@@ -58,10 +57,3 @@ class Settings:
     def variants(self) -> Iterator[Variant]:
         for sizes in itertools.product(self.batch_sizes, self.dtypes, self.devices):
             yield Variant(*sizes)
-
-
-def n_cores() -> int:
-    """CPU cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

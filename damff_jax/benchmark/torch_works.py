@@ -12,8 +12,9 @@ import torch
 from torch import nn
 
 from damff_jax.benchmark.recipe import OPTIM, Sizes
-from damff_jax.benchmark.settings import BenchmarkError, n_cores
+from damff_jax.benchmark.settings import BenchmarkError
 from damff_jax.benchmark.timing import Work
+from damff_jax.readers import n_cores
 from damff_jax.torch_peer import TorchDAMFF
 
 

@@ -4,8 +4,16 @@ import dataclasses
 from pathlib import Path
 
 from input_pipeline.annotations import read_labels
-from input_pipeline.base import Options, SongBuilder
-from input_pipeline.corpus import AudioFile, Corpus, CorpusError, assemble, find_audio, shorten
+from input_pipeline.base import SongBuilder
+from input_pipeline.corpus import (
+    AudioFile,
+    Corpus,
+    CorpusError,
+    Options,
+    assemble,
+    find_audio,
+    shorten,
+)
 from input_pipeline.splits import SongList, Split, balanced_folds, split_by_song
 
 # Ids above 2000 are the 58 full-length songs of the MediaEval 2015 evaluation set.

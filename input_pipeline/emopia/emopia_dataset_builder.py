@@ -8,10 +8,11 @@ import numpy as np
 
 from damff_jax.features import SEGMENT_SECONDS
 from input_pipeline.annotations import Alignment, Labels
-from input_pipeline.base import Options, SongBuilder
+from input_pipeline.base import SongBuilder
 from input_pipeline.corpus import Corpus, CorpusError, assemble
 from input_pipeline.midi import (
     MidiFile,
+    RenderingOptions,
     add_altered,
     deal_altered,
     find_soundfonts,
@@ -25,20 +26,6 @@ from input_pipeline.splits import SongList, Split, split_by_song
 SIGNS = {"Q1": (1, 1), "Q2": (-1, 1), "Q3": (-1, -1), "Q4": (1, -1)}
 MAGNITUDE = 0.5
 _NAME = re.compile(r"(?P<quadrant>Q[1-4])_(?P<song>.+)_(?P<clip>\d+)")
-
-
-@dataclasses.dataclass(frozen=True)
-class EmopiaOptions(Options):
-    """Options of the EMOPIA builder.
-
-    Args:
-      renderings: of every clip: as it is written and, from the second on, altered (see
-        `MidiFile.altered`), for training.
-      rendering_seed: decides how clips are altered.
-    """
-
-    renderings: int = 1
-    rendering_seed: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +53,7 @@ class EmopiaSplit(Split):
 class Builder(SongBuilder):
     """EMOPIA's MIDI files, rendered by fluidsynth."""
 
-    OPTIONS = EmopiaOptions
+    OPTIONS = RenderingOptions
     SPLIT = EmopiaSplit
     SOUND_FILES = ("*.mid",)
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
@@ -79,7 +66,7 @@ class Builder(SongBuilder):
         return emopia_corpus(manual_dir, self.options)
 
 
-def emopia_corpus(manual_dir: Path, options: EmopiaOptions) -> Corpus:
+def emopia_corpus(manual_dir: Path, options: RenderingOptions) -> Corpus:
     """Reads the MIDI files of EMOPIA, wherever they lie below the folder.
 
     Raises:

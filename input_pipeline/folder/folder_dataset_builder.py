@@ -7,8 +7,16 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from input_pipeline.annotations import Scale, canonical_id, read_labels
-from input_pipeline.base import Options, SongBuilder
-from input_pipeline.corpus import AudioFile, Corpus, CorpusError, assemble, find_audio, shorten
+from input_pipeline.base import SongBuilder
+from input_pipeline.corpus import (
+    AudioFile,
+    Corpus,
+    CorpusError,
+    Options,
+    assemble,
+    find_audio,
+    shorten,
+)
 from input_pipeline.splits import SPLITS, SongList, Split, split_by_song
 
 

@@ -3,8 +3,8 @@
 import dataclasses
 from pathlib import Path
 
-from input_pipeline.base import Options, SongBuilder
-from input_pipeline.corpus import Corpus
+from input_pipeline.base import SongBuilder
+from input_pipeline.corpus import Corpus, Options
 from input_pipeline.folder.folder_dataset_builder import FolderOptions, FolderSplit, folder_corpus
 
 

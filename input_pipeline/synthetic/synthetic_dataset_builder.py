@@ -3,8 +3,8 @@
 import dataclasses
 from pathlib import Path
 
-from input_pipeline.base import Options, SongBuilder
-from input_pipeline.corpus import Corpus, CorpusError
+from input_pipeline.base import SongBuilder
+from input_pipeline.corpus import Corpus, CorpusError, Options
 from input_pipeline.deam.deam_dataset_builder import (
     LAST_CLIP_ID,
     DeamOptions,

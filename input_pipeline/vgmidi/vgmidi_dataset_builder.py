@@ -10,10 +10,11 @@ import numpy as np
 
 from damff_jax.features import SEGMENT_SECONDS
 from input_pipeline.annotations import Alignment, LabelError, Labels
-from input_pipeline.base import Options, SongBuilder
+from input_pipeline.base import SongBuilder
 from input_pipeline.corpus import Corpus, CorpusError, assemble
 from input_pipeline.midi import (
     MidiFile,
+    RenderingOptions,
     add_altered,
     deal_altered,
     find_soundfonts,
@@ -61,20 +62,6 @@ _UNRATED = "pieces without ratings"
 
 
 @dataclasses.dataclass(frozen=True)
-class VgmidiOptions(Options):
-    """Options of the VGMIDI builder.
-
-    Args:
-      renderings: of every piece: as it is written and, from the second on, altered (see
-        `MidiFile.altered`), for training.
-      rendering_seed: decides how pieces are altered.
-    """
-
-    renderings: int = 1
-    rendering_seed: int = 0
-
-
-@dataclasses.dataclass(frozen=True)
 class VgmidiSplit(Split):
     """How VGMIDI's pieces are split, by game. Altered renderings are for training alone.
 
@@ -104,7 +91,7 @@ class VgmidiSplit(Split):
 class Builder(SongBuilder):
     """The labelled part of the VGMIDI repository, rendered by fluidsynth."""
 
-    OPTIONS = VgmidiOptions
+    OPTIONS = RenderingOptions
     SPLIT = VgmidiSplit
     SOUND_FILES = ("*.mid",)
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
@@ -117,7 +104,7 @@ class Builder(SongBuilder):
         return vgmidi_corpus(manual_dir, self.options)
 
 
-def vgmidi_corpus(manual_dir: Path, options: VgmidiOptions) -> Corpus:
+def vgmidi_corpus(manual_dir: Path, options: RenderingOptions) -> Corpus:
     """Reads the repository's layout.
 
     Raises:
