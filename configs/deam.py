@@ -9,7 +9,7 @@ Hardware, wall time, score: docs/results.md, row damff_paper.
 
 import ml_collections
 
-from configs import default
+from damff_jax.configs import default
 
 
 def get_config(model: str = "damff") -> ml_collections.ConfigDict:

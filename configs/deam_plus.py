@@ -10,7 +10,7 @@ Chosen by songs that are in no test split of the first of five folds; see docs/r
 
 import ml_collections
 
-from configs import deam_reduced
+from damff_jax.configs import deam_reduced
 
 
 def get_config(model: str = "damff") -> ml_collections.ConfigDict:

@@ -7,7 +7,7 @@ Hardware, wall time, score: docs/results.md, rows of the compared models.
 
 import ml_collections
 
-from configs import deam, default
+from damff_jax.configs import deam, default
 
 
 def get_config(model: str = "damff") -> ml_collections.ConfigDict:

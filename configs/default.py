@@ -2,7 +2,7 @@
 
 import ml_collections
 
-from configs import models
+from damff_jax.configs import models
 
 
 def get_config(model: str = "damff") -> ml_collections.ConfigDict:

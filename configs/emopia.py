@@ -7,7 +7,7 @@ Score: of signs that are the same all through a clip, so no score of a curve.
 
 import ml_collections
 
-from configs import default
+from damff_jax.configs import default
 
 
 def get_config(model: str = "damff") -> ml_collections.ConfigDict:

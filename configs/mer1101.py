@@ -6,7 +6,7 @@ Hardware, wall time, score: not measured, the data set is not at hand.
 
 import ml_collections
 
-from configs import default
+from damff_jax.configs import default
 
 
 def get_config(model: str = "damff") -> ml_collections.ConfigDict:

@@ -8,7 +8,7 @@ Features at half the paper's resolution in time and in frequency, so that two CP
 
 import ml_collections
 
-from configs import default
+from damff_jax.configs import default
 
 
 def get_config(model: str = "damff") -> ml_collections.ConfigDict:

@@ -9,7 +9,7 @@ Features at a tenth of the paper's points (see `default.piano_recipe`), for two 
 
 import ml_collections
 
-from configs import default
+from damff_jax.configs import default
 
 
 def get_config(model: str = "damff") -> ml_collections.ConfigDict:

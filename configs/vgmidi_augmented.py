@@ -9,7 +9,7 @@ Score: docs/results.md, rows damff_plus, damff_augmented and cnn_bigru_augmented
 
 import ml_collections
 
-from configs import vgmidi
+from damff_jax.configs import vgmidi
 
 
 def get_config(model: str = "damff") -> ml_collections.ConfigDict:

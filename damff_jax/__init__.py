@@ -3,3 +3,5 @@
 Importing this package imports neither JAX nor TensorFlow: the worker processes that compute
 features use `damff_jax.audio` and `damff_jax.features` alone.
 """
+
+__version__ = "0.1.0"

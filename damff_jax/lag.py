@@ -13,11 +13,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from damff_jax import readers, weights
-from damff_jax.checkpoint import CheckpointError
-from damff_jax.command_line import Parser
+from damff_jax import weights
 from damff_jax.features import SEGMENT_SECONDS
 from damff_jax.predict import Predictor, find_inputs
+from damff_jax.prediction import readers
+from damff_jax.run.checkpoint import CheckpointError
+from damff_jax.system.command_line import Parser
 
 # Of each side of the step, long enough for slow curves to settle; shorter songs are repeated.
 _SECONDS = 30.0

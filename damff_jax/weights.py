@@ -14,7 +14,7 @@ import json
 import os
 import sys
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +23,13 @@ import safetensors
 import safetensors.numpy
 from flax import traverse_util
 
-from damff_jax import checkpoint
-from damff_jax.checkpoint import CheckpointError, CheckpointWarning
-from damff_jax.familiarity import Profile
-from damff_jax.files import write_aside
+from damff_jax.evaluation.familiarity import Profile
+from damff_jax.pretrained import DEFAULT, SUFFIX, shipped, shipped_name
+from damff_jax.run import checkpoint
+from damff_jax.run.checkpoint import CheckpointError, CheckpointWarning
+from damff_jax.songs import Song
+from damff_jax.system.files import write_aside
 
-# DAMFF trained on the songs of DEAM; see the model card beside it.
-DEFAULT = Path(__file__).with_name("pretrained") / "damff_plus_deam.safetensors"
-SUFFIX = ".safetensors"
 # The collection of variables, of no model, that holds a `familiarity.Profile`.
 PROFILE = "familiarity"
 _PROFILE_FILE = f"{PROFILE}{SUFFIX}"
@@ -52,7 +51,7 @@ def load(path: str | os.PathLike) -> tuple[dict[str, Any], dict[str, Any]]:
     """
     if path == DEFAULT and not DEFAULT.exists():
         raise CheckpointError(
-            f"{DEFAULT}: no such file, so no weights come along: name those of a training run, "
+            f"{DEFAULT}: no such file, name the weights of a training run, "
             f"its workdir or a {SUFFIX} file"
         )
     if name := shipped_name(path):
@@ -71,22 +70,17 @@ def load(path: str | os.PathLike) -> tuple[dict[str, Any], dict[str, Any]]:
     return variables, meta
 
 
-def shipped() -> dict[str, Path]:
-    """The files of weights that the package has, by name."""
-    return {path.stem: path for path in sorted(DEFAULT.parent.glob(f"*{SUFFIX}"))}
-
-
-def shipped_name(path: str | os.PathLike) -> str | None:
-    """The name of the shipped weights that a path or name means; None if it means others."""
-    for name, file in shipped().items():
-        if file == path or (str(path) == name and not os.path.exists(path)):
-            return name
-    return None
-
-
 def save_profile(workdir: str | os.PathLike, profile: Profile) -> None:
     """Keeps the profile of a run's training songs beside its checkpoints."""
     _write(Path(workdir) / _PROFILE_FILE, profile.arrays(), text="")
+
+
+def keep_profile(workdir: str | os.PathLike, songs: Iterable[Song]) -> None:
+    """Keeps in a workdir what the training songs sound like, so that other input can be told."""
+    if load_profile(workdir) is None:
+        profile = Profile.of_songs(song.log_mel_TxFxM for song in songs)
+        if profile is not None:
+            save_profile(workdir, profile)
 
 
 def load_profile(workdir: str | os.PathLike) -> Profile | None:

@@ -21,15 +21,18 @@ from typing import Any
 import tensorflow as tf
 import tensorflow_datasets as tfds
 from google.protobuf import json_format
+from ml_collections import ConfigDict
 
 from damff_jax.features import FeatureConfig, check_same
-from damff_jax.files import remove_left_behind
-from input_pipeline.base import SongBuilder
+from damff_jax.songs import Songs
+from damff_jax.system.command_line import AlreadyReportedError
+from damff_jax.system.files import remove_left_behind
+from input_pipeline.base import SongBuilder, hide_accelerators_from_tensorflow
 from input_pipeline.corpus import CorpusError, Options
-from input_pipeline.embeddings import Embeddings, teacher_targets
+from input_pipeline.embeddings import Embeddings, read_embeddings, teacher_targets
 from input_pipeline.extraction import pool
 from input_pipeline.feature_cache import CACHE_FOLDER
-from input_pipeline.pipeline import Songs, load_songs
+from input_pipeline.pipeline import load_songs
 from input_pipeline.splits import Split, digest, refuse_missing_audio, song_ids_by_split
 
 NAMES = ("synthetic", "deam", "mer1101", "vgmidi", "emopia", "folder")
@@ -45,10 +48,6 @@ _TFDS_ERRORS = (
     ValueError,
 )
 _ROOT = Path(__file__).resolve().parents[1]
-
-
-class AlreadyReportedError(ValueError):
-    """A failure whose reason another process has printed."""
 
 
 def builder_class(name: str) -> type[SongBuilder]:
@@ -131,17 +130,20 @@ class Dataset:
         songs = f"{self.split.label()}-{digest(self.song_ids)}"
         return f"{self.builder.name}/{self.builder.builder_config.name}/{songs}"
 
-    @property
-    def fingerprint(self) -> str | None:
-        """Of the files that it was made from, if it was made from any."""
-        return self.builder.info.metadata.get("fingerprint")
+    def digests(self) -> dict[str, str | None]:
+        """Of the files that it was made from: see `run.identity.checkpoint_meta`."""
+        return {
+            "files": self.builder.info.metadata.get("fingerprint"),
+            "heard": self.heard and self.heard.digest,
+            "teacher": self.teacher and self.teacher.digest,
+        }
 
-    @property
-    def segment_shape(self) -> tuple[int, int]:
-        """(F, M): frames per segment and Mel bins; (1, E) of embeddings."""
-        if self.heard is not None:
-            return 1, self.heard.size
-        return self.builder.features.frames_per_segment, self.builder.features.n_mels
+    def summary(self) -> str:
+        """How many songs and segments every split has, a line each."""
+        return "\n".join(
+            f"  {split:<10} {n_songs:5d} songs  {n_segments:7d} segments"
+            for split, (n_songs, n_segments) in self.counts().items()
+        )
 
     def counts(self) -> dict[str, tuple[int, int]]:
         """Songs and segments of every split."""
@@ -172,6 +174,37 @@ class Dataset:
     @property
     def _audio_start(self) -> float:
         return getattr(self.builder.options, "audio_start", 0.0)
+
+
+def open_configured(config: ConfigDict) -> Dataset:
+    """The data set of a run's config, prepared if need be.
+
+    Raises:
+      CorpusError, LabelError, AudioError, AlreadyReportedError, OSError: there is none.
+      ValueError: it does not fit the config.
+    """
+    hide_accelerators_from_tensorflow()
+    data = config.data
+    options, split = make_settings(data.dataset, data.options.to_dict())
+    dataset = open_prepared(
+        data.dataset,
+        data_dir=data.data_dir,
+        manual_dir=data.manual_dir,
+        features=FeatureConfig(**config.features),
+        options=options,
+        split=split,
+        workers=data.workers,
+    )
+    heard = read_embeddings(data.heard) if data.heard else None
+    teacher = read_embeddings(data.teacher) if data.teacher else None
+    if teacher and teacher.size != config.model.teacher_size:
+        raise ValueError(
+            f"model.teacher_size: {config.model.teacher_size}, and the embeddings of "
+            f"{teacher.path} have {teacher.size} dimensions"
+        )
+    if not set(data.eval_splits) & dataset.song_ids.keys():
+        raise ValueError(f"none of data.eval_splits {tuple(data.eval_splits)} has songs")
+    return dataclasses.replace(dataset, heard=heard, teacher=teacher)
 
 
 def open_builder(

@@ -21,9 +21,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from damff_jax.features import SEGMENT_SECONDS
+from damff_jax.songs import Songs
 from input_pipeline.annotations import canonical_id
 from input_pipeline.corpus import CorpusError, shorten
-from input_pipeline.pipeline import Songs
 
 _PATCH_SECONDS = 3.0
 # What NumPy raises of a file that is none of its archives.

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from damff_jax.features import FeatureConfig
-from damff_jax.files import write_aside
+from damff_jax.system.files import write_aside
 from input_pipeline.corpus import Song
 from input_pipeline.extraction import Extracted, extract
 

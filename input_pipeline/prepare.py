@@ -14,7 +14,7 @@ from typing import Any
 
 from damff_jax.audio import AudioError
 from damff_jax.features import FeatureConfig
-from damff_jax.preemption import Preempted, raised
+from damff_jax.system.preemption import Preempted, raised
 from input_pipeline.annotations import LabelError
 from input_pipeline.corpus import CorpusError, shorten
 

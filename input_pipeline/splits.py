@@ -13,10 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
+from damff_jax.songs import SPLITS
 from input_pipeline.annotations import natural_key
 from input_pipeline.corpus import WITHOUT_AUDIO, CorpusError, shorten
-
-SPLITS = ("train", "validation", "test")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -22,8 +22,10 @@ import warnings
 from absl import app
 
 import train
-from damff_jax import checkpoint, digests, predictions
-from damff_jax.train_log import TrainLog
+from damff_jax.evaluation import predictions
+from damff_jax.run import checkpoint
+from damff_jax.run.train_log import TrainLog
+from damff_jax.system import digests
 
 
 def call_before(owner, name, function):

@@ -14,8 +14,8 @@ import numpy as np
 from scipy import stats
 
 import train
-from configs import emopia
-from damff_jax.metrics import DIMENSIONS
+from damff_jax.configs import emopia
+from damff_jax.evaluation.metrics import DIMENSIONS
 from damff_jax.predict import Predictor
 from input_pipeline.emopia.emopia_dataset_builder import song_of
 

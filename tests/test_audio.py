@@ -14,8 +14,8 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from damff_jax import audio, decoder_log, mp3
-from damff_jax.audio import AudioError, AudioWarning
+from damff_jax import audio
+from damff_jax.audio import AudioError, AudioWarning, decoder_log, mp3
 
 RATE = 16_000
 # Where a canonical 44-byte wav header holds the sample rate and the size of the data.

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from damff_jax import augmentation
-from damff_jax.augmentation import AugmentConfig, augment
+from damff_jax.training import augmentation
+from damff_jax.training.augmentation import AugmentConfig, augment
 
 B, T, F, M = 6, 5, 4, 16
 MEAN_M = jnp.linspace(-60.0, -20.0, M)

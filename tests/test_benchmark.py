@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from damff_jax import parallel
 from damff_jax import predict as predict_command
 from damff_jax.benchmark import __main__ as command
 from damff_jax.benchmark import (
@@ -31,6 +30,7 @@ from damff_jax.benchmark.settings import BenchmarkError, Settings, Variant
 from damff_jax.benchmark.timing import Plan, Work, in_turns, median_and_spread
 from damff_jax.features import FeatureConfig
 from damff_jax.models import create_model
+from damff_jax.training import parallel
 
 ROOT = Path(__file__).parents[1]
 # The paper's form, and one that compiles in no time.
@@ -365,8 +365,8 @@ def test_torchs_works(dtype):
 
 def test_torchs_loss_is_ours():
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
-    from damff_jax import losses
     from damff_jax.benchmark import torch_works
+    from damff_jax.training import losses
 
     x, y = (made_up.labels((3, 5, 2), seed=seed) for seed in (1, 2))
     ours = losses.ccc_pooled(x, y, np.ones_like(x, bool))

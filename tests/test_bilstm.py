@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from damff_jax.models.bilstm import LSTM, lstm_scan
+from damff_jax.models.kernels.lstm import LSTM, lstm_scan
 
 BATCH, SEGMENTS, FEATURES, HIDDEN = 4, 7, 5, 3
 LENGTHS = np.arange(SEGMENTS) < np.array([7, 4, 1, 0])[:, None]

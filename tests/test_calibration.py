@@ -6,10 +6,10 @@ import numpy as np
 import optax
 import pytest
 
-from damff_jax import train_state
-from damff_jax.calibration import rescale_head, scale_and_shift
-from damff_jax.metrics import Curve
+from damff_jax.evaluation.metrics import Curve
 from damff_jax.models import create_model
+from damff_jax.training import train_state
+from damff_jax.training.calibration import rescale_head, scale_and_shift
 
 F, M = 8, 8
 

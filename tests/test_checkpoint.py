@@ -13,8 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from damff_jax import checkpoint, digests, optim, parallel, train_state
-from damff_jax.checkpoint import (
+from damff_jax.features import FeatureConfig, FeatureMismatchError
+from damff_jax.models import create_model
+from damff_jax.run import checkpoint
+from damff_jax.run.checkpoint import (
     CheckpointError,
     Checkpoints,
     CheckpointWarning,
@@ -23,8 +25,8 @@ from damff_jax.checkpoint import (
     load_meta,
     load_variables,
 )
-from damff_jax.features import FeatureConfig, FeatureMismatchError
-from damff_jax.models import create_model
+from damff_jax.system import digests
+from damff_jax.training import optim, parallel, train_state
 
 MODEL = {"name": "damff", "channels": (2, 2, 2), "sequence": "none", "branches": "a"}
 META = {

@@ -6,9 +6,9 @@ import jax
 import numpy as np
 import pytest
 
-from damff_jax import closed_form
-from damff_jax.inference import Windowing, join_windows
+from damff_jax.evaluation.inference import Windowing, join_windows
 from damff_jax.models.linear import Constant, Ridge
+from damff_jax.training import closed_form
 
 FRAMES, MELS = 4, 3
 WINDOWS = (1, 3, 0)

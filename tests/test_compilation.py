@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from damff_jax import compilation, parallel
+from damff_jax.training import compilation, parallel
 
 ROOT = Path(__file__).parents[1]
 PROGRAM = """
@@ -28,7 +28,7 @@ def test_convolutions_of_mapped_steps_do_not_go_to_ynn_on_the_cpu():
         )
 
     kernel, x = jnp.ones((3, 3, 16, 32)), jnp.ones((8, 24, 64, 16))
-    apply = parallel.eval_step(step, devices=jax.local_devices()[:1])
+    apply = parallel.map_eval_step(step, devices=jax.local_devices()[:1])
     text = apply.lower(kernel, x, jnp.ones((8,), bool)).compile().as_text()
     assert "convolution" in text
     assert "__ynn" not in text

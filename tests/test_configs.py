@@ -11,10 +11,11 @@ from absl import flags
 from ml_collections import config_flags
 
 import train
-from configs import models
-from damff_jax import predictions, run_config
+from damff_jax.configs import models
+from damff_jax.evaluation import predictions
 from damff_jax.features import FeatureConfig
 from damff_jax.models import create_model
+from damff_jax.run import run_config
 from damff_jax.study import averaged
 from damff_jax.study.__main__ import load_study
 from damff_jax.study.runs import PREDICTIONS, plan
@@ -53,7 +54,7 @@ MODEL_PARAMETERS = {
 
 
 def get_config(name, *model):
-    return importlib.import_module(f"configs.{name}").get_config(*model)
+    return importlib.import_module(f"damff_jax.configs.{name}").get_config(*model)
 
 
 def with_files(config):

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from damff_jax.models import convolution
-from damff_jax.models.convolution import conv2d_same, max_pool_2x2
+from damff_jax.models.kernels import convolution
+from damff_jax.models.kernels.convolution import conv2d_same, max_pool_2x2
 
 
 def conv_reference(x, kernels):

@@ -22,9 +22,9 @@ import soundfile
 import tensorflow_datasets as tfds
 
 import train
-from configs import deam
 from damff_jax.audio import load
-from input_pipeline import prepare
+from damff_jax.configs import deam
+from input_pipeline import datasets, prepare
 from input_pipeline.deam.deam_dataset_builder import mediaeval2015_ids
 from tests.make_deam_corpus import AUDIO, FILES, LABELS, make_corpus
 
@@ -171,7 +171,7 @@ def versions(built):
 
 def open_dataset(corpus, options):
     with contextlib.redirect_stdout(io.StringIO()):
-        return train.open_dataset(few_steps(corpus, options))
+        return datasets.open_configured(few_steps(corpus, options))
 
 
 # The corpus --------------------------------------------------------------------------------------

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from damff_jax.songs import Songs
 from input_pipeline.corpus import CorpusError
 from input_pipeline.embeddings import read_embeddings, teacher_targets
-from input_pipeline.pipeline import Songs
 
 START_P = np.array([0.0, 1.5, 3.0, 4.5])
 

@@ -3,7 +3,14 @@
 import numpy as np
 import pytest
 
-from damff_jax.familiarity import STATISTICS, WINDOW, Listener, Profile, statistics, windows
+from damff_jax.evaluation.familiarity import (
+    STATISTICS,
+    WINDOW,
+    Listener,
+    Profile,
+    statistics,
+    windows,
+)
 from damff_jax.features import FeatureConfig, log_mel, segments
 from input_pipeline.synthetic.composer import compose_song
 

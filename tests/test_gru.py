@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from damff_jax.models.gru import BiGRU
+from damff_jax.models.kernels.gru import BiGRU
 
 BATCH, SEGMENTS, FEATURES, HIDDEN = 4, 7, 5, 3
 LENGTHS = np.arange(SEGMENTS) < np.array([7, 4, 1, 0])[:, None]

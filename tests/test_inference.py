@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from configs import models
-from damff_jax.inference import Windowing, _mirrored, delayed_average, predict_curves
+from damff_jax.configs import models
+from damff_jax.evaluation.inference import Windowing, _mirrored, delayed_average, predict_curves
 from damff_jax.models import create_model
 
 

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from damff_jax import losses, metrics
+from damff_jax.evaluation import metrics
+from damff_jax.training import losses
 
 
 def batch(seed, b=6, t=20, masked=0.3):

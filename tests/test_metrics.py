@@ -3,8 +3,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from damff_jax import metrics
-from damff_jax.metrics import Curve
+from damff_jax.evaluation import metrics
+from damff_jax.evaluation.metrics import Curve
 
 
 def test_ccc_of_a_worked_example():

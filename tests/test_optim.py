@@ -2,8 +2,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from damff_jax import optim
-from damff_jax.optim import OptimConfig
+from damff_jax.training import optim
+from damff_jax.training.optim import OptimConfig
 
 
 def test_the_rate_warms_up_and_falls_to_zero_at_the_last_step():

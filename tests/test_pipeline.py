@@ -7,10 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from damff_jax.features import FeatureConfig
+from damff_jax.songs import Songs
+from damff_jax.training.crops import CropPlan, Crops
 from input_pipeline import datasets, pipeline, splits
 from input_pipeline.corpus import CorpusError
 from input_pipeline.datasets import Dataset
-from input_pipeline.pipeline import CropPlan, Crops, Songs, train_batches
+from input_pipeline.pipeline import train_batches
 from input_pipeline.synthetic.synthetic_dataset_builder import SyntheticSplit
 
 

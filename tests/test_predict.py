@@ -11,11 +11,13 @@ import optax
 import pytest
 import soundfile
 
-from damff_jax import predict, report, train_state, weights
-from damff_jax.checkpoint import CheckpointError
-from damff_jax.familiarity import Profile
+from damff_jax import predict, weights
+from damff_jax.evaluation.familiarity import Profile
 from damff_jax.features import log_mel, segments
 from damff_jax.models import create_model
+from damff_jax.report.page import write_html
+from damff_jax.run.checkpoint import CheckpointError
+from damff_jax.training import train_state
 from tests.test_weights import FEATURES, META, MODEL
 
 ROOT = Path(__file__).parents[1]
@@ -187,7 +189,7 @@ def test_file_in_the_place_of_the_folder_is_an_error(command, tmp_path):
 
 def test_page_holds_no_name_that_a_browser_would_run(tmp_path):
     name = "<script>alert('&\"')</script>.mp3"
-    report.write_html(tmp_path / "a.html", name, np.arange(3) / 2, np.zeros((3, 2)))
+    write_html(tmp_path / "a.html", name, np.arange(3) / 2, np.zeros((3, 2)))
     page = (tmp_path / "a.html").read_text()
     assert "<script" not in page
     assert page.count("&lt;script&gt;alert(&#x27;&amp;&quot;&#x27;)&lt;/script&gt;") == 2

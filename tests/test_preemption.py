@@ -15,10 +15,11 @@ import numpy as np
 import pytest
 
 import train
-from configs import synthetic
-from damff_jax import checkpoint, preemption
-from damff_jax.preemption import Preempted
-from damff_jax.train_log import TrainLog
+from damff_jax.configs import synthetic
+from damff_jax.run import checkpoint
+from damff_jax.run.train_log import TrainLog
+from damff_jax.system import preemption
+from damff_jax.system.preemption import Preempted
 
 ROOT = Path(__file__).parents[1]
 SETTINGS = {

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from damff_jax import readers
 from damff_jax.audio import AudioError, AudioWarning
 from damff_jax.features import FeatureConfig
+from damff_jax.prediction import readers
 
 ROOT = Path(__file__).parents[1]
 CONFIG = FeatureConfig(sample_rate=16_000, n_fft=2048, win_length=1600, hop_length=800, n_mels=64)
@@ -63,7 +63,11 @@ def children(of=None):
         except OSError:  # It has just ended.
             continue
         # Of the tests before, helpers of multiprocessing may be there too.
-        if int(parent) == (of or os.getpid()) and state != "Z" and b"damff_jax.readers" in command:
+        if (
+            int(parent) == (of or os.getpid())
+            and state != "Z"
+            and b"damff_jax.prediction.readers" in command
+        ):
             found.append(int(stat.parent.name))
     return found
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 import train
-from configs import deam, vgmidi
 from damff_jax import audio, features, predict, weights
+from damff_jax.configs import deam, vgmidi
 from damff_jax.features import FeatureConfig
 from damff_jax.study import __main__ as study
 from input_pipeline import datasets, pipeline, prepare

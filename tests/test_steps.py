@@ -9,9 +9,10 @@ import numpy as np
 import optax
 import pytest
 
-from damff_jax import compilation, optim, parallel, steps, train_state, training
-from damff_jax.augmentation import AugmentConfig
 from damff_jax.models import create_model
+from damff_jax.run import loop
+from damff_jax.training import compilation, optim, parallel, steps, train_state
+from damff_jax.training.augmentation import AugmentConfig
 
 F, M, T, B = 8, 16, 4, 8
 MODEL = {"name": "damff", "channels": (2, 3, 4), "hidden_size": 3}
@@ -88,7 +89,7 @@ def test_pmap_on_any_number_of_devices_equals_the_twin_on_one(n_devices):
     _, state, step = setup()
     twin_state, twin_history = three_steps(twin(), state, 1)
     devices = jax.devices()[:n_devices]
-    mapped = parallel.train_step(step, devices=devices)
+    mapped = parallel.map_train_step(step, devices=devices)
     state = parallel.replicate(fresh(state), devices=devices)
     state, history = three_steps(mapped, state, n_devices)
     parallel.assert_replicated(state)
@@ -117,7 +118,7 @@ def test_a_left_out_pmean_is_caught(monkeypatch):
     _, state, step = setup()
     monkeypatch.setattr(jax.lax, "pmean", lambda x, axis_name: x)
     # A new function, because what was traced with the pmean is kept.
-    mapped = parallel.train_step(lambda state, batch: step(state, batch))
+    mapped = parallel.map_train_step(lambda state, batch: step(state, batch))
     state, _ = mapped(parallel.replicate(fresh(state)), next(batches(4)))
     with pytest.raises(AssertionError, match="the devices hold different values"):
         parallel.assert_replicated(state)
@@ -125,7 +126,7 @@ def test_a_left_out_pmean_is_caught(monkeypatch):
 
 def test_a_batch_for_fewer_devices_is_refused():
     _, state, step = setup()
-    mapped = parallel.train_step(step)
+    mapped = parallel.map_train_step(step)
     with pytest.raises(ValueError, match="a batch laid out for 2 of 4 devices"):
         mapped(parallel.replicate(fresh(state)), next(batches(2)))
 
@@ -138,7 +139,7 @@ def test_the_step_is_traced_once():
         traces.append(1)
         return step(state, batch)
 
-    three_steps(parallel.train_step(counted), parallel.replicate(fresh(state)), 4)
+    three_steps(parallel.map_train_step(counted), parallel.replicate(fresh(state)), 4)
     assert len(traces) == 1
 
 
@@ -153,13 +154,13 @@ def stacked(n_devices, n_steps, n_calls):
 def test_several_steps_in_one_call_equal_as_many_calls(either_pmap):
     _, state, step = setup()
     n_devices, devices = 2, jax.devices()[:2]
-    single = parallel.train_step(step, devices=devices)
+    single = parallel.map_train_step(step, devices=devices)
     expected = parallel.replicate(fresh(state), devices=devices)
     for batch in itertools.islice(batches(n_devices), 6):
         expected, expected_metrics = single(expected, batch)
 
     scanned = functools.partial(steps.train_steps, step=step)
-    mapped = parallel.train_step(scanned, devices=devices)
+    mapped = parallel.map_train_step(scanned, devices=devices)
     state = parallel.replicate(fresh(state), devices=devices)
     for batch in parallel.prefetch(stacked(n_devices, 3, 2), devices=devices):
         state, metrics = mapped(state, batch)
@@ -189,7 +190,7 @@ def test_prefetching_gives_every_batch_once_and_in_order():
 def test_the_state_is_updated_in_place():
     """Donated as a whole: there is never a second copy of it on a device."""
     _, state, step = setup()
-    mapped = parallel.train_step(step)
+    mapped = parallel.map_train_step(step)
     state = parallel.replicate(fresh(state))
     batch = next(batches(4))
     size = sum(x.nbytes for x in jax.tree.leaves(state))
@@ -206,7 +207,7 @@ def test_the_step_is_compiled_once_for_a_shape(either_pmap):
         if event == "/jax/core/compile/backend_compile_duration":
             compiled.append(event)
 
-    mapped = parallel.train_step(functools.partial(steps.train_steps, step=step))
+    mapped = parallel.map_train_step(functools.partial(steps.train_steps, step=step))
     state = parallel.replicate(fresh(state))
     jax.monitoring.register_event_duration_secs_listener(count)
     try:
@@ -271,7 +272,7 @@ def test_a_step_without_a_finite_gradient_is_skipped_on_all_devices(n_devices):
     if n_devices == 1:
         run = twin()
     else:
-        run, state = parallel.train_step(step), parallel.replicate(fresh(state))
+        run, state = parallel.map_train_step(step), parallel.replicate(fresh(state))
     state, metrics = run(state, spoiled(bad, device=n_devices - 1))
     parallel.assert_replicated(state)
     assert not np.isfinite(metrics["loss"])
@@ -320,7 +321,7 @@ def test_after_too_many_skipped_steps_the_state_stands_still_within_a_call_too()
     after, metrics = call(before, spoiled(one), spoiled(two), three)
     assert unchanged(after, before) == [True] * 5
     assert int(metrics["skipped_in_a_row"]) == 3
-    assert equal(training.before_skipped(after), before)
+    assert equal(loop.before_skipped(after), before)
     again, metrics = call(after, one, two, three)
     assert unchanged(again, before) == [True] * 5
     assert int(metrics["skipped_in_a_row"]) == 6
@@ -346,7 +347,9 @@ def test_the_eval_step_on_devices_equals_the_plain_one():
     step = functools.partial(steps.eval_step, model=model)
     batch = {k: v[0] for k, v in next(batches(1)).items()}
     variables = state.eval_variables()
-    got = parallel.eval_step(step)(parallel.replicate(variables), batch["log_mel"], batch["mask"])
+    got = parallel.map_eval_step(step)(
+        parallel.replicate(variables), batch["log_mel"], batch["mask"]
+    )
     want = step(variables, batch["log_mel"], batch["mask"])
     assert got.shape == (B, T, 2)
     np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5)
@@ -375,7 +378,7 @@ def test_a_teachers_loss_is_the_mean_squared_error_over_its_segments_on_all_devi
     losses_of = {}
     for weight in (0.0, 2.0):
         weights = {"ccc_pooled": 1.0, "teacher": weight}
-        taught = parallel.train_step(
+        taught = parallel.map_train_step(
             functools.partial(step, loss_weights=weights), devices=jax.devices()[:n_devices]
         )
         _, metrics = taught(fresh(state), batch)

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from damff_jax import metrics, predictions
-from damff_jax.metrics import Curve
-from damff_jax.predictions import PredictionsError
+from damff_jax.evaluation import metrics, predictions
+from damff_jax.evaluation.metrics import Curve
+from damff_jax.evaluation.predictions import PredictionsError
 from damff_jax.study import StudyError, __main__, averaged, runs, scores, table
 from damff_jax.study.runs import PREDICTIONS, plan, run_all
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from damff_jax.models.damff import DAMFF
-from damff_jax.models.gru import BiGRU
+from damff_jax.models.kernels.gru import BiGRU
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install -e '.[parity]'")
-from damff_jax.torch_peer import TorchDAMFF  # noqa: E402 (needs torch)
+from damff_jax.benchmark.torch_peer import TorchDAMFF  # noqa: E402 (needs torch)
 
 BATCH, SEGMENTS, FRAMES, MELS = 3, 8, 18, 24
 RELATIVE = 1e-4

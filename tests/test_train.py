@@ -19,29 +19,25 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import train
-from configs import synthetic
-from damff_jax import (
-    checkpoint,
-    command_line,
-    metrics,
-    parallel,
-    predict,
-    predictions,
-    steps,
-    train_state,
-    training,
-    weights,
-)
+from damff_jax import predict, weights
 from damff_jax.audio import AudioError
-from damff_jax.checkpoint import CheckpointError
+from damff_jax.configs import synthetic
+from damff_jax.evaluation import metrics, predictions
+from damff_jax.evaluation.metrics import Curve
 from damff_jax.features import FeatureConfig
-from damff_jax.metric_writer import MetricWriter, read_metrics
-from damff_jax.metrics import Curve
 from damff_jax.models import create_model
-from damff_jax.train_log import NotFiniteError
-from damff_jax.workdir_lock import WorkdirInUseError, workdir_lock
-from input_pipeline import pipeline
+from damff_jax.run import checkpoint, loop
+from damff_jax.run.checkpoint import CheckpointError
+from damff_jax.run.metric_writer import MetricWriter, read_metrics
+from damff_jax.run.train_log import NotFiniteError
+from damff_jax.songs import Songs
+from damff_jax.system import command_line
+from damff_jax.system.workdir_lock import WorkdirInUseError, workdir_lock
+from damff_jax.training import parallel, steps, train_state
+from damff_jax.training.crops import CropPlan, Crops
+from input_pipeline import datasets
 from input_pipeline.datasets import Dataset
+from input_pipeline.pipeline import train_batches
 
 ROOT = Path(__file__).parents[1]
 
@@ -132,7 +128,7 @@ class StopError(Exception):
 
 def run_broken_off(config, workdir, monkeypatch, *, after):
     """A run that ends with an exception once what a step logs is written."""
-    write = training.MetricWriter.write
+    write = loop.MetricWriter.write
 
     def stop(self, step, values):
         if step > after:
@@ -140,7 +136,7 @@ def run_broken_off(config, workdir, monkeypatch, *, after):
         write(self, step, values)
 
     with monkeypatch.context() as patch, pytest.raises(StopError):
-        patch.setattr(training.MetricWriter, "write", stop)
+        patch.setattr(loop.MetricWriter, "write", stop)
         train.run(config, workdir)
 
 
@@ -232,7 +228,7 @@ def test_every_way_to_feed_the_devices_gives_the_crops_of_the_plan(on_device, st
     rng = np.random.default_rng(0)
     length = np.array([3, 9, 5, 20])
     n = int(length.sum())
-    songs = pipeline.Songs(
+    songs = Songs(
         song_ids=list("abcd"),
         first=np.cumsum([0, *length[:-1]]),
         length=length,
@@ -241,7 +237,7 @@ def test_every_way_to_feed_the_devices_gives_the_crops_of_the_plan(on_device, st
         mask_RxV=rng.random((n, 2)) > 0.3,
         times_R=np.zeros(n, np.float32),
     )
-    crops = pipeline.Crops(
+    crops = Crops(
         songs, batch_size=8, crop_segments=6, seed=1, first_step=3, steps_per_call=steps_per_call,
         n_devices=4,
     )  # fmt: skip
@@ -252,13 +248,13 @@ def test_every_way_to_feed_the_devices_gives_the_crops_of_the_plan(on_device, st
         sums = {k: jnp.sum(x.astype(jnp.float32) * weights[k]) for k, x in batch.items()}
         return state + 1, jax.lax.all_gather(sums, "batch")
 
-    train_step, batches = training.feed(step, crops, on_device=on_device)
+    train_step, batches = loop.feed(step, crops, train_batches, on_device=on_device)
     state = parallel.replicate(jnp.zeros((), jnp.int32))
     for _ in range(3):
         state, sums = train_step(state, next(batches))
     assert int(state) == 3 * steps_per_call
 
-    plan = pipeline.CropPlan(length, batch_size=8, crop_segments=6, seed=1)
+    plan = CropPlan(length, batch_size=8, crop_segments=6, seed=1)
     song, start = (x[0].reshape(4, 2) for x in plan.crops(3 + 3 * steps_per_call - 1))
     for device in range(4):
         batch = {"log_mel": np.zeros((2, 6, 2, 3)), "mask": np.zeros((2, 6))}
@@ -281,9 +277,9 @@ def test_songs_that_the_device_cannot_hold_are_refused(data_dir, monkeypatch, tm
         def memory_stats(self):
             return {"bytes_limit": 2**12}
 
-    check = training.check_fits
+    check = loop.check_fits
     monkeypatch.setattr(
-        training,
+        loop,
         "check_fits",
         lambda songs, device: seen.append(device) or check(songs, SmallDevice()),
     )
@@ -327,11 +323,11 @@ def test_a_run_that_starts_from_another_begins_with_its_outputs(
             )
     parallel.assert_replicated(state)
 
-    data = train.open_dataset(config)
+    data = datasets.open_configured(config)
     model = create_model(config.model, dtype=config.dtype, axis_name=steps.AXIS_NAME)
-    eval_step = parallel.eval_step(functools.partial(steps.eval_step, model=model))
+    eval_step = parallel.map_eval_step(functools.partial(steps.eval_step, model=model))
     songs = data.load("test")
-    curves = training.evaluate(config, functools.partial(eval_step, state.eval_variables()), songs)
+    curves = loop.curves_of(config, functools.partial(eval_step, state.eval_variables()), songs)
     times = {song.song_id: song.times_T for song in songs}
     predictions.write(tmp_path / "predictions.csv", curves, times)
     saved = (workdir / "predictions_test.csv").read_bytes()
@@ -506,7 +502,8 @@ def test_a_workdir_that_cannot_be_made_is_an_error_that_names_it(data_dir):
 
 def test_a_workdir_is_free_when_the_process_that_held_it_is_dead(tmp_path):
     code = (
-        "import sys; from pathlib import Path; from damff_jax.workdir_lock import workdir_lock\n"
+        "import sys; from pathlib import Path\n"
+        "from damff_jax.system.workdir_lock import workdir_lock\n"
         "with workdir_lock(Path(sys.argv[1])): print(flush=True); sys.stdin.read()"
     )
     command = [sys.executable, "-c", code, str(tmp_path)]
@@ -671,9 +668,9 @@ def spoil(monkeypatch, song_id, segments):
 
 def steps_with(data_dir, config, song_id):
     """The steps, from 1, whose batches have crops of a song."""
-    songs = train.open_dataset(config).load("train")
+    songs = datasets.open_configured(config).load("train")
     batch_size, crop_segments = config.batch_size, config.data.crop_segments
-    plan = pipeline.CropPlan(
+    plan = CropPlan(
         songs.length, batch_size=batch_size, crop_segments=crop_segments, seed=config.seed
     )
     number = songs.song_ids.index(song_id)
@@ -682,7 +679,7 @@ def steps_with(data_dir, config, song_id):
 
 
 def a_training_song(data_dir, config):
-    return train.open_dataset(config).load("train").song_ids[0]
+    return datasets.open_configured(config).load("train").song_ids[0]
 
 
 def test_a_step_without_a_finite_gradient_is_skipped_counted_and_shown(
@@ -750,12 +747,12 @@ def manual_dir(tmp_path):
 
 def test_files_that_changed_are_read_again(manual_dir, tmp_path):
     config = folder_config(tmp_path / "data", manual_dir)
-    before = train.open_dataset(config)
+    before = datasets.open_configured(config)
     valence = manual_dir / "valence.csv"
     first, *rows = valence.read_text().splitlines()
     valence.write_text("\n".join([first, *rows[:-1]]) + "\n")
-    after = train.open_dataset(config)
-    assert before.fingerprint != after.fingerprint
+    after = datasets.open_configured(config)
+    assert before.digests()["files"] != after.digests()["files"]
     assert sum(n_songs for n_songs, _ in before.counts().values()) == 4
     assert sum(n_songs for n_songs, _ in after.counts().values()) == 3
 
@@ -800,7 +797,7 @@ def test_a_split_file_that_changed_is_another_split_of_the_same_workdir(
 
 
 def test_another_split_of_the_songs_is_not_prepared(manual_dir, tmp_path, monkeypatch):
-    first = train.open_dataset(folder_config(tmp_path / "data", manual_dir))
+    first = datasets.open_configured(folder_config(tmp_path / "data", manual_dir))
     before = {p: p.stat().st_mtime_ns for p in (tmp_path / "data").rglob("*") if p.is_file()}
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("prepared again"))
     (manual_dir / "splits.csv").write_text("song 0,train\nsong 2,test\n")
@@ -811,7 +808,7 @@ def test_another_split_of_the_songs_is_not_prepared(manual_dir, tmp_path, monkey
         ({"validation_fraction": 0.5, "test_fraction": 0.0}, {"train": 2, "validation": 2}),
         ({"split_file": "splits.csv"}, {"train": 1, "test": 1}),
     ):
-        other = train.open_dataset(folder_config(tmp_path / "data", manual_dir, **options))
+        other = datasets.open_configured(folder_config(tmp_path / "data", manual_dir, **options))
         assert {split: n_songs for split, (n_songs, _) in other.counts().items()} == counts
         assert other.builder.data_dir == first.builder.data_dir
         identities.add(other.identity)
@@ -825,7 +822,7 @@ def test_the_statistics_of_the_mel_bins_are_of_the_splits_own_training_songs(man
         config = folder_config(tmp_path / "data", manual_dir, split_seed=seed)
         train.run(config, tmp_path / str(seed))
         stats = checkpoint.load_variables(tmp_path / str(seed))[0]["input_stats"]
-        songs = train.open_dataset(config).load("train")
+        songs = datasets.open_configured(config).load("train")
         frames = np.concatenate([song.log_mel_TxFxM for song in songs]).reshape(-1, 16)
         frames = frames.astype(np.float64)
         np.testing.assert_allclose(stats["mean"], frames.mean(axis=0), rtol=1e-5)
@@ -969,9 +966,9 @@ def test_a_calibrated_run_has_the_labels_spread_on_its_training_songs(data_dir, 
 
 def test_crops_longer_than_all_songs_cost_no_padding(data_dir, tmp_path, monkeypatch):
     seen = []
-    crops = pipeline.Crops
+    crops = Crops
     monkeypatch.setattr(
-        pipeline, "Crops", lambda *a, **k: seen.append(k["crop_segments"]) or crops(*a, **k)
+        loop, "Crops", lambda *a, **k: seen.append(k["crop_segments"]) or crops(*a, **k)
     )
     changes = {"num_train_steps": 3, "data.crop_segments": 500, "data.window_segments": 500}
     scores = train.run(tiny_config(data_dir, **changes), tmp_path / "run")

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from damff_jax import predictions
+from damff_jax.evaluation import predictions
 from input_pipeline.annotations import LabelError
 from input_pipeline.corpus import CorpusError
 from input_pipeline.midi import RenderingOptions

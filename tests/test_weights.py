@@ -14,12 +14,14 @@ import pytest
 import safetensors.numpy
 import soundfile
 
-from damff_jax import checkpoint, parallel, predict, train_state, weights
+from damff_jax import predict, weights
 from damff_jax.audio import AudioWarning
-from damff_jax.checkpoint import CheckpointError, Checkpoints, CheckpointWarning
-from damff_jax.familiarity import Profile
+from damff_jax.evaluation.familiarity import Profile
 from damff_jax.features import FeatureConfig
 from damff_jax.models import create_model
+from damff_jax.run import checkpoint
+from damff_jax.run.checkpoint import CheckpointError, Checkpoints, CheckpointWarning
+from damff_jax.training import parallel, train_state
 
 MODEL = {"name": "damff", "channels": [2, 2, 2], "sequence": "none", "branches": "a"}
 FEATURES = FeatureConfig(sample_rate=8000, n_fft=512, win_length=480, hop_length=400, n_mels=8)
@@ -230,7 +232,7 @@ def test_weights_that_cannot_be_used_are_one_line_and_status_2(file, tmp_path, m
     broken_weights(file, tmp_path, fusion="later")
     monkeypatch.setattr(weights, "DEFAULT", tmp_path / "none.safetensors")
     for arguments, message in (
-        ([], f"{weights.DEFAULT}: no such file, so no weights come along: name those of a"),
+        ([], f"{weights.DEFAULT}: no such file, name the weights of a"),
         (["--checkpoint=/nowhere"], "/nowhere: no checkpoint of a training run"),
         (["--checkpoint=/nowhere.safetensors"], "/nowhere.safetensors: No such file"),
         ([f"--checkpoint={tmp_path}/text.safetensors"], "not weights of this program"),

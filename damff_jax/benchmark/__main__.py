@@ -15,7 +15,7 @@ from typing import Any
 
 from damff_jax.benchmark import results, table
 from damff_jax.benchmark.settings import BenchmarkError, Settings
-from damff_jax.command_line import Parser
+from damff_jax.system.command_line import Parser
 
 DEFAULT_SUITES = ("step", "lstm", "input", "features", "predict")
 SUITES = (*DEFAULT_SUITES, "deam")

@@ -11,11 +11,12 @@ from typing import Any
 import jax
 import numpy as np
 
-from damff_jax import parallel
 from damff_jax.benchmark import made_up, recipe
 from damff_jax.benchmark.recipe import PAPER, Sizes
 from damff_jax.benchmark.results import OURS, case
 from damff_jax.benchmark.settings import Settings, Variant
+from damff_jax.training import parallel
+from damff_jax.training.crops import Crops
 
 SUITE = "deam"
 
@@ -33,17 +34,13 @@ def cases(
 
     `compile_s` is until the end of the first call, with the songs' way to the devices.
     """
-    from input_pipeline.base import hide_accelerators_from_tensorflow
-    from input_pipeline.pipeline import Crops
-
-    hide_accelerators_from_tensorflow()
     songs = made_up.songs(n_songs, sizes.segments, sizes.frames, sizes.n_mels)
     n_calls = -(-n_songs * n_epochs // (batch_size * steps_per_call))
     for n_devices in settings.devices:
         started = time.perf_counter()
         devices = recipe.local_devices(n_devices)
         _, state, step = recipe.build(Variant(batch_size, "bfloat16", n_devices), sizes)
-        train_step = parallel.train_step_on_songs(
+        train_step = parallel.map_train_step_on_songs(
             step, songs.arrays(), crop_segments=sizes.segments, devices=devices
         )
         crops = Crops(

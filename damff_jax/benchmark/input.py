@@ -14,7 +14,6 @@ from typing import Any
 import jax
 import numpy as np
 
-from damff_jax import parallel
 from damff_jax.benchmark import made_up, recipe
 from damff_jax.benchmark.recipe import PAPER, Sizes
 from damff_jax.benchmark.results import OURS, case
@@ -22,7 +21,9 @@ from damff_jax.benchmark.roofline import analyse, jax_work
 from damff_jax.benchmark.settings import Settings, Variant
 from damff_jax.benchmark.timing import Work, in_turns, median_and_spread
 from damff_jax.features import FeatureConfig
-from damff_jax.readers import n_cores
+from damff_jax.prediction.readers import n_cores
+from damff_jax.training import parallel
+from damff_jax.training.crops import Crops
 
 SUITE = "input"
 PAPER_FEATURES = FeatureConfig()
@@ -140,13 +141,13 @@ def _shards(settings: Settings, features: FeatureConfig, n_records: int) -> dict
 
 
 def _batches(songs: Any, variant: Variant, sizes: Sizes) -> Iterator[dict[str, np.ndarray]]:
-    from input_pipeline import pipeline
+    from input_pipeline.pipeline import train_batches
 
-    crops = pipeline.Crops(
+    crops = Crops(
         songs,
         batch_size=variant.batch_size,
         crop_segments=sizes.segments,
         seed=0,
         n_devices=variant.n_devices,
     )
-    return pipeline.train_batches(crops)
+    return train_batches(crops)

@@ -19,9 +19,9 @@ from damff_jax.benchmark.results import OURS, case
 from damff_jax.benchmark.roofline import analyse, ceilings, jax_work, roofline
 from damff_jax.benchmark.settings import BenchmarkError, Settings, Variant
 from damff_jax.benchmark.timing import in_turns
-from damff_jax.compilation import options
 from damff_jax.models import DTYPES
-from damff_jax.models.bilstm import LSTM
+from damff_jax.models.kernels.lstm import LSTM
+from damff_jax.training.compilation import options
 
 SUITE = "lstm"
 

@@ -1,8 +1,8 @@
 """Made-up inputs: speed does not depend on what the numbers say."""
 
-from typing import Any
-
 import numpy as np
+
+from damff_jax.songs import Songs
 
 
 def sound(seconds: float, sample_rate: int, *, seed: int = 0) -> np.ndarray:
@@ -43,11 +43,8 @@ def batch(
     }
 
 
-def songs(n_songs: int, length: int, frames: int, n_mels: int) -> Any:
-    """Songs as the pipeline holds them in memory (`input_pipeline.pipeline.Songs`)."""
-    # Loads TensorFlow.
-    from input_pipeline.pipeline import Songs
-
+def songs(n_songs: int, length: int, frames: int, n_mels: int) -> Songs:
+    """Songs as they are held in memory."""
     n = n_songs * length
     return Songs(
         song_ids=[str(i) for i in range(n_songs)],

@@ -7,7 +7,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from damff_jax.benchmark.results import OURS
-from damff_jax.files import write_aside
+from damff_jax.system.files import write_aside
 
 _COLOURS = {
     OURS: "#1f77b4",

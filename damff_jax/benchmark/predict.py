@@ -20,9 +20,9 @@ from damff_jax.benchmark.recipe import PAPER, Sizes
 from damff_jax.benchmark.results import OURS, case
 from damff_jax.benchmark.settings import BenchmarkError, Settings
 from damff_jax.benchmark.timing import Work, in_turns, median_and_spread
-from damff_jax.checkpoint import Checkpoints
 from damff_jax.features import FeatureConfig
 from damff_jax.models import create_model
+from damff_jax.run.checkpoint import Checkpoints
 
 SUITE = "predict"
 PAPER_FEATURES = FeatureConfig()

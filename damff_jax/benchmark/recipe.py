@@ -9,10 +9,10 @@ import jax
 import numpy as np
 from flax import linen as nn
 
-from damff_jax import optim, parallel, steps, train_state
 from damff_jax.benchmark.settings import BenchmarkError, Variant
 from damff_jax.models import create_model
-from damff_jax.train_state import TrainState
+from damff_jax.training import optim, parallel, steps, train_state
+from damff_jax.training.train_state import TrainState
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,11 +79,11 @@ def build(variant: Variant, sizes: Sizes) -> tuple[nn.Module, TrainState, Callab
 
 def train_step(step: Callable, devices: list[jax.Device]) -> Callable:
     """The step on devices, fed with batches."""
-    return parallel.train_step(functools.partial(steps.train_steps, step=step), devices=devices)
+    return parallel.map_train_step(functools.partial(steps.train_steps, step=step), devices=devices)
 
 
 def eval_step(model: nn.Module, devices: list[jax.Device]) -> Callable:
-    return parallel.eval_step(functools.partial(steps.eval_step, model=model), devices=devices)
+    return parallel.map_eval_step(functools.partial(steps.eval_step, model=model), devices=devices)
 
 
 def _optimizer():

@@ -16,8 +16,8 @@ import numpy as np
 
 from damff_jax.benchmark.settings import BenchmarkError
 from damff_jax.benchmark.timing import median_and_spread
-from damff_jax.files import write_aside
-from damff_jax.readers import n_cores
+from damff_jax.prediction.readers import n_cores
+from damff_jax.system.files import write_aside
 
 OURS = "ours"
 PACKAGES = ("jax", "jaxlib", "flax", "torch", "tensorflow", "librosa", "numpy")

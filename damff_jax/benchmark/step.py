@@ -13,13 +13,13 @@ from typing import Any
 import jax
 import numpy as np
 
-from damff_jax import parallel
 from damff_jax.benchmark import made_up, recipe
 from damff_jax.benchmark.recipe import PAPER, Sizes
 from damff_jax.benchmark.results import OURS, case
 from damff_jax.benchmark.roofline import analyse, ceilings, jax_work, roofline
 from damff_jax.benchmark.settings import Settings, Variant
 from damff_jax.benchmark.timing import Work, in_turns
+from damff_jax.training import parallel
 
 SUITE = "step"
 

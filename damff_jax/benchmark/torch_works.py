@@ -14,8 +14,8 @@ from torch import nn
 from damff_jax.benchmark.recipe import OPTIM, Sizes
 from damff_jax.benchmark.settings import BenchmarkError
 from damff_jax.benchmark.timing import Work
-from damff_jax.readers import n_cores
-from damff_jax.torch_peer import TorchDAMFF
+from damff_jax.benchmark.torch_peer import TorchDAMFF
+from damff_jax.prediction.readers import n_cores
 
 
 def set_up(on_gpu: bool) -> torch.device:

@@ -13,9 +13,9 @@ from flax import linen as nn
 
 from damff_jax.models.branches import ConvStage, MultiScaleBranches
 from damff_jax.models.fields import Rate, Size, StageChannels
-from damff_jax.models.gru import BiGRU
 from damff_jax.models.head import sequence_and_head
 from damff_jax.models.inputs import deltas, standardized, window_statistics
+from damff_jax.models.kernels.gru import BiGRU
 
 
 class CNNBiGRU(nn.Module):

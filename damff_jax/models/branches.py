@@ -17,8 +17,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from damff_jax.models.convolution import conv2d_same, max_pool_2x2
 from damff_jax.models.fields import Kernel
+from damff_jax.models.kernels.convolution import conv2d_same, max_pool_2x2
 from damff_jax.models.normalization import BatchNorm
 
 

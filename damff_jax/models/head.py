@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from damff_jax.models.bilstm import LSTM
+from damff_jax.models.kernels.lstm import LSTM
 
 SequenceModel = Literal["bilstm", "lstm", "none"]
 

@@ -1,4 +1,4 @@
-"""The compared models that have a closed-form solution, see `damff_jax.closed_form`.
+"""The compared models that have a closed-form solution, see `damff_jax.training.closed_form`.
 
 Both compute in float32 whatever the dtype; `axis_name` is there for the interface alone.
 Letters: B batch, T segments, F frames, M Mel bins, D features, V = 2 (valence, arousal).

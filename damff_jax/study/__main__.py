@@ -19,12 +19,12 @@ from typing import Any
 
 import numpy as np
 
-from damff_jax import metrics, predictions
-from damff_jax.command_line import Parser, show_warnings
+from damff_jax.evaluation import metrics, predictions
 from damff_jax.features import SEGMENT_SECONDS
-from damff_jax.files import write_aside
 from damff_jax.study import StudyError, scores, table
 from damff_jax.study.runs import PREDICTIONS, Run, plan, run_all
+from damff_jax.system.command_line import Parser, show_warnings
+from damff_jax.system.files import write_aside
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -286,7 +286,7 @@ def _n_parameters(run: Run) -> int | None:
     # They take seconds to import.
     import jax
 
-    from damff_jax import checkpoint
+    from damff_jax.run import checkpoint
 
     show_warnings("study", checkpoint.CheckpointWarning)
     try:

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
-from damff_jax import predictions
-from damff_jax.command_line import Parser
+from damff_jax.evaluation import predictions
+from damff_jax.evaluation.inference import delayed_average
+from damff_jax.evaluation.predictions import PredictionsError
 from damff_jax.features import SEGMENT_SECONDS
-from damff_jax.inference import delayed_average
-from damff_jax.predictions import PredictionsError
 from damff_jax.study.runs import PREDICTIONS
+from damff_jax.system.command_line import Parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -25,8 +25,8 @@ from typing import Any
 from absl import flags
 from ml_collections import config_flags
 
-from damff_jax.files import write_aside
 from damff_jax.study import StudyError
+from damff_jax.system.files import write_aside
 
 PREDICTIONS = "predictions_test.csv"
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from damff_jax import metrics
+from damff_jax.evaluation import metrics
 from damff_jax.study import StudyError
 
 _RESAMPLES = 5000

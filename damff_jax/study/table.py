@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from damff_jax import metrics
+from damff_jax.evaluation import metrics
 
 # Scores that stand in the tables, by their flat name.
 _SCORES = {

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
-from damff_jax import predictions
+from damff_jax.evaluation import predictions
+from damff_jax.evaluation.metrics import Curve
 from damff_jax.features import SEGMENT_SECONDS
-from damff_jax.metrics import Curve
 from input_pipeline.annotations import LabelError
 from input_pipeline.corpus import CorpusError
 from input_pipeline.midi import midi_seconds

@@ -14,8 +14,8 @@ import numpy as np
 import soundfile
 
 from damff_jax import audio
+from damff_jax.evaluation.inference import Windowing
 from damff_jax.features import FeatureConfig
-from damff_jax.inference import Windowing
 from damff_jax.predict import Predictor
 from tests.faults.mutations import mutate
 

@@ -16,12 +16,12 @@ from typing import Any
 import jax
 import numpy as np
 
-from damff_jax import parallel, train_state
-from damff_jax.checkpoint import CheckpointError, Checkpoints, load_variables
 from damff_jax.features import FeatureConfig, FeatureMismatchError
 from damff_jax.models import create_model
-from damff_jax.optim import OptimConfig, learning_rate_schedule, make_optimizer
-from damff_jax.train_state import TrainState
+from damff_jax.run.checkpoint import CheckpointError, Checkpoints, load_variables
+from damff_jax.training import parallel, train_state
+from damff_jax.training.optim import OptimConfig, learning_rate_schedule, make_optimizer
+from damff_jax.training.train_state import TrainState
 from tests.faults.mutations import mutate
 
 _ROOT = Path(__file__).parents[2]

@@ -47,7 +47,7 @@ class Trials:
         if not datasets.is_built(builder):
             return None
         dataset = datasets.Dataset.of(builder, _SPLIT)
-        loaded: dict[str, tuple] = {"dataset": (dataset.identity, dataset.fingerprint)}
+        loaded: dict[str, tuple] = {"dataset": (dataset.identity, dataset.digests()["files"])}
         for split in dataset.song_ids:
             songs = dataset.load(split)
             loaded[split] = (

@@ -1,0 +1,1 @@
+"""Convolution, LSTM and GRU: the arithmetic, and how it is differentiated."""

@@ -1,0 +1,1 @@
+"""Curves of audio files: reading them, the model, and what is written."""

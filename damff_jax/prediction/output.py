@@ -1,0 +1,81 @@
+"""The files of a song's curve: CSV, JSON, PNG, HTML."""
+
+import json
+import os
+from collections.abc import Collection
+
+import numpy as np
+
+from damff_jax.features import SEGMENT_SECONDS
+from damff_jax.prediction.predictor import Prediction, Predictor
+from damff_jax.system.command_line import printable
+from damff_jax.system.files import write_aside
+
+# Of files, beside the CSV.
+KINDS = ("plot", "html", "json")
+
+
+def write(
+    stem: str | os.PathLike,
+    path: str,
+    prediction: Prediction,
+    predictor: Predictor,
+    *,
+    kinds: Collection[str] = (),
+) -> None:
+    """Writes `<stem>.csv`, and what else is wanted.
+
+    Args:
+      path: of the audio file, for its name.
+      kinds: some of `KINDS`.
+
+    Raises:
+      OSError: it cannot be written.
+    """
+    source, curve_TxV = printable(os.path.basename(path)), prediction.curve_TxV
+    times_T = SEGMENT_SECONDS * np.arange(len(curve_TxV))
+    with write_aside(f"{stem}.csv") as file:
+        file.write("time_s,valence,arousal\n")
+        for time, (valence, arousal) in zip(times_T, curve_TxV, strict=True):
+            file.write(f"{time:.1f},{valence:.6f},{arousal:.6f}\n")
+    if "json" in kinds:
+        with write_aside(f"{stem}.json") as file:
+            json.dump(
+                {
+                    "source": source,
+                    "model": predictor.origin,
+                    "names": ["valence", "arousal"],
+                    "scale": [-1, 1],
+                    "hop_s": SEGMENT_SECONDS,
+                    "time_origin": "start of the file; a time is the start of its segment",
+                    "lag_s": predictor.lag_s,
+                    "unlikeness": prediction.unlikeness,
+                    "time_s": times_T.tolist(),
+                    "values": [[round(float(x), 6) for x in row] for row in curve_TxV],
+                },
+                file,
+            )
+    if "plot" in kinds or "html" in kinds:
+        # Matplotlib takes a second to import.
+        from damff_jax.report import page, plots
+
+        if "plot" in kinds:
+            plots.plot_curve(f"{stem}.png", source, times_T, curve_TxV)
+        if "html" in kinds:
+            page.write_html(
+                f"{stem}.html",
+                source,
+                times_T,
+                curve_TxV,
+                notes=_notes(prediction, predictor),
+            )
+
+
+def _notes(prediction: Prediction, predictor: Predictor) -> list[str]:
+    """Sentences for the page: on the model, on the curve's time, on the input."""
+    notes = [f"The model was {predictor.origin}.", "A time is the start of its segment of 0.5 s."]
+    if predictor.lag_s is not None:
+        notes.append(f"The curve follows a change in the sound by {predictor.lag_s:.1f} s.")
+    if prediction.unlikeness is not None and prediction.unlikeness > 1:
+        notes.append("This file is unlike the songs of the training: the curve says little.")
+    return notes

@@ -1,0 +1,249 @@
+"""Songs as streams of log-Mel segments, read from files one by one or by several processes.
+
+Readers are programs of their own, `python -m damff_jax.prediction.readers`, rather than processes
+of `multiprocessing`: those would run a user's script once more, and threads would have to share one
+standard error, where a decoder tells of damage. A reader takes paths by its standard input, a line
+of JSON each, and gives messages by its standard output, which is a pipe of bounded size: that alone
+holds back whoever reads faster than the model works.
+"""
+
+import collections
+import contextlib
+import fcntl
+import json
+import math
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import warnings
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+
+from damff_jax import audio
+from damff_jax.features import SEGMENT_SECONDS, FeatureConfig, log_mel_blocks, segments
+from damff_jax.system import preemption
+
+# Below this level (dB, the loudest Mel bin of the loudest frame) there is no music to speak of.
+LOW_ENERGY_DB = -50.0
+# More would take memory (60 MB each) rather than save time.
+_MOST_READERS = 8
+# Songs that a reader is given at a time. Of long ones, the pipe holds less.
+_AHEAD = 4
+# Several clips of 45 s; the most that Linux allows everybody.
+_PIPE_BYTES = 2**20
+# Readers share the cores already.
+_SINGLE_THREADED = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+def read(
+    path: str | os.PathLike, config: FeatureConfig, *, strict: bool = False
+) -> Iterator[np.ndarray]:
+    """The log-Mel segments of an audio file in dB, in blocks (any number, F, M) of float32.
+
+    Memory does not grow with the file's length.
+
+    Args:
+      path: the file.
+      config: the features.
+      strict: a file that is not decoded to its declared end is an error rather than a warning.
+
+    Raises:
+      AudioError: it cannot be read, or is shorter than one segment.
+    """
+    rest = np.zeros((0, config.n_mels), np.float32)
+    n_segments, loudest = 0, -np.inf
+    samples = audio.stream(path, config.sample_rate, strict=strict)
+    for frames in log_mel_blocks(samples, config):
+        loudest = max(loudest, float(frames.max()))
+        rest = np.concatenate([rest, frames])
+        block = segments(rest, config)
+        rest = rest[len(block) * config.frames_per_segment :]
+        n_segments += len(block)
+        yield block
+    if not n_segments:
+        raise audio.AudioError(f"{path}: shorter than one segment of {SEGMENT_SECONDS} s")
+    if loudest < LOW_ENERGY_DB:
+        message = f"{path}: low energy, at most {loudest:.0f} dB; the curve says little"
+        warnings.warn(message, audio.AudioWarning, stacklevel=2)
+
+
+def read_all(
+    paths: Iterable[str | os.PathLike],
+    config: FeatureConfig,
+    *,
+    strict: bool = False,
+    n_readers: int | None = None,
+) -> Iterator[Iterator[np.ndarray]]:
+    """Files in their order, each as `read` gives it, while readers are ahead with the next ones.
+
+    A file must be taken to its end, or error, before the next one is asked for. The first is read
+    by this process, so that one file alone does not wait for a reader to start.
+
+    Args:
+      paths: the files; a few are taken ahead.
+      config: the features.
+      strict: as for `read`.
+      n_readers: processes; by default one per core and at most eight, none on a single core.
+    """
+    if n_readers is None:
+        n = n_cores()
+        n_readers = min(n, _MOST_READERS) if n > 1 else 0
+    with contextlib.ExitStack() as stack:
+        readers: list[_Reader] = []
+        songs: collections.deque[Iterator[np.ndarray]] = collections.deque()
+        for n, path in enumerate(paths):
+            if 0 < n <= n_readers:
+                try:
+                    readers.append(stack.enter_context(_Reader(config, strict)))
+                except OSError:  # No process is to be had; this one can do it alone.
+                    n_readers = 0
+            if n == 0 or not n_readers:
+                songs.append(read(path, config, strict=strict))
+            else:
+                songs.append(readers[(n - 1) % n_readers].give(path))
+            if len(songs) > n_readers * _AHEAD:
+                yield songs.popleft()
+        yield from songs
+
+
+class _Reader:
+    """A process that reads songs in the order in which it is given them; a context manager."""
+
+    def __init__(self, config: FeatureConfig, strict: bool):
+        self._settings = json.dumps({"features": config.to_json(), "strict": strict})
+        self._given: collections.deque[str] = collections.deque()
+        self._start()
+
+    def __enter__(self) -> "_Reader":
+        return self
+
+    def __exit__(self, *exception) -> None:
+        self._end()
+
+    def give(self, path: str | os.PathLike) -> Iterator[np.ndarray]:
+        """Gives the process a file; what `read` gives of it can be taken after those before it."""
+        self._given.append(os.fsdecode(path))
+        self._send(self._given[-1])
+        return self._taken(self._given[-1])
+
+    def _start(self) -> None:
+        # Not in the group of processes that Ctrl-C reaches: whoever started it ends it.
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "damff_jax.prediction.readers", self._settings],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={
+                **os.environ,
+                **dict.fromkeys(_SINGLE_THREADED, "1"),
+                "PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path)),
+            },
+            process_group=0,
+        )
+        # Where the system has no such call or grants no more, readers are less far ahead.
+        with contextlib.suppress(AttributeError, OSError):
+            fcntl.fcntl(self._process.stdout, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+
+    def _end(self) -> None:
+        # What was to be sent to a process that has died is left.
+        with contextlib.suppress(BrokenPipeError), self._process:
+            self._process.kill()
+
+    def _send(self, path: str) -> None:
+        # Of a process that has died, the songs tell when it is their turn.
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.write(json.dumps(path).encode() + b"\n")
+            self._process.stdin.flush()
+
+    def _taken(self, path: str) -> Iterator[np.ndarray]:
+        while True:
+            match self._receive():
+                case ["block", array]:
+                    yield array
+                case ["warning", text]:
+                    warnings.warn(text, audio.AudioWarning, stacklevel=2)
+                case end:
+                    self._given.popleft()
+                    break
+        match end:
+            case ["error", text]:
+                raise audio.AudioError(text)
+            case None:
+                raise audio.AudioError(f"{path}: {self._replaced()}")
+
+    def _receive(self) -> list[Any] | None:
+        """The next message; None if the process died before it was whole."""
+        line = self._process.stdout.readline()
+        if not line.endswith(b"\n"):
+            return None
+        message = json.loads(line)
+        if message[0] == "block":
+            n_bytes = 4 * math.prod(message[1])
+            data = self._process.stdout.read(n_bytes)
+            if len(data) < n_bytes:
+                return None
+            message[1] = np.frombuffer(data, np.float32).reshape(message[1])
+        return message
+
+    def _replaced(self) -> str:
+        """Starts another process for the songs that are left; says what became of this one."""
+        status = self._process.wait()
+        self._end()
+        self._start()
+        for path in self._given:
+            self._send(path)
+        reason = f"status {status}" if status >= 0 else signal.strsignal(-status)
+        return f"the process that read it has died ({reason})"
+
+
+def _serve(config: FeatureConfig, strict: bool) -> None:
+    """Reads files for ever: their paths come by standard input, what they hold goes out."""
+    for number in preemption.SIGNALS:
+        signal.signal(number, signal.SIG_IGN)  # Whoever started this process ends it.
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    warnings.simplefilter("always", audio.AudioWarning)
+    warnings.showwarning = _pass_on
+    paths: queue.SimpleQueue[str] = queue.SimpleQueue()
+    threading.Thread(target=_take_paths, args=(paths,), daemon=True).start()
+    while True:
+        try:
+            for block in read(paths.get(), config, strict=strict):
+                _put("block", block.shape, data=block.tobytes())
+            _put("end")
+        except audio.AudioError as error:
+            _put("error", str(error))
+
+
+def _take_paths(paths: queue.SimpleQueue[str]) -> None:
+    for line in sys.stdin.buffer:
+        paths.put(json.loads(line))
+    # Whoever gave the paths is gone, however it ended.
+    os._exit(0)
+
+
+def _pass_on(message, category, filename, lineno, file=None, line=None) -> None:
+    if issubclass(category, audio.AudioWarning):
+        _put("warning", str(message))
+    else:
+        print(warnings.formatwarning(message, category, filename, lineno, line), file=sys.stderr)
+
+
+def _put(*message: Any, data: bytes = b"") -> None:
+    sys.stdout.buffer.write(json.dumps(message).encode() + b"\n" + data)
+    sys.stdout.buffer.flush()
+
+
+def n_cores() -> int:
+    """CPU cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+if __name__ == "__main__":
+    settings = json.loads(sys.argv[1])
+    _serve(FeatureConfig.from_json(settings["features"]), settings["strict"])

@@ -1,0 +1,66 @@
+"""A run as a program: processes that find each other, signals, and errors of one line."""
+
+import contextlib
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+
+from damff_jax.run import processes
+from damff_jax.run.checkpoint import CheckpointWarning
+from damff_jax.run.train_log import format_seconds
+from damff_jax.system import preemption
+from damff_jax.system.command_line import AlreadyReportedError, show_warnings
+from damff_jax.system.workdir_lock import WorkdirWarning
+from damff_jax.training import compilation
+
+PROGRAM = "train.py"
+
+
+def launch(run: Callable[[], Any], multihost: Mapping[str, Any] | None) -> int:
+    """Calls a run as a program does; gives its exit status, see `train.py`.
+
+    Args:
+      multihost: how the processes find each other, see `processes.initialize`; None: this one is
+        alone.
+    """
+    show_warnings(PROGRAM, CheckpointWarning, WorkdirWarning)
+    compilation.use_cache()
+    started = time.monotonic()
+    try:
+        if multihost is not None:
+            # Before signals are handled, because JAX takes SIGTERM for itself.
+            processes.initialize(**multihost)
+        with preemption.raised(), contextlib.ExitStack() as stack:
+            if not processes.is_first():
+                silence = stack.enter_context(open(os.devnull, "w"))
+                stack.enter_context(contextlib.redirect_stdout(silence))
+            run()
+    except BaseException as error:
+        status = _report(error)
+        if jax.distributed.is_initialized() and not processes.is_agreed(error):
+            if status is None:
+                traceback.print_exc()
+            processes.leave(status or 1)
+        if status is None:
+            raise
+        return status
+    print(f"done in {format_seconds(time.monotonic() - started)}")
+    return 0
+
+
+def _report(error: BaseException) -> int | None:
+    """Says in one line why a run has ended; gives the exit status, None if it is a bug."""
+    if isinstance(error, preemption.Preempted):
+        print(f"{PROGRAM}: stopped by {error}", file=sys.stderr)
+        return error.exit_status
+    if isinstance(error, AlreadyReportedError):
+        return 1
+    if isinstance(error, (ValueError, OSError)):
+        print(f"{PROGRAM}: error: {error}", file=sys.stderr)
+        return 1
+    return None

@@ -1,0 +1,113 @@
+"""The command line of train.py, known to be right before JAX and TensorFlow are imported."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from absl import flags
+from ml_collections import ConfigDict, config_flags
+
+import damff_jax
+from damff_jax import configs
+
+_OF_PROCESSES = ("coordinator_address", "num_processes", "process_id")
+
+
+class Arguments(NamedTuple):
+    """What a command line says.
+
+    Attributes:
+      multihost: how processes find each other, see `processes.initialize`; None: there is one.
+    """
+
+    config: ConfigDict
+    workdir: Path
+    mode: str
+    multihost: dict[str, Any] | None
+
+
+def parse(argv: Sequence[str], description: str) -> Arguments:
+    """Reads a command line; what is wrong with it or with the config file is one line, and ends
+    the program with status 2.
+    """
+    argv = [argv[0], *map(_with_path, argv[1:])]
+    if {"--help", "-h", "-help"} & set(argv):
+        print(f"{description}\n{_help()}")
+        sys.exit(0)
+    if "--version" in argv:
+        print(f"damff_jax {damff_jax.__version__}")
+        sys.exit(0)
+    values = flags.FlagValues()
+    try:
+        _define(values)
+        rest = values(argv)
+        if len(rest) > 1:
+            raise ValueError(f"unexpected argument {rest[1]!r}")
+        # A file that cannot be loaded is noticed at the first use only.
+        _ = values.config.batch_size
+        multihost = {name: values[name].value for name in _OF_PROCESSES}
+        if not values.multihost and set(multihost.values()) != {None}:
+            raise ValueError("processes find each other only with --multihost")
+    except Exception as error:  # A config file is a program: it can raise anything.
+        print(f"train.py: error: {_one_line(error)}", file=sys.stderr)
+        sys.exit(2)
+    workdir = Path(values.workdir or default_workdir(values["config"].config_filename))
+    return Arguments(values.config, workdir, values.mode, multihost if values.multihost else None)
+
+
+def default_workdir(config: str) -> Path:
+    """runs/vgmidi for configs/vgmidi.py, and runs/vgmidi-ridge for configs/vgmidi.py:ridge."""
+    path, _, model = config.partition(":")
+    return Path("runs") / "-".join(filter(None, [Path(path).stem, model]))
+
+
+def _with_path(argument: str) -> str:
+    """An argument in which a config's name has become its path."""
+    option, equals, value = argument.partition("=")
+    if option in ("--config", "-config") and equals:
+        return f"--config={configs.path_of(value)}"
+    return argument
+
+
+def _define(values: flags.FlagValues) -> None:
+    default = configs.path_of("synthetic")
+    config_flags.DEFINE_config_file("config", default, flag_values=values)
+    how = {"flag_values": values}
+    flags.DEFINE_string("workdir", None, "where the run lives", **how)
+    flags.DEFINE_bool("multihost", False, "train together with other processes", **how)
+    flags.DEFINE_string("coordinator_address", None, "HOST:PORT", **how)
+    flags.DEFINE_integer("num_processes", None, "of all hosts", **how)
+    flags.DEFINE_integer("process_id", None, "from 0", **how)
+    flags.DEFINE_enum("mode", "train", ["train", "evaluate"], "evaluate does not train", **how)
+
+
+def _help() -> str:
+    listed = "\n".join(f"    {name:<18} {text}" for name, text in configs.listed().items())
+    return f"""
+options:
+  --config=NAME[:MODEL]      a config below, or the path of a Python file (default: synthetic)
+  --config.a.b=V             another value for a setting of the config
+  --workdir=DIR              where the run lives (default: runs/NAME[-MODEL])
+  --mode=train|evaluate      evaluate does not train
+  --multihost                train together with other processes; where JAX does not find them:
+    --coordinator_address=HOST:PORT --num_processes=N --process_id=I
+  --help, --version
+
+configs, in {configs.FOLDER}:
+{listed}
+
+models: {", ".join(configs.model_names())}
+
+All settings and their defaults are in default.py of that folder, the models' in models.py;
+the options of a data set: python -m input_pipeline.prepare --dataset=NAME --help
+"""
+
+
+def _one_line(error: Exception) -> str:
+    message = str(error)
+    if isinstance(error, KeyError):
+        message = f"the config has no such key: {error.args[0]}"
+    elif "failed loading" in message.lower() or "whilst parsing config file" in message:
+        message = f"the config file cannot be loaded: {message.splitlines()[-1].strip()}"
+    return " ".join(message.split())
