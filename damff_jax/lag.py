@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from damff_jax import weights
+from damff_jax import pretrained
 from damff_jax.features import SEGMENT_SECONDS
 from damff_jax.predict import Predictor, find_inputs
 from damff_jax.prediction import readers
@@ -87,7 +87,7 @@ def _crossing(time_T: np.ndarray, x_T: np.ndarray, level: float) -> float:
 def main(argv: Sequence[str] | None = None) -> int:
     parser = Parser("lag", description=__doc__.split("\n\n")[0])
     parser.add_argument("inputs", nargs="+", metavar="AUDIO_OR_FOLDER")
-    parser.add_argument("--checkpoint", default=weights.DEFAULT, metavar="WORKDIR|FILE|NAME")
+    parser.add_argument("--checkpoint", default=pretrained.DEFAULT, metavar="WORKDIR|FILE|NAME")
     parser.add_argument("--pairs", type=int, default=20, metavar="N")
     arguments = parser.parse_args(argv)
     try:

@@ -23,8 +23,9 @@ import safetensors
 import safetensors.numpy
 from flax import traverse_util
 
+from damff_jax import pretrained
 from damff_jax.evaluation.familiarity import Profile
-from damff_jax.pretrained import DEFAULT, SUFFIX, shipped, shipped_name
+from damff_jax.pretrained import SUFFIX, shipped, shipped_name
 from damff_jax.run import checkpoint
 from damff_jax.run.checkpoint import CheckpointError, CheckpointWarning
 from damff_jax.songs import Song
@@ -49,10 +50,10 @@ def load(path: str | os.PathLike) -> tuple[dict[str, Any], dict[str, Any]]:
       CheckpointError: there is no such file or checkpoint, it holds something else, or it is
         damaged.
     """
-    if path == DEFAULT and not DEFAULT.exists():
+    if path == pretrained.DEFAULT and not pretrained.DEFAULT.exists():
         raise CheckpointError(
-            f"{DEFAULT}: no such file, name the weights of a training run, "
-            f"its workdir or a {SUFFIX} file"
+            f"{path}: missing, so there are no default weights; name those of a training run, its "
+            f"workdir or a {SUFFIX} file"
         )
     if name := shipped_name(path):
         path = shipped()[name]

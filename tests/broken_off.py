@@ -23,7 +23,7 @@ from absl import app
 
 import train
 from damff_jax.evaluation import predictions
-from damff_jax.run import checkpoint
+from damff_jax.run import checkpoint_files
 from damff_jax.run.train_log import TrainLog
 from damff_jax.system import digests
 
@@ -74,7 +74,7 @@ def arm(moment):
     elif place == "evaluation":
         call_before(predictions, "write", lambda *arguments: send())
     else:
-        call_before(checkpoint, "_write_step", at_write_step)
+        call_before(checkpoint_files, "write_step", at_write_step)
         call_before(digests, "write", at_digests)
         call_before(digests, "sync_folder", at_sync)
 

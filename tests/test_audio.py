@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from damff_jax import audio
-from damff_jax.audio import AudioError, AudioWarning, decoder_log, mp3
+from damff_jax.audio import AudioError, AudioWarning, decoder_log, decoding, mp3
 
 RATE = 16_000
 # Where a canonical 44-byte wav header holds the sample rate and the size of the data.
@@ -109,7 +109,7 @@ def test_wav_written_to_a_pipe_without_its_size_is_read_in_silence(tmp_path, siz
 @pytest.mark.parametrize("extension", ["wav", "flac", "ogg", "mp3"])
 def test_blocks_together_are_the_whole_file(tmp_path, monkeypatch, extension):
     path = write(tmp_path / f"a.{extension}", tones(3.3, channels=2))
-    monkeypatch.setattr(audio, "BLOCK_SECONDS", 1)
+    monkeypatch.setattr(decoding, "BLOCK_SECONDS", 1)
     blocks = list(audio.stream(path, RATE))
     whole = soundfile.read(path, dtype="float32")[0].mean(axis=1)
     assert len(blocks) == 4
@@ -121,7 +121,7 @@ def test_blocks_together_are_the_whole_file(tmp_path, monkeypatch, extension):
 def test_resampling_equals_librosa(tmp_path, monkeypatch, extension, rate, new_rate):
     noise = np.random.default_rng(0).uniform(-0.5, 0.5, (int(2.7 * rate), 2))
     path = write(tmp_path / f"a.{extension}", noise, rate)
-    monkeypatch.setattr(audio, "BLOCK_SECONDS", 1)
+    monkeypatch.setattr(decoding, "BLOCK_SECONDS", 1)
     samples = audio.load(path, new_rate)
     stereo, _ = soundfile.read(path, dtype="float32")
     expected = librosa.resample(
@@ -406,7 +406,7 @@ def test_frames_of_a_whole_mp3_are_found(tmp_path, rate, mode, channels):
 
 
 def test_memory_does_not_grow_with_the_number_of_channels(tmp_path, monkeypatch):
-    monkeypatch.setattr(audio, "_BLOCK_SAMPLES", 2**12)
+    monkeypatch.setattr(decoding, "_BLOCK_SAMPLES", 2**12)
     path = write(tmp_path / "a.wav", np.zeros((RATE // 10, 1000)), subtype="PCM_U8")
     blocks = list(audio.stream(path, RATE))
     assert max(map(len, blocks)) == 4 and sum(map(len, blocks)) == RATE // 10

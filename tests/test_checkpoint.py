@@ -1,5 +1,4 @@
 import functools
-import json
 import os
 import re
 import shutil
@@ -15,16 +14,15 @@ import pytest
 
 from damff_jax.features import FeatureConfig, FeatureMismatchError
 from damff_jax.models import create_model
-from damff_jax.run import checkpoint
+from damff_jax.run import checkpoint_files
 from damff_jax.run.checkpoint import (
     CheckpointError,
     Checkpoints,
     CheckpointWarning,
-    check_compatible,
-    check_same_run,
     load_meta,
     load_variables,
 )
+from damff_jax.run.identity import check_compatible, check_same_run
 from damff_jax.system import digests
 from damff_jax.training import optim, parallel, train_state
 
@@ -265,7 +263,7 @@ def test_the_best_state_of_a_run_that_went_on_from_before_an_older_one_is_kept(t
 
 def test_what_a_training_replaces_while_it_is_read_is_read_again(saved, tmp_path, monkeypatch):
     workdir = shutil.copytree(saved, tmp_path / "run")
-    restore = checkpoint._restore_state
+    restore = checkpoint_files.restore_state
 
     def restore_late(path, *arguments):
         if path.name == "2":
@@ -274,7 +272,7 @@ def test_what_a_training_replaces_while_it_is_read_is_read_again(saved, tmp_path
                 checkpoints.save(state_at(4), META)
         return restore(path, *arguments)
 
-    monkeypatch.setattr(checkpoint, "_restore_state", restore_late)
+    monkeypatch.setattr(checkpoint_files, "restore_state", restore_late)
     assert load_variables(workdir)[1]["step"] == 4
 
 
@@ -351,7 +349,7 @@ def test_a_state_has_its_name_only_once_it_is_whole(saved, tmp_path, monkeypatch
     workdir = shutil.copytree(saved, tmp_path / "run")
     for name in ("save", "write", "rename"):
         owner = {
-            "save": checkpoint.ocp.Checkpointer,
+            "save": checkpoint_files.ocp.Checkpointer,
             "write": digests,
             "rename": type(workdir),
         }[name]
@@ -370,13 +368,13 @@ def test_a_state_has_its_name_only_once_it_is_whole(saved, tmp_path, monkeypatch
 
 
 def test_saving_does_not_wait_for_the_disk(tmp_path, monkeypatch):
-    write, free = checkpoint._write_step, threading.Event()
+    write, free = checkpoint_files.write_step, threading.Event()
 
     def write_later(*arguments):
         assert free.wait(60)
         write(*arguments)
 
-    monkeypatch.setattr(checkpoint, "_write_step", write_later)
+    monkeypatch.setattr(checkpoint_files, "write_step", write_later)
     with Checkpoints(tmp_path) as checkpoints:
         assert checkpoints.save_if_best(state_at(1), META, 0.5)
         checkpoints.save(state_at(1), META)
@@ -404,7 +402,7 @@ def full_disk(*_):
 def test_checkpoints_of_strangers_are_bounded(saved, tmp_path, monkeypatch):
     workdir = shutil.copytree(saved, tmp_path / "run")
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoint, "_MAX_RATIO", 0.01)
+        patch.setattr(checkpoint_files, "_MAX_RATIO", 0.01)
         with pytest.raises(CheckpointError, match=r"says that it holds \d+ bytes, far more"):
             load_variables(workdir)
     (path,) = workdir.glob("checkpoints/best/2/state/_METADATA")
@@ -417,7 +415,7 @@ def test_checkpoints_of_strangers_are_bounded(saved, tmp_path, monkeypatch):
 
 def test_the_best_state_is_on_the_disk_before_the_latest_that_counts_on_it(tmp_path, monkeypatch):
     order = []
-    write = checkpoint._write_step
+    write = checkpoint_files.write_step
 
     def slow_for_the_best(workdir, name, state, meta):
         if name == "best":
@@ -425,45 +423,18 @@ def test_the_best_state_is_on_the_disk_before_the_latest_that_counts_on_it(tmp_p
         write(workdir, name, state, meta)
         order.append(name)
 
-    monkeypatch.setattr(checkpoint, "_write_step", slow_for_the_best)
+    monkeypatch.setattr(checkpoint_files, "write_step", slow_for_the_best)
     with Checkpoints(tmp_path) as checkpoints:
         checkpoints.save_if_best(state_at(1), META, 0.5)
         checkpoints.save(state_at(1), META)
     assert order == ["best", "latest"]
 
 
-def without_digests(workdir):
-    """As an earlier version left it."""
-    for path in workdir.rglob(digests.NAME):
-        path.unlink()
-    for path in workdir.rglob("meta/metadata"):
-        meta = json.loads(path.read_text())
-        del meta["best_step"]
-        path.write_text(json.dumps(meta))
-
-
-def test_checkpoints_without_digests_are_used_if_an_earlier_version_wrote_them(saved, tmp_path):
-    workdir = shutil.copytree(saved, tmp_path / "run")
-    without_digests(workdir)
-    with pytest.warns(CheckpointWarning, match="an earlier version, which cannot be verified"):
-        variables, meta = load_variables(workdir)
-    assert meta["step"] == 2
-    assert_equal(variables["params"], state_at(2).params)
-    with pytest.warns(CheckpointWarning), Checkpoints(workdir) as checkpoints:
-        assert_equal(checkpoints.restore_latest(state_at(0), META), state_at(3))
-        assert not checkpoints.save_if_best(state_at(4), META, 0.69)
-
-
-def test_a_state_of_an_earlier_version_begins_to_count_skipped_steps(tmp_path):
-    fields = {name: x for name, x in vars(state_at(3)).items() if name != "skipped"}
+def test_a_state_with_other_fields_is_refused(tmp_path):
+    fields = {name: x for name, x in vars(state_at(3)).items() if name != "batch_stats"}
     fields = jax.tree.map(np.array, fields)
-    checkpoint._write_step(tmp_path, "latest", fields, {**META, "step": 3, "score": None})
-    with Checkpoints(tmp_path) as checkpoints:
-        assert_equal(checkpoints.restore_latest(state_at(0), META), state_at(3))
-
-    del fields["batch_stats"]
-    checkpoint._write_step(tmp_path, "latest", fields, {**META, "step": 4, "score": None})
-    refused = pytest.raises(CheckpointError, match="a checkpoint of an earlier version")
+    checkpoint_files.write_step(tmp_path, "latest", fields, {**META, "step": 4, "score": None})
+    refused = pytest.raises(CheckpointError, match="in the place of a state")
     with Checkpoints(tmp_path) as checkpoints, refused:
         checkpoints.restore_latest(state_at(0), META)
 

@@ -3,6 +3,7 @@
 import dataclasses
 import importlib
 import sys
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -10,12 +11,11 @@ import pytest
 from absl import flags
 from ml_collections import config_flags
 
-import train
 from damff_jax.configs import models
 from damff_jax.evaluation import predictions
 from damff_jax.features import FeatureConfig
 from damff_jax.models import create_model
-from damff_jax.run import run_config
+from damff_jax.run import run_config, train_flags
 from damff_jax.study import averaged
 from damff_jax.study.__main__ import load_study
 from damff_jax.study.runs import PREDICTIONS, plan
@@ -36,9 +36,8 @@ PARAMETERS = {
     "vgmidi": 102_271,
     "vgmidi_augmented": 102_271,
 }
-NAMES = sorted(
-    path.stem for path in (train.ROOT / "configs").glob("[a-z]*.py") if path.stem != "models"
-)
+ROOT = Path(__file__).parents[1]
+NAMES = sorted(path.stem for path in (ROOT / "configs").glob("[a-z]*.py") if path.stem != "models")
 # At 50 frames × 128 bins, and at half of both.
 MODEL_PARAMETERS = {
     "damff": (188_819, 115_703),
@@ -125,11 +124,11 @@ def parse(monkeypatch, *arguments):
 
 
 def test_the_command_line_takes_a_model_and_its_knobs(monkeypatch):
-    config = f"--config={train.ROOT}/configs/vgmidi.py:ridge"
+    config = f"--config={ROOT}/configs/vgmidi.py:ridge"
     values = parse(monkeypatch, config, "--config.model.penalty=3.5")
     assert values.config.model.name == "ridge"
     assert values.config.model.penalty == 3.5
-    assert train.default_workdir(values["config"].config_filename).name == "vgmidi-ridge"
+    assert train_flags.default_workdir(values["config"].config_filename).name == "vgmidi-ridge"
     with pytest.raises(AttributeError, match="fusion"):
         parse(monkeypatch, config, "--config.model.fusion=sum")
 
@@ -143,7 +142,7 @@ def test_the_command_line_takes_a_model_and_its_knobs(monkeypatch):
     ],
 )
 def test_the_default_workdir_names_config_and_model(config, workdir):
-    assert str(train.default_workdir(config)) == workdir
+    assert str(train_flags.default_workdir(config)) == workdir
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "default"])
@@ -162,17 +161,17 @@ def test_a_data_set_config_shows_all_its_options_with_their_defaults(name):
 
 # Studies -----------------------------------------------------------------------------------------
 
-STUDIES = sorted((train.ROOT / "configs" / "studies").glob("[a-z]*.py"))
+STUDIES = sorted((ROOT / "configs" / "studies").glob("[a-z]*.py"))
 SYSTEMS = [(path.stem, name) for path in STUDIES for name in load_study(str(path))["systems"]]
 
 
 @pytest.mark.parametrize(("study", "system"), SYSTEMS)
 def test_every_system_of_a_study_is_a_command(study, system, tmp_path, monkeypatch):
     """Up to the point where data are wanted; of raters, to the end."""
-    content = load_study(str(train.ROOT / "configs" / "studies" / f"{study}.py"))
+    content = load_study(str(ROOT / "configs" / "studies" / f"{study}.py"))
     (tmp_path / "data_sets").mkdir()
     for name in ("vgmidi", "emopia"):
-        dummy = train.ROOT / "input_pipeline" / name / "dummy_data"
+        dummy = ROOT / "input_pipeline" / name / "dummy_data"
         (tmp_path / "data_sets" / name).symlink_to(dummy)
     manual_dir, data_dir = str(tmp_path / "data_sets"), str(tmp_path / "data")
     protocol = next(iter(content["protocols"]))
@@ -189,7 +188,7 @@ def test_every_system_of_a_study_is_a_command(study, system, tmp_path, monkeypat
             assert averaged.main(command[2:]) == 1  # That has left no predictions.
             continue
         assert command[0] == "train.py"
-        monkeypatch.chdir(train.ROOT)
+        monkeypatch.chdir(ROOT)
         values = parse(monkeypatch, *command[1:])
         assert values.workdir == str(run.workdir)
         config = values.config

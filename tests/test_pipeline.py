@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from damff_jax.features import FeatureConfig
 from damff_jax.songs import Songs
+from damff_jax.training import crops
 from damff_jax.training.crops import CropPlan, Crops
 from input_pipeline import datasets, pipeline, splits
 from input_pipeline.corpus import CorpusError
@@ -95,7 +96,7 @@ def test_batches_hold_the_crops_of_the_plan_aligned_to_segments():
 
 
 def test_entering_at_a_step_gives_the_same_batches(monkeypatch):
-    monkeypatch.setattr(pipeline, "_STEPS_PER_STRETCH", 4)
+    monkeypatch.setattr(crops, "_STEPS_PER_STRETCH", 4)
     songs = make_songs([9, 30, 4])
 
     def batches(first_step):
@@ -128,7 +129,7 @@ def test_a_batch_that_the_devices_cannot_share_is_refused():
 
 
 def test_steps_that_share_a_call_are_those_of_single_calls(monkeypatch):
-    monkeypatch.setattr(pipeline, "_STEPS_PER_STRETCH", 4)
+    monkeypatch.setattr(crops, "_STEPS_PER_STRETCH", 4)
     songs = make_songs([9, 30, 4])
     knobs = {"batch_size": 4, "crop_segments": 5, "seed": 0, "first_step": 3, "n_devices": 2}
     single = list(itertools.islice(train_batches(Crops(songs, **knobs)), 9))

@@ -16,7 +16,7 @@ import pytest
 
 import train
 from damff_jax.configs import synthetic
-from damff_jax.run import checkpoint
+from damff_jax.run import checkpoint, checkpoint_files
 from damff_jax.run.train_log import TrainLog
 from damff_jax.system import preemption
 from damff_jax.system.preemption import Preempted
@@ -76,7 +76,7 @@ def assert_same_run(workdir, other):
         checkpoint.load_variables(workdir)[1]["step"] == checkpoint.load_variables(other)[1]["step"]
     )
     ours, theirs = (
-        checkpoint._restore_state(path / "checkpoints/latest/12") for path in (workdir, other)
+        checkpoint_files.restore_state(path / "checkpoints/latest/12") for path in (workdir, other)
     )
     ours, theirs = map(jax.tree.leaves_with_path, (ours, theirs))
     assert len(ours) > 20

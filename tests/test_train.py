@@ -26,8 +26,10 @@ from damff_jax.evaluation import metrics, predictions
 from damff_jax.evaluation.metrics import Curve
 from damff_jax.features import FeatureConfig
 from damff_jax.models import create_model
-from damff_jax.run import checkpoint, loop
+from damff_jax.prediction.inputs import output_names
+from damff_jax.run import checkpoint, checkpoint_files, loop
 from damff_jax.run.checkpoint import CheckpointError
+from damff_jax.run.identity import check_compatible
 from damff_jax.run.metric_writer import MetricWriter, read_metrics
 from damff_jax.run.train_log import NotFiniteError
 from damff_jax.songs import Songs
@@ -176,7 +178,7 @@ def test_the_latest_state_can_be_the_one_that_counts(finished, data_dir, tmp_pat
 def everything_in_the_latest_checkpoint(workdir):
     """Parameters, moments of the optimiser, statistics, moving average, step."""
     step = max(int(path.name) for path in (workdir / "checkpoints/latest").iterdir())
-    return jax.tree.leaves(checkpoint._restore_state(workdir / f"checkpoints/latest/{step}"))
+    return jax.tree.leaves(checkpoint_files.restore_state(workdir / f"checkpoints/latest/{step}"))
 
 
 def test_tensorboard_drops_what_was_logged_after_the_step_that_is_gone_on_from(tmp_path):
@@ -344,7 +346,7 @@ def test_a_run_that_started_from_another_goes_on_without_it(
     shutil.rmtree(first)
     assert train.run(config, tmp_path / "run") != finished[1]
     out = capsys.readouterr().out
-    assert "going on from step 3" in out and "starting from" not in out
+    assert "resuming from step 3" in out and "starting from" not in out
     assert [step for step, *names in log_events(tmp_path / "run") if "train/loss" in names] == [
         *range(1, 7)
     ]
@@ -395,7 +397,7 @@ def test_starting_from_what_does_not_fit_is_refused(finished, data_dir, tmp_path
         ({"identity": identity}, rf"another version of the data set .*; {advice}"),
     ):
         with pytest.raises(ValueError, match=message):
-            checkpoint.check_compatible(meta, {**meta, **change}, option="--config.init_from")
+            check_compatible(meta, {**meta, **change}, option="--config.init_from")
     # Before any data set is prepared.
     config = tiny_config(tmp_path / "no_data", init_from=str(tmp_path))
     with pytest.raises(ValueError, match=f"{tmp_path}: no checkpoint of a training run"):
@@ -614,7 +616,7 @@ def test_a_file_shorter_than_a_segment_is_an_error(finished, tmp_path):
 
 def test_output_names_are_distinct():
     paths = ["/m/a/x.wav", "/m/b/x.wav", "/m/b/x.mp3", "/m/y.wav"]
-    names = predict.output_names(paths)
+    names = output_names(paths)
     assert len(set(names)) == 4
     assert names[3] == "y"
     assert names[0] == "a__x"

@@ -14,7 +14,7 @@ import pytest
 import safetensors.numpy
 import soundfile
 
-from damff_jax import predict, weights
+from damff_jax import predict, pretrained, weights
 from damff_jax.audio import AudioWarning
 from damff_jax.evaluation.familiarity import Profile
 from damff_jax.features import FeatureConfig
@@ -230,9 +230,9 @@ def test_weights_that_cannot_be_used_are_one_line_and_status_2(file, tmp_path, m
     (tmp_path / "song.wav").touch()
     (tmp_path / "text.safetensors").write_text("no weights")
     broken_weights(file, tmp_path, fusion="later")
-    monkeypatch.setattr(weights, "DEFAULT", tmp_path / "none.safetensors")
+    monkeypatch.setattr(pretrained, "DEFAULT", tmp_path / "none.safetensors")
     for arguments, message in (
-        ([], f"{weights.DEFAULT}: no such file, name the weights of a"),
+        ([], f"{pretrained.DEFAULT}: missing, so there are no default weights"),
         (["--checkpoint=/nowhere"], "/nowhere: no checkpoint of a training run"),
         (["--checkpoint=/nowhere.safetensors"], "/nowhere.safetensors: No such file"),
         ([f"--checkpoint={tmp_path}/text.safetensors"], "not weights of this program"),
@@ -322,7 +322,7 @@ def test_the_lag_goes_with_the_file(workdir, tmp_path):
 
 def test_shipped_weights_have_names_unless_a_file_or_run_has_the_same(tmp_path, monkeypatch):
     names = weights.shipped()
-    assert names.keys() >= {"damff_plus_vgmidi"} and weights.DEFAULT in names.values()
+    assert names.keys() >= {"damff_plus_vgmidi"} and pretrained.DEFAULT in names.values()
     monkeypatch.chdir(tmp_path)
     for name, path in names.items():
         assert_same(weights.load(name), weights.load(path))

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 import soxr
 
-from damff_jax import audio, weights
+from damff_jax import audio, pretrained, weights
 from damff_jax.evaluation import familiarity
 from damff_jax.evaluation.familiarity import Profile
 from damff_jax.evaluation.inference import Windowing, predict_curves
@@ -65,7 +65,7 @@ class Predictor:
       FeatureMismatchError, ValueError: it is of another version of this program.
     """
 
-    def __init__(self, checkpoint: str | os.PathLike = weights.DEFAULT, *, batch_size: int = 4):
+    def __init__(self, checkpoint: str | os.PathLike = pretrained.DEFAULT, *, batch_size: int = 4):
         variables, meta = weights.load(checkpoint)
         config = meta["config"]
         self.features = FeatureConfig.from_json(meta["features"])
@@ -77,7 +77,7 @@ class Predictor:
         self.origin = f"trained on {dataset}"
         if dataset == "synthetic":
             self.origin = "trained on synthetic songs only: not meaningful for real music"
-        elif name := weights.shipped_name(checkpoint):
+        elif name := pretrained.shipped_name(checkpoint):
             self.origin = _ORIGINS[name]
         self.lag_s: float | None = meta.get("lag_s")
         profile = variables.pop(weights.PROFILE, None)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+from absl import logging
 
 from damff_jax.run import processes
 from damff_jax.run.checkpoint import CheckpointWarning
@@ -29,6 +30,7 @@ def launch(run: Callable[[], Any], multihost: Mapping[str, Any] | None) -> int:
         alone.
     """
     show_warnings(PROGRAM, CheckpointWarning, WorkdirWarning)
+    logging.set_verbosity(logging.ERROR)  # Or TFDS tells of every folder that it looks into.
     compilation.use_cache()
     started = time.monotonic()
     try:

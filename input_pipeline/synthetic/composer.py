@@ -24,6 +24,7 @@ Array dimensions: T segments of 0.5 s, n slots (sixteenths) or notes, p slots of
 bars, 7 degrees of a scale.
 """
 
+import dataclasses
 from typing import NamedTuple
 
 import numpy as np
@@ -220,82 +221,118 @@ def compose_parts(
     with a copy such as root_mistuned; clash (the minor second); bass, kick, snare, hat.
     """
     grid = _lay_grid(style, valence_T, arousal_T, rng)
-    v_n, a_n = grid.valence_n, grid.arousal_n
-    loud_n = style.gain_db + 10 * a_n
-    slots_per_bar = SLOTS_PER_BEAT * style.beats_per_bar
-    beat_n, off_beat_n = np.divmod(grid.slot_n % slots_per_bar, SLOTS_PER_BEAT)
-    first_n = grid.slot_n % slots_per_bar == 0
+    arranger = _Arranger(style, grid, rng, end_s=SEGMENT_S * len(valence_T))
+    return arranger.melody() | arranger.chords() | arranger.bass_and_drums()
 
-    def sounding(density_n):
+
+@dataclasses.dataclass(frozen=True)
+class _Arranger:
+    """Writes the parts of a song upon its grid, one after the other, because they share `rng`."""
+
+    style: Style
+    grid: Grid
+    rng: np.random.Generator
+    end_s: float
+
+    @property
+    def loud_n(self) -> np.ndarray:
+        return self.style.gain_db + 10 * self.grid.arousal_n
+
+    def melody(self) -> dict[str, Part]:
+        """Doubled above and below: the balance of the two moves the register with valence."""
+        style, grid, loud_n = self.style, self.grid, self.loud_n
+        v_n = grid.valence_n
+        centre_n = 71 + style.register + 12 * v_n
+        index_n = np.rint((centre_n - style.tonic) * 7 / 12).astype(int)
+        index_n += style.contour_p[grid.slot_n]
+        to_triad_n = TO_CHORD_TONE[(index_n - grid.root_n) % 7]
+        on_beat_n = grid.slot_n % SLOTS_PER_BEAT == 0
+        melody_n = self._degree(index_n + np.where(on_beat_n, to_triad_n, 0))
+        on_n = self._sounding(0.55 + 0.28 * grid.arousal_n)
+        return {
+            "melody": self._play(style.melody, on_n, melody_n, loud_n),
+            "above": self._play(style.double, on_n, melody_n + 12, loud_n - 8 + 15 * v_n),
+            "below": self._play(style.melody, on_n, melody_n - 12, loud_n - 8 - 15 * v_n),
+        }
+
+    def chords(self) -> dict[str, Part]:
+        """Low valence adds copies out of tune (slow beats) and a minor second (roughness)."""
+        style, grid, loud_n = self.style, self.grid, self.loud_n
+        v_n = grid.valence_n
+        on_n = self._sounding(0.42 + 0.22 * grid.arousal_n)
+        centre_n = 59 + style.register + 12 * v_n
+        mistuned_level_n = loud_n - 4 + _fade_db(0.4 - 0.6 * v_n)
+        parts = {}
+        for i, name in enumerate(("root", "third", "fifth")):
+            pitch_n = _near(self._degree(grid.root_n + 2 * i), centre_n)
+            parts[name] = self._play(style.chords, on_n, pitch_n, loud_n - 4)
+            parts[f"{name}_mistuned"] = self._play(
+                style.chords, on_n, pitch_n + 0.25, mistuned_level_n
+            )
+        clash_n = _near(self._degree(grid.root_n), centre_n) + 1
+        clash_level_n = loud_n - 3 + _fade_db(0.2 - 0.8 * v_n)
+        parts["clash"] = self._play(style.chords, on_n, clash_n, clash_level_n)
+        return parts
+
+    def bass_and_drums(self) -> dict[str, Part]:
+        """Drums step back in calm music."""
+        style, grid, loud_n = self.style, self.grid, self.loud_n
+        a_n = grid.arousal_n
+        bass_n = _near(self._degree(grid.root_n), 40 + style.register / 2 + 6 * grid.valence_n)
+        bass = self._play(style.bass, self._sounding(0.42 + 0.22 * a_n), bass_n, loud_n)
+        level_n = loud_n + style.drum_gain_db - 6 + 6 * a_n
+        beat_n = grid.slot_n % (SLOTS_PER_BEAT * style.beats_per_bar) // SLOTS_PER_BEAT
+        # The snare on the other beats.
+        strong_n = beat_n % 2 == 0 if style.beats_per_bar == 4 else beat_n == 0
+        kick_n = self._sounding(0.45 + 0.2 * a_n) & strong_n
+        snare_n = self._sounding(0.45 + 0.2 * a_n) & ~strong_n
+        hat_n = self._sounding(0.6 + 0.4 * a_n)
+        return {
+            "bass": bass,
+            "kick": self._play("kick", kick_n, bass_n, level_n + 3),
+            "snare": self._play(style.snare, snare_n, bass_n, level_n),
+            "hat": self._play(style.hat, hat_n, bass_n, level_n - 4),
+        }
+
+    def _sounding(self, density_n: np.ndarray) -> np.ndarray:
         """Slots of a part: the metrically strong first; low valence misplaces some.
 
         A misplaced slot takes the priority of any other, so that the density stays as it is.
         """
-        misplaced_n = rng.random(v_n.size) < 0.3 * (1 - v_n)
-        any_n = rng.choice(style.priority_p, v_n.size)
+        style, grid, v_n = self.style, self.grid, self.grid.valence_n
+        first_n = grid.slot_n % (SLOTS_PER_BEAT * style.beats_per_bar) == 0
+        misplaced_n = self.rng.random(v_n.size) < 0.3 * (1 - v_n)
+        any_n = self.rng.choice(style.priority_p, v_n.size)
         priority_n = np.where(misplaced_n, any_n, style.priority_p[grid.slot_n])
         return first_n | (priority_n < density_n + style.density)  # every bar has its first beat
 
-    def play(instrument, on_n, pitch_n, level_n):
+    def _play(
+        self, instrument: str, on_n: np.ndarray, pitch_n: np.ndarray, level_n: np.ndarray
+    ) -> Part:
         """Gathers the slots of a part into notes, shorter and brighter with arousal."""
-        on_n = on_n & (level_n > loud_n - 30)  # leaves out what is faded out
-        start_n = grid.time_n[on_n]
-        gap_n = np.minimum(np.diff(start_n, append=SEGMENT_S * len(valence_T)), 4.0)
+        style, grid = self.style, self.grid
+        on_n = on_n & (level_n > self.loud_n - 30)  # leaves out what is faded out
+        start_n, a_n = grid.time_n[on_n], grid.arousal_n[on_n]
+        gap_n = np.minimum(np.diff(start_n, append=self.end_s), 4.0)
         return Part(
             instrument,
             start_n=start_n,
-            duration_n=gap_n * (style.legato - 0.27 * a_n[on_n]),
+            duration_n=gap_n * (style.legato - 0.27 * a_n),
             pitch_n=pitch_n[on_n],
             level_n=level_n[on_n],
-            brightness_n=style.brightness + 1.8 * a_n[on_n],
+            brightness_n=style.brightness + 1.8 * a_n,
         )
 
-    def degree(index_n):
+    def _degree(self, index_n: np.ndarray) -> np.ndarray:
         """Semitones above C of a scale degree; 7 degrees are an octave."""
         octave_n, step_n = np.divmod(index_n, 7)
-        in_scale_n = np.take_along_axis(grid.scale_n7, step_n[:, None], axis=1)[:, 0]
-        return style.tonic + 12 * octave_n + in_scale_n
+        in_scale_n = np.take_along_axis(self.grid.scale_n7, step_n[:, None], axis=1)[:, 0]
+        return self.style.tonic + 12 * octave_n + in_scale_n
 
-    def near(pitch_n, centre_n):
-        """The same pitch class in the octave around a centre."""
-        return pitch_n + 12 * np.rint((centre_n - pitch_n) / 12)
 
-    # Melody, doubled above and below: the balance of the two moves the register with valence.
-    centre_n = 71 + style.register + 12 * v_n
-    index_n = np.rint((centre_n - style.tonic) * 7 / 12).astype(int)
-    index_n += style.contour_p[grid.slot_n]
-    to_triad_n = TO_CHORD_TONE[(index_n - grid.root_n) % 7]
-    melody_n = degree(index_n + np.where(off_beat_n == 0, to_triad_n, 0))
-    on_n = sounding(0.55 + 0.28 * a_n)
-    parts = {
-        "melody": play(style.melody, on_n, melody_n, loud_n),
-        "above": play(style.double, on_n, melody_n + 12, loud_n - 8 + 15 * v_n),
-        "below": play(style.melody, on_n, melody_n - 12, loud_n - 8 - 15 * v_n),
-    }
-
-    # Chords. Low valence adds copies out of tune (slow beats) and a minor second (roughness).
-    on_n = sounding(0.42 + 0.22 * a_n)
-    centre_n = 59 + style.register + 12 * v_n
-    mistuned_level_n = loud_n - 4 + _fade_db(0.4 - 0.6 * v_n)
-    for i, name in enumerate(("root", "third", "fifth")):
-        pitch_n = near(degree(grid.root_n + 2 * i), centre_n)
-        parts[name] = play(style.chords, on_n, pitch_n, loud_n - 4)
-        parts[f"{name}_mistuned"] = play(style.chords, on_n, pitch_n + 0.25, mistuned_level_n)
-    clash_n = near(degree(grid.root_n), centre_n) + 1
-    parts["clash"] = play(style.chords, on_n, clash_n, loud_n - 3 + _fade_db(0.2 - 0.8 * v_n))
-
-    bass_n = near(degree(grid.root_n), 40 + style.register / 2 + 6 * v_n)
-    parts["bass"] = play(style.bass, sounding(0.42 + 0.22 * a_n), bass_n, loud_n)
-
-    # Drums step back in calm music.
-    level_n = loud_n + style.drum_gain_db - 6 + 6 * a_n
-    strong_n = beat_n % 2 == 0 if style.beats_per_bar == 4 else beat_n == 0  # snare on the others
-    kick_n = sounding(0.45 + 0.2 * a_n) & strong_n
-    snare_n = sounding(0.45 + 0.2 * a_n) & ~strong_n
-    parts["kick"] = play("kick", kick_n, bass_n, level_n + 3)
-    parts["snare"] = play(style.snare, snare_n, bass_n, level_n)
-    parts["hat"] = play(style.hat, sounding(0.6 + 0.4 * a_n), bass_n, level_n - 4)
-    return parts
+def _near(pitch_n: np.ndarray, centre_n: np.ndarray) -> np.ndarray:
+    """The same pitch class in the octave around a centre."""
+    return pitch_n + 12 * np.rint((centre_n - pitch_n) / 12)
 
 
 def _fade_db(weight_n: np.ndarray) -> np.ndarray:
