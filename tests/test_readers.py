@@ -158,7 +158,8 @@ def test_readers_wait_for_whoever_is_slow(paths):
 
 def test_readers_end_with_the_process_that_has_started_them(paths):
     code = (
-        "import os, signal, sys; from damff_jax.prediction import readers; from tests import test_readers;"
+        "import os, signal, sys; from damff_jax.prediction import readers;"
+        "from tests import test_readers;"
         "songs = readers.read_all(sys.argv[1:], test_readers.CONFIG, n_readers=2);"
         "[list(next(songs)) for _ in range(3)]; print(*test_readers.children());"
         "sys.stdout.flush(); os.kill(os.getpid(), signal.SIGKILL)"
