@@ -14,7 +14,7 @@ from damff_jax.training import compilation, parallel
 ROOT = Path(__file__).parents[1]
 PROGRAM = """
 import jax, jax.numpy as jnp
-from damff_jax import compilation
+from damff_jax.training import compilation
 folder = compilation.use_cache()
 print(jax.jit(lambda x: jnp.tanh(x @ x))(jnp.ones((8, 8))).sum() > 0, folder)
 """

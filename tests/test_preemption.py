@@ -120,7 +120,7 @@ def test_a_signal_ends_training_after_its_step_and_nothing_is_lost(
             train.run(tiny_config(data_dir), tmp_path)
         assert stop.value.exit_status == {signal.SIGTERM: 143, signal.SIGINT: 130}[numbers[0]]
         assert checkpoint.load_meta(tmp_path)["step"] == step
-        assert f"saving step {step}" in capsys.readouterr().out
+        assert f"step {step} is saved" in capsys.readouterr().out
         assert not (tmp_path / "evaluation.json").exists()
     assert before == (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT))
     train.run(tiny_config(data_dir), tmp_path)
