@@ -107,6 +107,8 @@ the options of a data set: python -m input_pipeline.prepare --dataset=NAME --hel
 
 def _one_line(error: Exception) -> str:
     message = str(error)
+    if error.args and isinstance(error.args[0], KeyError):
+        error = error.args[0]  # As ml_collections raises it again.
     if isinstance(error, KeyError):
         message = f"the config has no such key: {error.args[0]}"
     elif "failed loading" in message.lower() or "whilst parsing config file" in message:
