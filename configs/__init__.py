@@ -30,12 +30,21 @@ def path_of(name: str, folder: str = "") -> str:
     return name
 
 
-def listed() -> dict[str, str]:
-    """Every config's name, and the first line of what it says of itself."""
-    paths = (path for path in sorted(FOLDER.glob("*.py")) if path.stem not in _PARTS)
+def with_path(argument: str) -> str:
+    """An argument of a command line in which a config's name has become its path."""
+    option, equals, value = argument.partition("=")
+    if option in ("--config", "-config") and equals:
+        return f"--config={path_of(value)}"
+    return argument
+
+
+def listed(folder: str = "") -> dict[str, str]:
+    """Every config's name, and the first line of what it says of itself; see `path_of`."""
+    paths = sorted(FOLDER.joinpath(folder).glob("*.py"))
     return {
         path.stem: (ast.get_docstring(ast.parse(path.read_text())) or "").partition("\n")[0]
         for path in paths
+        if path.stem not in _PARTS
     }
 
 

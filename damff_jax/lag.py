@@ -9,16 +9,18 @@ Exit status: 0 done, 1 there are too few songs, 2 usage.
 
 import sys
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from damff_jax import pretrained
 from damff_jax.features import SEGMENT_SECONDS
-from damff_jax.predict import Predictor, find_inputs
-from damff_jax.prediction import readers
-from damff_jax.run.checkpoint import CheckpointError
-from damff_jax.system.command_line import Parser
+from damff_jax.system.command_line import Parser, program
+
+if TYPE_CHECKING:
+    from damff_jax.prediction.predictor import Predictor
+
+_PROGRAM = program("lag")
 
 # Of each side of the step, long enough for slow curves to settle; shorter songs are repeated.
 _SECONDS = 30.0
@@ -40,7 +42,9 @@ class StepResponse(NamedTuple):
     mean_T: np.ndarray
 
 
-def step_response(predictor: Predictor, songs: Sequence[np.ndarray], n_pairs: int) -> StepResponse:
+def step_response(
+    predictor: "Predictor", songs: Sequence[np.ndarray], n_pairs: int
+) -> StepResponse:
     """Measures a model by steps between songs.
 
     Args:
@@ -90,6 +94,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--checkpoint", default=pretrained.DEFAULT, metavar="WORKDIR|FILE|NAME")
     parser.add_argument("--pairs", type=int, default=20, metavar="N")
     arguments = parser.parse_args(argv)
+    if arguments.pairs < 1:
+        parser.error("--pairs must be positive")
+    # JAX takes seconds to import, which a wrong command line need not wait for.
+    from damff_jax.prediction import readers
+    from damff_jax.prediction.inputs import find_inputs
+    from damff_jax.prediction.predictor import Predictor
+
     try:
         predictor = Predictor(arguments.checkpoint)
         songs = [
@@ -97,8 +108,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             for path in find_inputs(arguments.inputs)
         ]
         response = step_response(predictor, songs, arguments.pairs)
-    except (CheckpointError, ValueError, OSError) as error:
-        print(f"lag: error: {error}", file=sys.stderr)
+    except (ValueError, OSError) as error:
+        print(f"{_PROGRAM}: error: {error}", file=sys.stderr)
         return 1
     print(f"half-way {response.lag_s:+.2f} s from the step, 10 to 90 % in {response.rise_s:.2f} s")
     return 0

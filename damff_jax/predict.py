@@ -19,12 +19,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from damff_jax import pretrained
-from damff_jax.system.command_line import Parser, printable, show_warnings
+from damff_jax.system import extras
+from damff_jax.system.command_line import Parser, printable, program, show_warnings
 
 if TYPE_CHECKING:
     from damff_jax.prediction.predictor import Prediction, Predictor
 
 __all__ = ["Prediction", "Predictor", "main"]
+
+_PROGRAM = program("predict")
 
 
 def __getattr__(name: str) -> Any:
@@ -41,6 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     if arguments.batch_size < 1:
         parser.error("--batch_size must be positive")
+    if arguments.plot and (message := extras.missing("plot")):
+        parser.error(f"--plot {message}")
     from damff_jax import audio
     from damff_jax.prediction.inputs import find_inputs
 
@@ -49,12 +54,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f"no audio files ({', '.join(audio.EXTENSIONS)}) in {arguments.inputs}")
 
     from damff_jax.prediction.predictor import Predictor
-    from damff_jax.run.checkpoint import CheckpointWarning
+    from damff_jax.run.checkpoint_errors import CheckpointWarning
     from damff_jax.system import preemption
     from damff_jax.training import compilation
 
     compilation.use_cache()
-    show_warnings("predict", audio.AudioWarning, CheckpointWarning)
+    show_warnings(_PROGRAM, audio.AudioWarning, CheckpointWarning)
     warnings.simplefilter("always", audio.AudioWarning)
     n_done = n_failed = 0
     try:
@@ -63,17 +68,17 @@ def main(argv: Sequence[str] | None = None) -> int:
                 predictor = Predictor(arguments.checkpoint, batch_size=arguments.batch_size)
                 _make_folder(arguments.output_dir)
             except (ValueError, OSError) as error:
-                parser.exit(2, f"predict: error: {error}\n")
+                parser.exit(2, f"{_PROGRAM}: error: {error}\n")
             name = Path(os.path.normpath(arguments.checkpoint)).stem
-            print(f"predict: {name}: {predictor.origin}", file=sys.stderr)
+            print(f"{_PROGRAM}: {name}: {predictor.origin}", file=sys.stderr)
             for done in _predict_and_write(predictor, paths, arguments):
                 n_done, n_failed = n_done + done, n_failed + (not done)
     except preemption.Preempted as preempted:
         done = f"{n_done} of {len(paths)} files done"
-        print(f"predict: stopped by {preempted}; {done}", file=sys.stderr)
+        print(f"{_PROGRAM}: stopped by {preempted}; {done}", file=sys.stderr)
         return preempted.exit_status
     if n_failed:
-        print(f"predict: {n_failed} of {len(paths)} files failed", file=sys.stderr)
+        print(f"{_PROGRAM}: {n_failed} of {len(paths)} files failed", file=sys.stderr)
     return 1 if n_failed else 0
 
 
@@ -94,7 +99,7 @@ def _predict_and_write(
             stem = Path(arguments.output_dir) / name
             output.write(stem, path, prediction, predictor, kinds=kinds)
         except (AudioError, OSError) as error:
-            print(f"predict: error: {printable(str(error))}", file=sys.stderr)
+            print(f"{_PROGRAM}: error: {printable(str(error))}", file=sys.stderr)
             yield False
         else:
             n_rows = len(prediction.curve_TxV)

@@ -7,7 +7,6 @@ A safetensors file holds arrays and text and nothing that could be run. Names of
 it all, by which a damaged file is known.
 """
 
-import argparse
 import copy
 import hashlib
 import json
@@ -21,19 +20,19 @@ from typing import Any
 import numpy as np
 import safetensors
 import safetensors.numpy
-from flax import traverse_util
 
 from damff_jax import pretrained
 from damff_jax.evaluation.familiarity import Profile
 from damff_jax.pretrained import SUFFIX, shipped, shipped_name
-from damff_jax.run import checkpoint
-from damff_jax.run.checkpoint import CheckpointError, CheckpointWarning
+from damff_jax.run.checkpoint_errors import CheckpointError, CheckpointWarning
 from damff_jax.songs import Song
+from damff_jax.system.command_line import Parser, program
 from damff_jax.system.files import write_aside
 
 # The collection of variables, of no model, that holds a `familiarity.Profile`.
 PROFILE = "familiarity"
 _PROFILE_FILE = f"{PROFILE}{SUFFIX}"
+_PROGRAM = program("weights")
 
 
 def load(path: str | os.PathLike) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -57,7 +56,12 @@ def load(path: str | os.PathLike) -> tuple[dict[str, Any], dict[str, Any]]:
         )
     if name := shipped_name(path):
         path = shipped()[name]
+    # They import JAX, which a wrong command line need not wait for.
+    from flax import traverse_util
+
     if not str(path).endswith(SUFFIX):
+        from damff_jax.run import checkpoint
+
         variables, meta = checkpoint.load_variables(path)
         profile = load_profile(path)
         return {**variables, **({PROFILE: profile.arrays()} if profile else {})}, meta
@@ -132,6 +136,8 @@ def save(path: str | os.PathLike, variables: dict[str, Any], meta: dict[str, Any
 
     Folders of the machine that trained are left out of the meta data.
     """
+    from flax import traverse_util
+
     meta = copy.deepcopy(meta)
     config = meta["config"]
     for values, name in (
@@ -156,7 +162,7 @@ def _digest(arrays: Mapping[str, np.ndarray], text: str) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser("weights", description=__doc__.split("\n\n")[0])
+    parser = Parser("weights", description=__doc__.split("\n\n")[0])
     parser.add_argument("workdir", help="of a training run; its best checkpoint is written")
     parser.add_argument("file", help=f"to write, *{SUFFIX}")
     parser.add_argument(
@@ -174,7 +180,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             meta = {**meta, "lag_s": arguments.lag_s}
         save(arguments.file, variables, meta)
     except (CheckpointError, OSError) as error:
-        print(f"weights: error: {error}", file=sys.stderr)
+        print(f"{_PROGRAM}: error: {error}", file=sys.stderr)
         return 1
     print(f"wrote {arguments.file}: {os.path.getsize(arguments.file):,} bytes")
     return 0

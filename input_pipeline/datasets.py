@@ -16,7 +16,6 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import tensorflow as tf
 import tensorflow_datasets as tfds
@@ -27,15 +26,16 @@ from damff_jax.features import FeatureConfig, check_same
 from damff_jax.songs import Songs
 from damff_jax.system.command_line import AlreadyReportedError
 from damff_jax.system.files import remove_left_behind
+from damff_jax.system.subprocesses import environment
 from input_pipeline.base import SongBuilder, hide_accelerators_from_tensorflow
 from input_pipeline.corpus import CorpusError, Options
 from input_pipeline.embeddings import Embeddings, read_embeddings, teacher_targets
 from input_pipeline.extraction import pool
 from input_pipeline.feature_cache import CACHE_FOLDER
 from input_pipeline.pipeline import load_songs
+from input_pipeline.settings import classes, make_settings
 from input_pipeline.splits import Split, digest, refuse_missing_audio, song_ids_by_split
 
-NAMES = ("synthetic", "deam", "mer1101", "vgmidi", "emopia", "folder")
 # What TFDS raises where its own files are not as it wrote them.
 _TFDS_ERRORS = (
     json_format.ParseError,
@@ -47,7 +47,6 @@ _TFDS_ERRORS = (
     TypeError,
     ValueError,
 )
-_ROOT = Path(__file__).resolve().parents[1]
 
 
 def builder_class(name: str) -> type[SongBuilder]:
@@ -56,41 +55,8 @@ def builder_class(name: str) -> type[SongBuilder]:
     Raises:
       CorpusError: there is none of that name.
     """
-    if name not in NAMES:
-        raise CorpusError(f"no data set {name!r}; there are {', '.join(NAMES)}")
+    classes(name)
     return importlib.import_module(f"input_pipeline.{name}.{name}_dataset_builder").Builder
-
-
-def make_settings(name: str, values: dict[str, Any]) -> tuple[Options, Split]:
-    """A data set's options and how its songs are split, from plain values of both.
-
-    Raises:
-      CorpusError: a setting does not exist, has the wrong type, or makes no sense.
-    """
-    cls = builder_class(name)
-    known = [field.name for part in (cls.OPTIONS, cls.SPLIT) for field in dataclasses.fields(part)]
-    for key in values:
-        if key not in known:
-            raise CorpusError(
-                f"data set {name} has no option {key!r}; there are {', '.join(known) or 'none'}"
-            )
-
-    def made(part: type) -> Any:
-        kept = {}
-        for field in dataclasses.fields(part):
-            if field.name not in values:
-                continue
-            value, wanted = values[field.name], field.type
-            fits = isinstance(value, (int, float) if wanted is float else wanted)
-            if not fits or (isinstance(value, bool) and wanted is not bool):
-                raise CorpusError(
-                    f"option {field.name} of data set {name}: {value!r} is no {wanted.__name__}"
-                )
-            # Converted, because 1 and 1.0 would name two versions of the data set.
-            kept[field.name] = wanted(value)
-        return part(**kept)
-
-    return made(cls.OPTIONS), made(cls.SPLIT)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -273,9 +239,8 @@ def open_prepared(
     knobs |= dataclasses.asdict(options) | dataclasses.asdict(split)
     for key, value in knobs.items():
         command.append(f"--{key}={value}")
-    path = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")]))
     print(f"preparing {name}", flush=True)
-    if subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, check=False).returncode:
+    if subprocess.run(command, env=environment(), check=False).returncode:
         raise AlreadyReportedError(f"the data set {name} could not be prepared")
     return Dataset.of(opened(), split, manual_dir)
 

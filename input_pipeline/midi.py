@@ -21,6 +21,7 @@ import numpy as np
 
 from damff_jax import audio
 from damff_jax.features import SEGMENT_SECONDS
+from damff_jax.system import extras
 from input_pipeline.corpus import CorpusError, Options
 from input_pipeline.splits import SongList
 
@@ -267,12 +268,10 @@ def _digest_once(path: str, mtime_ns: int) -> str:
 
 
 def _read(path: str | os.PathLike) -> Any:
-    try:
-        import mido
-    except ImportError as error:
-        raise CorpusError(
-            "reading MIDI files needs the extra: pip install damff_jax[midi]"
-        ) from error
+    if message := extras.missing("midi"):
+        raise CorpusError(f"reading MIDI files {message}")
+    import mido
+
     try:
         return mido.MidiFile(path)
     except (OSError, EOFError, ValueError, LookupError, TypeError, mido.KeySignatureError) as error:

@@ -4,86 +4,58 @@ Exit status: 0 built or already there, 1 the data set cannot be built, 2 usage, 
 130 after SIGINT (Ctrl-C).
 """
 
-# Spawned workers import this module again, so TensorFlow is imported inside `main` only.
-import argparse
-import dataclasses
-import os
+# Spawned workers import this module again, and a wrong command line is to be told at once, so
+# TensorFlow is imported inside `main` only.
 import sys
 from collections.abc import Sequence
 from typing import Any
 
 from damff_jax.audio import AudioError
-from damff_jax.features import FeatureConfig
+from damff_jax.system import extras
+from damff_jax.system.command_line import program
 from damff_jax.system.preemption import Preempted, raised
+from input_pipeline import prepare_flags
 from input_pipeline.annotations import LabelError
 from input_pipeline.corpus import CorpusError, shorten
 
+_PROGRAM = program("prepare")
+
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        "prepare",
-        description="Computes a data set's log-Mel spectrograms and writes them as TFDS shards. "
-        "Give --dataset and --help to see a data set's own options.",
-        add_help=False,
-    )
-    parser.add_argument("--dataset", required=True, help="its name")
-    parser.add_argument("--manual_dir", help="where the files of the data set are")
-    parser.add_argument("--data_dir", default="data", help="where shards go (default: data)")
-    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes")
-    parser.add_argument(
-        "--require_all", action="store_true", help="make a labelled song without audio an error"
-    )
-    parser.add_argument("--help", action="store_true", help="show this and exit")
-    if argv is None:
-        argv = sys.argv[1:]
-    if not any(arg.startswith("--dataset") for arg in argv) and "--help" in argv:
-        parser.print_help()
-        return 0
-    arguments, _ = parser.parse_known_args(argv)
-    if arguments.workers < 1:
-        parser.error("--workers must be positive")
-
+    arguments = prepare_flags.parse(sys.argv[1:] if argv is None else argv)
+    extras.require(_PROGRAM, "train")
     from absl import logging
 
     from input_pipeline import datasets
     from input_pipeline.base import hide_accelerators_from_tensorflow
 
     logging.set_verbosity(logging.ERROR)
-    try:
-        hide_accelerators_from_tensorflow()
-        cls = datasets.builder_class(arguments.dataset)
-        _add_fields(parser, cls.OPTIONS, f"options of {arguments.dataset}", prefix="")
-        _add_fields(parser, cls.SPLIT, "how the songs are split, for the report", prefix="")
-        _add_fields(parser, FeatureConfig, "features", prefix="features.")
-        if arguments.help:
-            parser.print_help()
-            return 0
-        values = vars(parser.parse_args(argv))
-        features = FeatureConfig(**_given(values, FeatureConfig, "features."))
-        options = cls.OPTIONS(**_given(values, cls.OPTIONS, ""))
-        split = cls.SPLIT(**_given(values, cls.SPLIT, ""))
-    except (CorpusError, ValueError) as error:
-        parser.error(str(error))
+    hide_accelerators_from_tensorflow()
     try:
         # Opened under the lock, so that what another process has built meanwhile is seen.
         with raised(), datasets.lock(arguments.data_dir):
             builder = datasets.open_builder(
-                arguments.dataset, data_dir=arguments.data_dir, features=features, options=options
+                arguments.dataset,
+                data_dir=arguments.data_dir,
+                features=arguments.features,
+                options=arguments.options,
             )
             built = datasets.prepare(
                 builder,
                 manual_dir=arguments.manual_dir,
-                split=split,
+                split=arguments.split,
                 workers=arguments.workers,
                 require_all=arguments.require_all,
                 progress=sys.stderr.isatty(),
             )
-        dataset = datasets.Dataset.of(builder, split, arguments.manual_dir or "")
+        dataset = datasets.Dataset.of(builder, arguments.split, arguments.manual_dir or "")
     except (AudioError, CorpusError, LabelError, OSError) as error:
-        print(f"prepare: error: {error}", file=sys.stderr)
+        print(f"{_PROGRAM}: error: {error}", file=sys.stderr)
         return 1
     except Preempted as preempted:
-        print(f"prepare: stopped by {preempted}; the next call goes on from here", file=sys.stderr)
+        print(
+            f"{_PROGRAM}: stopped by {preempted}; the next call goes on from here", file=sys.stderr
+        )
         return preempted.exit_status
     print(f"{'built' if built else 'already built'}: {builder.data_dir}")
     print(describe(builder.info.metadata["report"], dataset.counts()))
@@ -110,18 +82,6 @@ def describe(report: dict[str, Any], counts: dict[str, tuple[int, int]]) -> str:
         for reason, names in entries.items():
             lines.append(f"  {kind}: {len(names)} × {reason}: {shorten(names)}")
     return "\n".join(lines)
-
-
-def _add_fields(parser: argparse.ArgumentParser, cls: type, title: str, prefix: str) -> None:
-    group = parser.add_argument_group(title)
-    for field in dataclasses.fields(cls):
-        name, help_text = f"--{prefix}{field.name}", f"(default: {field.default})"
-        group.add_argument(name, type=field.type, default=None, help=help_text)
-
-
-def _given(values: dict[str, Any], cls: type, prefix: str) -> dict[str, Any]:
-    named = {field.name: values[prefix + field.name] for field in dataclasses.fields(cls)}
-    return {name: value for name, value in named.items() if value is not None}
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ import train
 from damff_jax.configs import emopia
 from damff_jax.evaluation.metrics import DIMENSIONS
 from damff_jax.predict import Predictor
-from input_pipeline.emopia.emopia_dataset_builder import song_of
+from input_pipeline.emopia.settings import song_of
 
 N_RESAMPLES = 2000
 

@@ -30,6 +30,7 @@ from damff_jax.benchmark.settings import BenchmarkError, Settings, Variant
 from damff_jax.benchmark.timing import Plan, Work, in_turns, median_and_spread
 from damff_jax.features import FeatureConfig
 from damff_jax.models import create_model
+from damff_jax.system import extras
 from damff_jax.training import parallel
 
 ROOT = Path(__file__).parents[1]
@@ -565,9 +566,9 @@ def test_another_file_is_nothing_to_compare_with(measured, content, tmp_path, ca
 
 
 def test_torch_is_missed_before_anything_runs(measured, monkeypatch, capsys):
-    monkeypatch.setattr(command.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setitem(extras._MODULES, "parity", ("no_such_module",))
     with pytest.raises(SystemExit) as error:
         command.main(["--compare=torch"])
     assert error.value.code == 2
-    assert "needs PyTorch" in capsys.readouterr().err
+    assert "needs the extra [parity]" in capsys.readouterr().err
     assert not measured

@@ -10,7 +10,7 @@ from input_pipeline.deam import deam_dataset_builder
 from input_pipeline.emopia import emopia_dataset_builder
 from input_pipeline.folder import folder_dataset_builder
 from input_pipeline.mer1101 import mer1101_dataset_builder
-from input_pipeline.synthetic import synthetic_dataset_builder
+from input_pipeline.synthetic import settings, synthetic_dataset_builder
 from input_pipeline.vgmidi import vgmidi_dataset_builder
 
 
@@ -49,8 +49,6 @@ class SyntheticTest(tfds.testing.DatasetBuilderTestCase):
     SPLITS = {"songs": 4}  # noqa: RUF012
 
     def _make_builder(self, config=None):
-        options = synthetic_dataset_builder.SyntheticOptions(
-            n_clips=3, n_test=1, duration_s=2.0, sample_rate=16_000
-        )
+        options = settings.SyntheticOptions(n_clips=3, n_test=1, duration_s=2.0, sample_rate=16_000)
         config = self.DATASET_CLASS.config(options=options)
         return self.DATASET_CLASS(data_dir=self.tmp_dir, config=config)

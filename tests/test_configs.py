@@ -187,9 +187,9 @@ def test_every_system_of_a_study_is_a_command(study, system, tmp_path, monkeypat
             assert f"--of={run.after[0].workdir}" in command
             assert averaged.main(command[2:]) == 1  # That has left no predictions.
             continue
-        assert command[0] == "train.py"
+        assert command[:2] == ["-m", "damff_jax.train"]
         monkeypatch.chdir(ROOT)
-        values = parse(monkeypatch, *command[1:])
+        values = parse(monkeypatch, *command[2:])
         assert values.workdir == str(run.workdir)
         config = values.config
         run_config.check(config)

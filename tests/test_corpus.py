@@ -17,7 +17,8 @@ from input_pipeline.corpus import (
     first_segment,
     shorten,
 )
-from input_pipeline.folder.folder_dataset_builder import FolderOptions, folder_corpus
+from input_pipeline.folder.folder_dataset_builder import folder_corpus
+from input_pipeline.folder.settings import FolderOptions
 
 # Audio files -------------------------------------------------------------------------------------
 

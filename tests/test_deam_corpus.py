@@ -25,7 +25,7 @@ import train
 from damff_jax.audio import load
 from damff_jax.configs import deam
 from input_pipeline import datasets, prepare
-from input_pipeline.deam.deam_dataset_builder import mediaeval2015_ids
+from input_pipeline.deam.settings import mediaeval2015_ids
 from tests.make_deam_corpus import AUDIO, FILES, LABELS, make_corpus
 
 ROOT = Path(__file__).parents[1]

@@ -7,12 +7,8 @@ import numpy as np
 import pytest
 
 from input_pipeline.corpus import CorpusError
-from input_pipeline.emopia.emopia_dataset_builder import (
-    EmopiaSplit,
-    emopia_corpus,
-    labels_of,
-    song_of,
-)
+from input_pipeline.emopia.emopia_dataset_builder import emopia_corpus, labels_of
+from input_pipeline.emopia.settings import EmopiaSplit, song_of
 from input_pipeline.midi import RenderingOptions
 from input_pipeline.splits import SongList
 

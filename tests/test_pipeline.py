@@ -14,7 +14,7 @@ from input_pipeline import datasets, pipeline, splits
 from input_pipeline.corpus import CorpusError
 from input_pipeline.datasets import Dataset
 from input_pipeline.pipeline import train_batches
-from input_pipeline.synthetic.synthetic_dataset_builder import SyntheticSplit
+from input_pipeline.synthetic.settings import SyntheticSplit
 
 
 def make_songs(lengths, f=2, m=3):

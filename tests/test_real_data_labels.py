@@ -9,15 +9,10 @@ import numpy as np
 import pytest
 
 from input_pipeline.annotations import read_labels
-from input_pipeline.deam.deam_dataset_builder import DeamSplit, mediaeval2015_ids, split_songs
+from input_pipeline.deam.settings import DeamSplit, mediaeval2015_ids, split_songs
 from input_pipeline.midi import midi_seconds
-from input_pipeline.vgmidi.vgmidi_dataset_builder import (
-    DEFAULT_FOLDS,
-    VgmidiSplit,
-    labels_of,
-    read_pieces,
-    split_pieces,
-)
+from input_pipeline.vgmidi.ratings import labels_of, read_pieces
+from input_pipeline.vgmidi.settings import DEFAULT_FOLDS, VgmidiSplit, split_pieces
 
 ROOT = Path(os.environ.get("DAMFF_REAL_DATA", ""))
 pytestmark = pytest.mark.skipif(

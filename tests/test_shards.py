@@ -17,7 +17,7 @@ from damff_jax.features import FeatureConfig
 from input_pipeline import datasets, shards
 from input_pipeline.corpus import CorpusError
 from input_pipeline.deam.deam_dataset_builder import Builder as Deam
-from input_pipeline.folder.folder_dataset_builder import FolderOptions, FolderSplit
+from input_pipeline.folder.settings import FolderOptions, FolderSplit
 from input_pipeline.prepare import main
 from input_pipeline.shards import _in_order
 

@@ -10,14 +10,15 @@ from hypothesis import strategies as st
 
 from damff_jax.features import FeatureConfig
 from input_pipeline.corpus import CorpusError
-from input_pipeline.datasets import NAMES, builder_class, make_settings
-from input_pipeline.deam.deam_dataset_builder import (
+from input_pipeline.datasets import builder_class
+from input_pipeline.deam.settings import (
     DeamOptions,
     DeamSplit,
     mediaeval2015_ids,
     split_songs,
 )
-from input_pipeline.folder.folder_dataset_builder import FolderSplit, read_splits
+from input_pipeline.folder.settings import FolderSplit, read_splits
+from input_pipeline.settings import NAMES, classes, make_settings
 from input_pipeline.splits import (
     SPLITS,
     SongList,
@@ -434,6 +435,11 @@ def test_settings_are_those_of_the_songs_and_those_of_the_split():
 def test_settings_that_make_no_sense_are_refused(name, values, reason):
     with pytest.raises(CorpusError, match=f"^{reason}"):
         make_settings(name, values)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_builder_has_the_settings_that_command_lines_are_checked_by(name):
+    assert classes(name) == (builder_class(name).OPTIONS, builder_class(name).SPLIT)
 
 
 @pytest.mark.parametrize("name", NAMES)

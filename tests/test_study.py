@@ -59,7 +59,7 @@ def test_runs_are_planned_a_whole_seed_first(tmp_path):
     assert runs[1].workdir == tmp_path / "a" / "fold2_seed1"
     assert runs[1].command() == [
         sys.executable,
-        "train.py",
+        *("-m", "damff_jax.train"),
         "--fold=2",
         "--seed=1",
         f"--workdir={runs[1].workdir}",

@@ -17,15 +17,9 @@ from input_pipeline.corpus import CorpusError
 from input_pipeline.midi import RenderingOptions
 from input_pipeline.splits import SongList, refuse_missing_audio, song_ids_by_split
 from input_pipeline.vgmidi import raters
-from input_pipeline.vgmidi.vgmidi_dataset_builder import (
-    DEFAULT_FOLDS,
-    VgmidiSplit,
-    game_of,
-    labels_of,
-    read_pieces,
-    split_pieces,
-    vgmidi_corpus,
-)
+from input_pipeline.vgmidi.ratings import labels_of, read_pieces
+from input_pipeline.vgmidi.settings import DEFAULT_FOLDS, VgmidiSplit, game_of, split_pieces
+from input_pipeline.vgmidi.vgmidi_dataset_builder import vgmidi_corpus
 
 DUMMY = Path(__file__).parents[1] / "input_pipeline" / "vgmidi" / "dummy_data"
 

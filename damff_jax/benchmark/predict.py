@@ -5,7 +5,6 @@ with an empty compilation cache, `file/warm_cache` with one that an earlier run 
 operating system's caches are warm in both.
 """
 
-import os
 import subprocess
 import sys
 import tempfile
@@ -23,10 +22,10 @@ from damff_jax.benchmark.timing import Work, in_turns, median_and_spread
 from damff_jax.features import FeatureConfig
 from damff_jax.models import create_model
 from damff_jax.run.checkpoint import Checkpoints
+from damff_jax.system.subprocesses import environment
 
 SUITE = "predict"
 PAPER_FEATURES = FeatureConfig()
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def cases(
@@ -83,15 +82,13 @@ def write_checkpoint(workdir: Path, sizes: Sizes, features: FeatureConfig) -> No
 
 
 def _predict(song: Path, workdir: Path, cache: Path) -> None:
-    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     process = subprocess.run(
         [
             *(sys.executable, "-m", "damff_jax.predict", str(song)),
             *(f"--checkpoint={workdir}", f"--output_dir={song.parent}"),
         ],
         env={
-            **os.environ,
-            "PYTHONPATH": path,
+            **environment(),
             "JAX_COMPILATION_CACHE_DIR": str(cache),
             "JAX_ENABLE_COMPILATION_CACHE": "true",
         },

@@ -8,6 +8,7 @@ import numpy as np
 
 from damff_jax.features import SEGMENT_SECONDS
 from damff_jax.prediction.predictor import Prediction, Predictor
+from damff_jax.report import page
 from damff_jax.system.command_line import printable
 from damff_jax.system.files import write_aside
 
@@ -55,20 +56,14 @@ def write(
                 },
                 file,
             )
-    if "plot" in kinds or "html" in kinds:
-        # Matplotlib takes a second to import.
-        from damff_jax.report import page, plots
+    if "plot" in kinds:
+        # Matplotlib is an extra, and takes a second to import.
+        from damff_jax.report import plots
 
-        if "plot" in kinds:
-            plots.plot_curve(f"{stem}.png", source, times_T, curve_TxV)
-        if "html" in kinds:
-            page.write_html(
-                f"{stem}.html",
-                source,
-                times_T,
-                curve_TxV,
-                notes=_notes(prediction, predictor),
-            )
+        plots.plot_curve(f"{stem}.png", source, times_T, curve_TxV)
+    if "html" in kinds:
+        notes = _notes(prediction, predictor)
+        page.write_html(f"{stem}.html", source, times_T, curve_TxV, notes=notes)
 
 
 def _notes(prediction: Prediction, predictor: Predictor) -> list[str]:

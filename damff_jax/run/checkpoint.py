@@ -14,7 +14,7 @@ import numpy as np
 
 from damff_jax.run import checkpoint_files as files
 from damff_jax.run import identity
-from damff_jax.run.checkpoint_files import CheckpointError, CheckpointWarning
+from damff_jax.run.checkpoint_errors import CheckpointError, CheckpointWarning
 from damff_jax.training.train_state import TrainState, eval_variables
 
 __all__ = ["CheckpointError", "CheckpointWarning", "Checkpoints", "load_meta", "load_variables"]

@@ -23,6 +23,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from damff_jax.run.checkpoint_errors import CheckpointError, CheckpointWarning
 from damff_jax.system import digests
 from damff_jax.training.train_state import TrainState
 
@@ -32,14 +33,6 @@ _KEPT = {"latest": 2, "best": 1}
 # What a stranger's checkpoint can make us allocate, by what it takes on the disk; moments of zeros
 # are compressed, but parameters hardly.
 _MAX_RATIO = 100
-
-
-class CheckpointError(ValueError):
-    """A checkpoint that is missing, damaged or does not fit; the message is one line."""
-
-
-class CheckpointWarning(UserWarning):
-    """A checkpoint is damaged, and what is done without it; the message is one line."""
 
 
 def warn(message: str) -> None:

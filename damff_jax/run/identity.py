@@ -2,19 +2,21 @@
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import flax.traverse_util
-from ml_collections import ConfigDict
 
 from damff_jax.features import FeatureConfig, check_same
 from damff_jax.models import with_defaults
-from damff_jax.run.checkpoint_files import CheckpointError
+from damff_jax.run.checkpoint_errors import CheckpointError
 from damff_jax.training.augmentation import AugmentConfig
+
+if TYPE_CHECKING:
+    from ml_collections import ConfigDict
 
 
 def checkpoint_meta(
-    config: ConfigDict,
+    config: "ConfigDict",
     *,
     dataset: str,
     files: Mapping[str, str | None],

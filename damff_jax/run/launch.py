@@ -12,14 +12,14 @@ import jax
 from absl import logging
 
 from damff_jax.run import processes
-from damff_jax.run.checkpoint import CheckpointWarning
+from damff_jax.run.checkpoint_errors import CheckpointWarning
 from damff_jax.run.train_log import format_seconds
 from damff_jax.system import preemption
-from damff_jax.system.command_line import AlreadyReportedError, show_warnings
+from damff_jax.system.command_line import AlreadyReportedError, program, show_warnings
 from damff_jax.system.workdir_lock import WorkdirWarning
 from damff_jax.training import compilation
 
-PROGRAM = "train.py"
+PROGRAM = program("train.py")
 
 
 def launch(run: Callable[[], Any], multihost: Mapping[str, Any] | None) -> int:

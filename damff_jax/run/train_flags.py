@@ -3,13 +3,19 @@
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from absl import flags
-from ml_collections import ConfigDict, config_flags
 
 import damff_jax
 from damff_jax import configs
+from damff_jax.system import extras
+from damff_jax.system.command_line import program
+
+if TYPE_CHECKING:
+    from ml_collections import ConfigDict
+
+_PROGRAM = program("train.py")
 
 _OF_PROCESSES = ("coordinator_address", "num_processes", "process_id")
 
@@ -21,7 +27,7 @@ class Arguments(NamedTuple):
       multihost: how processes find each other, see `processes.initialize`; None: there is one.
     """
 
-    config: ConfigDict
+    config: "ConfigDict"
     workdir: Path
     mode: str
     multihost: dict[str, Any] | None
@@ -31,12 +37,13 @@ def parse(argv: Sequence[str], description: str) -> Arguments:
     """Reads a command line; what is wrong with it or with the config file is one line, and ends
     the program with status 2.
     """
-    argv = [argv[0], *map(_with_path, argv[1:])]
-    if {"--help", "-h", "-help"} & set(argv):
-        print(f"{description}\n{_help()}")
-        sys.exit(0)
+    argv = [argv[0], *map(configs.with_path, argv[1:])]
     if "--version" in argv:
         print(f"damff_jax {damff_jax.__version__}")
+        sys.exit(0)
+    extras.require(_PROGRAM, "train")
+    if {"--help", "-h", "-help"} & set(argv):
+        print(f"{description}\n{_help()}")
         sys.exit(0)
     values = flags.FlagValues()
     try:
@@ -50,7 +57,7 @@ def parse(argv: Sequence[str], description: str) -> Arguments:
         if not values.multihost and set(multihost.values()) != {None}:
             raise ValueError("processes find each other only with --multihost")
     except Exception as error:  # A config file is a program: it can raise anything.
-        print(f"train.py: error: {_one_line(error)}", file=sys.stderr)
+        print(f"{_PROGRAM}: error: {_one_line(error)}", file=sys.stderr)
         sys.exit(2)
     workdir = Path(values.workdir or default_workdir(values["config"].config_filename))
     return Arguments(values.config, workdir, values.mode, multihost if values.multihost else None)
@@ -62,15 +69,9 @@ def default_workdir(config: str) -> Path:
     return Path("runs") / "-".join(filter(None, [Path(path).stem, model]))
 
 
-def _with_path(argument: str) -> str:
-    """An argument in which a config's name has become its path."""
-    option, equals, value = argument.partition("=")
-    if option in ("--config", "-config") and equals:
-        return f"--config={configs.path_of(value)}"
-    return argument
-
-
 def _define(values: flags.FlagValues) -> None:
+    from ml_collections import config_flags
+
     default = configs.path_of("synthetic")
     config_flags.DEFINE_config_file("config", default, flag_values=values)
     how = {"flag_values": values}
@@ -106,6 +107,8 @@ the options of a data set: python -m input_pipeline.prepare --dataset=NAME --hel
 
 def _one_line(error: Exception) -> str:
     message = str(error)
+    if error.args and isinstance(error.args[0], KeyError):
+        error = error.args[0]  # As ml_collections raises it again.
     if isinstance(error, KeyError):
         message = f"the config has no such key: {error.args[0]}"
     elif "failed loading" in message.lower() or "whilst parsing config file" in message:

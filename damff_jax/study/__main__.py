@@ -1,4 +1,4 @@
-"""Runs a study and prints its table: `python -m damff_jax.study --config=configs/studies/X.py`.
+"""Runs a study and prints its table: `python -m damff_jax.study --config=NAME`.
 
 A run that is done is not run again, and one that was broken off goes on, so the command can be
 stopped and given again at any time. All that a run chooses, it chooses by its validation songs.
@@ -19,12 +19,16 @@ from typing import Any
 
 import numpy as np
 
+from damff_jax import configs
 from damff_jax.evaluation import metrics, predictions
 from damff_jax.features import SEGMENT_SECONDS
 from damff_jax.study import StudyError, scores, table
 from damff_jax.study.runs import PREDICTIONS, Run, plan, run_all
-from damff_jax.system.command_line import Parser, show_warnings
+from damff_jax.system import extras
+from damff_jax.system.command_line import Parser, program, show_warnings
 from damff_jax.system.files import write_aside
+
+_PROGRAM = program("study")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -34,6 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f"--jobs={arguments.jobs}: one at least")
     if arguments.again and arguments.table:
         parser.error("--again runs what --table only shows")
+    arguments.config = configs.path_of(arguments.config, "studies")
+    extras.require(_PROGRAM, "train")
     try:
         study = load_study(arguments.config)
         if arguments.reference:
@@ -55,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             )
         results, left_out = results_of_protocols(study, plans)
         for reason in left_out:
-            print(f"study: not in the table: {reason}", file=sys.stderr)
+            print(f"{_PROGRAM}: not in the table: {reason}", file=sys.stderr)
         if not any(part["systems"] for part in results["protocols"].values()):
             nothing = "no system has a seed of which all folds are done"
             if arguments.table:
@@ -77,7 +83,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> Parser:
     parser = Parser("study", description=__doc__.split("\n\n")[0])
     add = parser.add_argument
-    add("--config", required=True, metavar="FILE.py", help="see configs/studies/vgmidi.py")
+    add(
+        "--config",
+        required=True,
+        metavar="NAME",
+        help=f"{', '.join(configs.listed('studies'))}, or the path of a Python file like those",
+    )
     add("--manual_dir", default="", metavar="DIR", help="the folder of the data sets' folders")
     add("--data_dir", default="data", metavar="DIR", help="where shards are")
     add("--study_dir", default="", metavar="DIR", help="of the runs; default runs/<config name>")
@@ -288,7 +299,7 @@ def _n_parameters(run: Run) -> int | None:
 
     from damff_jax.run import checkpoint
 
-    show_warnings("study", checkpoint.CheckpointWarning)
+    show_warnings(_PROGRAM, checkpoint.CheckpointWarning)
     try:
         variables, _ = checkpoint.load_variables(run.workdir)
     except checkpoint.CheckpointError as error:

@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments.workdir.mkdir(parents=True, exist_ok=True)
         predictions.write(arguments.workdir / PREDICTIONS, curves, times)
     except (PredictionsError, OSError) as error:
-        print(f"averaged: error: {error}", file=sys.stderr)
+        print(f"{parser.prog}: error: {error}", file=sys.stderr)
         return 1
     return 0
 

@@ -22,11 +22,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from absl import flags
-from ml_collections import config_flags
-
+from damff_jax import configs
 from damff_jax.study import StudyError
 from damff_jax.system.files import write_aside
+from damff_jax.system.subprocesses import environment
 
 PREDICTIONS = "predictions_test.csv"
 
@@ -38,7 +37,7 @@ class Run:
     Attributes:
       recipe: arguments after the Python interpreter's name, in which {workdir}, {init_from},
         {manual_dir} and {data_dir} stand for the places that `places` says. What a run is does not
-        depend on those.
+        depend on those. A first argument train.py means the package's, wherever that is installed.
       after: runs that must be done before this one.
       predicts: whether it must leave predictions of test songs.
       protocol: which of the study's it is of; empty if it has but one.
@@ -125,6 +124,8 @@ class Run:
     def command(self) -> list[str]:
         """The recipe with the places filled in."""
         command = list(self.recipe)
+        if command[0] == "train.py":
+            command[:1] = ["-m", "damff_jax.train"]
         for name, place in self.places.items():
             command = [argument.replace(f"{{{name}}}", str(place)) for argument in command]
         return [sys.executable, *command]
@@ -136,7 +137,10 @@ def settings(recipe: Sequence[str]) -> dict[str, Any]:
     Raises:
       StudyError: they mean none.
     """
-    argv = [argument for argument in recipe if argument.startswith("--config")]
+    from absl import flags
+    from ml_collections import config_flags
+
+    argv = [configs.with_path(argument) for argument in recipe if argument.startswith("--config")]
     places = {argument.partition("=")[0] for argument in argv if "{" in argument}
     values = flags.FlagValues()
     config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=["train.py", *argv])
@@ -319,10 +323,10 @@ def _execute_alone(run: Run, *, again: bool, n_jobs: int) -> str:
 
 def _execute_locked(run: Run, lock: int, n_jobs: int) -> str:
     log = run.workdir / "log.txt"
-    environment = dict(os.environ)
+    variables = environment()
     if n_jobs > 1:
         # Else the first takes nearly all memory of the accelerator that they share.
-        environment.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+        variables.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     started = time.monotonic()
     with open(log, "ab") as file:
         before = file.tell()
@@ -332,7 +336,7 @@ def _execute_locked(run: Run, lock: int, n_jobs: int) -> str:
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
             pass_fds=(lock,),
-            env=environment,
+            env=variables,
             check=False,
         ).returncode
     if code:

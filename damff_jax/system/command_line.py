@@ -4,15 +4,31 @@ import argparse
 import os
 import sys
 import warnings
-from typing import NoReturn
+from pathlib import Path
+from typing import Any, NoReturn
+
+import damff_jax
 
 
 class AlreadyReportedError(ValueError):
     """A failure whose reason another process has printed."""
 
 
+def program(name: str) -> str:
+    """What a command calls itself: by the name of its script if that has started it."""
+    started = Path(sys.argv[0]).name if sys.argv else ""
+    return started if started.startswith("damff-") else name
+
+
 class Parser(argparse.ArgumentParser):
-    """An argument parser that leaves its usage out of an error; the exit status is 2."""
+    """An argument parser with --version, which leaves its usage out of an error; the exit status
+    is 2.
+    """
+
+    def __init__(self, name: str, **more: Any):
+        super().__init__(program(name), **more)
+        version = f"damff_jax {damff_jax.__version__}"
+        self.add_argument("--version", action="version", version=version)
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: error: {message}\n")

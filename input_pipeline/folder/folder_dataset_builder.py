@@ -1,70 +1,18 @@
-"""Any folder of audio with valence.csv and arousal.csv (see README.md)."""
+"""Any folder of audio with valence.csv and arousal.csv."""
 
-import csv
-import dataclasses
 import math
-from collections.abc import Iterable
 from pathlib import Path
 
-from input_pipeline.annotations import Scale, canonical_id, read_labels
+from input_pipeline.annotations import Scale, read_labels
 from input_pipeline.base import SongBuilder
 from input_pipeline.corpus import (
     AudioFile,
     Corpus,
     CorpusError,
-    Options,
     assemble,
     find_audio,
-    shorten,
 )
-from input_pipeline.splits import SPLITS, SongList, Split, split_by_song
-
-
-@dataclasses.dataclass(frozen=True)
-class FolderOptions(Options):
-    """Options of the folder data set.
-
-    Args:
-      low, high: the scale of the label files, mapped to [-1, 1].
-      start_time: seconds of the files' first column, further columns 0.5 s apart; negative: read
-        the times from column names such as `sample_15000ms`.
-      audio_start: the second of the song at which every audio file begins.
-    """
-
-    low: float = -1.0
-    high: float = 1.0
-    start_time: float = -1.0
-    audio_start: float = 0.0
-
-
-@dataclasses.dataclass(frozen=True)
-class FolderSplit(Split):
-    """How a folder's songs are split.
-
-    Args:
-      split_file: a CSV file `song_id,split`, relative to manual_dir; songs that it does not name
-        are left out. Empty: splits are drawn from the seed.
-      validation_fraction, test_fraction: shares of the songs, if drawn.
-      split_seed: decides the draw.
-    """
-
-    split_file: str = ""
-    validation_fraction: float = 0.15
-    test_fraction: float = 0.15
-    split_seed: int = 0
-
-    def label(self) -> str:
-        return "file" if self.split_file else "drawn"
-
-    def deal(self, songs: SongList, manual_dir: Path | None) -> dict[str, str]:
-        if self.split_file:
-            if manual_dir is None and not Path(self.split_file).is_absolute():
-                raise CorpusError(f"split_file {self.split_file} lies in manual_dir, not given")
-            return read_splits(Path(manual_dir or "", self.split_file), songs.labelled)
-        # The songs that can be used share the splits, so that none comes out empty by chance.
-        fractions = {"validation": self.validation_fraction, "test": self.test_fraction}
-        split_of = split_by_song(songs.n_segments, fractions, seed=self.split_seed)
-        return dict.fromkeys(songs.labelled, "train") | split_of
+from input_pipeline.folder.settings import FolderOptions, FolderSplit
 
 
 class Builder(SongBuilder):
@@ -97,31 +45,3 @@ def folder_corpus(manual_dir: Path, options: FolderOptions) -> Corpus:
     alignment = read_labels(manual_dir, scale=scale, start_time=start_time)
     sources = {song_id: AudioFile(path) for song_id, path in find_audio(manual_dir).items()}
     return assemble(alignment, sources, audio_start=options.audio_start)
-
-
-def read_splits(path: Path, song_ids: Iterable[str]) -> dict[str, str]:
-    """Reads `song_id,split` rows.
-
-    Raises:
-      CorpusError: a row is malformed, names an unknown song or split, or repeats a song.
-    """
-    known, split_of = set(song_ids), {}
-    try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            rows = [[cell.strip() for cell in row] for row in csv.reader(file, strict=True)]
-    except OSError as error:
-        raise CorpusError(f"{path}: {error.strerror}") from error
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise CorpusError(f"{path}: not a CSV file in UTF-8 ({error})") from error
-    for line, row in enumerate(rows, start=1):
-        if row == ["song_id", "split"] or not any(row):
-            continue
-        if len(row) != 2 or row[1] not in SPLITS:
-            raise CorpusError(f"{path}:{line}: not <song_id>,<{shorten(SPLITS)}>")
-        song_id = canonical_id(row[0])
-        if song_id not in known:
-            raise CorpusError(f"{path}:{line}: song {song_id} has no labels")
-        if song_id in split_of:
-            raise CorpusError(f"{path}:{line}: song {song_id} occurs twice")
-        split_of[song_id] = row[1]
-    return split_of

@@ -1,30 +1,12 @@
-"""MER1101, in a layout that is ours until the release is at hand (see README.md)."""
+"""MER1101, in a layout that is ours until the release is available."""
 
-import dataclasses
 from pathlib import Path
 
 from input_pipeline.base import SongBuilder
-from input_pipeline.corpus import Corpus, Options
-from input_pipeline.folder.folder_dataset_builder import FolderOptions, FolderSplit, folder_corpus
-
-
-@dataclasses.dataclass(frozen=True)
-class Mer1101Options(Options):
-    """Options of the MER1101 builder.
-
-    Args:
-      audio_start: the second of the song at which every audio file begins.
-    """
-
-    audio_start: float = 0.0
-
-
-@dataclasses.dataclass(frozen=True)
-class Mer1101Split(FolderSplit):
-    """How MER1101's songs are split, see `FolderSplit`; the paper's way is not known."""
-
-    validation_fraction: float = 0.1
-    test_fraction: float = 0.2
+from input_pipeline.corpus import Corpus
+from input_pipeline.folder.folder_dataset_builder import folder_corpus
+from input_pipeline.folder.settings import FolderOptions
+from input_pipeline.mer1101.settings import Mer1101Options, Mer1101Split
 
 
 class Builder(SongBuilder):

@@ -1,51 +1,13 @@
-"""Songs composed from a seed, written as flac with labels in DEAM's layout (see README.md)."""
+"""Songs composed from a seed, written as flac with labels in DEAM's layout."""
 
-import dataclasses
 from pathlib import Path
 
 from input_pipeline.base import SongBuilder
-from input_pipeline.corpus import Corpus, CorpusError, Options
-from input_pipeline.deam.deam_dataset_builder import (
-    LAST_CLIP_ID,
-    DeamOptions,
-    DeamSplit,
-    deam_corpus,
-)
-from input_pipeline.splits import SongList, Split
+from input_pipeline.corpus import Corpus, CorpusError
+from input_pipeline.deam.deam_dataset_builder import deam_corpus
+from input_pipeline.deam.settings import LAST_CLIP_ID, DeamOptions
+from input_pipeline.synthetic.settings import SyntheticOptions, SyntheticSplit
 from input_pipeline.synthetic.songs import write_songs
-
-
-@dataclasses.dataclass(frozen=True)
-class SyntheticOptions(Options):
-    """Options of the synthetic data set.
-
-    Args:
-      n_clips: songs for training and validation, with DEAM's ids of clips (1 to 2000).
-      n_test: songs for the test split, with the ids above.
-      duration_s: of every song, a multiple of 0.5.
-      sample_rate: Hz.
-      seed: decides all songs.
-    """
-
-    n_clips: int = 112
-    n_test: int = 24
-    duration_s: float = 45.0
-    sample_rate: int = 44_100
-    seed: int = 0
-
-
-@dataclasses.dataclass(frozen=True)
-class SyntheticSplit(Split):
-    """How the songs are split: as DEAM's.
-
-    Args:
-      validation_fraction: share of the clips.
-    """
-
-    validation_fraction: float = 0.125
-
-    def deal(self, songs: SongList, manual_dir: Path | None) -> dict[str, str]:
-        return DeamSplit(validation_fraction=self.validation_fraction).deal(songs, manual_dir)
 
 
 class Builder(SongBuilder):

@@ -8,7 +8,6 @@ an upper bound for the whole panel, whose mean is less noisy than that of a half
 MIDI file or with one rater are left out.
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,21 +17,18 @@ import numpy as np
 from damff_jax.evaluation import predictions
 from damff_jax.evaluation.metrics import Curve
 from damff_jax.features import SEGMENT_SECONDS
+from damff_jax.system.command_line import Parser
 from input_pipeline.annotations import LabelError
 from input_pipeline.corpus import CorpusError
 from input_pipeline.midi import midi_seconds
-from input_pipeline.vgmidi.vgmidi_dataset_builder import (
-    VgmidiSplit,
-    labels_of,
-    read_ratings,
-    split_pieces,
-)
+from input_pipeline.vgmidi.ratings import labels_of, read_ratings
+from input_pipeline.vgmidi.settings import VgmidiSplit, split_pieces
 
 KINDS = ("half", "one")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser("raters", description=__doc__.split("\n\n")[0])
+    parser = Parser("raters", description=__doc__.split("\n\n")[0])
     parser.add_argument("--kind", choices=KINDS, required=True)
     parser.add_argument("--manual_dir", type=Path, required=True, metavar="DIR")
     parser.add_argument("--workdir", type=Path, required=True, metavar="DIR")

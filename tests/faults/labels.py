@@ -17,9 +17,11 @@ import numpy as np
 from input_pipeline import midi
 from input_pipeline.annotations import LabelError, canonical_id
 from input_pipeline.corpus import Corpus, CorpusError
-from input_pipeline.deam.deam_dataset_builder import DeamOptions, deam_corpus
-from input_pipeline.folder.folder_dataset_builder import FolderOptions, folder_corpus
-from input_pipeline.vgmidi.vgmidi_dataset_builder import read_pieces
+from input_pipeline.deam.deam_dataset_builder import deam_corpus
+from input_pipeline.deam.settings import DeamOptions
+from input_pipeline.folder.folder_dataset_builder import folder_corpus
+from input_pipeline.folder.settings import FolderOptions
+from input_pipeline.vgmidi.ratings import read_pieces
 from tests.faults.mutations import Mutated, mutate
 
 _DUMMY = Path(midi.__file__).parent

@@ -1,0 +1,109 @@
+"""The command line of `prepare`, known to be right before TensorFlow is imported."""
+
+import argparse
+import dataclasses
+import inspect
+import os
+import re
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from damff_jax.features import FeatureConfig
+from damff_jax.system.command_line import Parser
+from input_pipeline import settings
+from input_pipeline.corpus import CorpusError, Options
+from input_pipeline.splits import Split
+
+
+class Arguments(NamedTuple):
+    """What a command line says."""
+
+    dataset: str
+    manual_dir: str | None
+    data_dir: str
+    workers: int
+    require_all: bool
+    features: FeatureConfig
+    options: Options
+    split: Split
+
+
+def parse(argv: Sequence[str]) -> Arguments:
+    """Reads a command line; an error in it is one line, and ends the program with status 2."""
+    parser = _parser()
+    if {"--help", "-h"} & set(argv) and not any(arg.startswith("--dataset") for arg in argv):
+        parser.print_help()
+        parser.exit()
+    # The data set says which further options there are.
+    known, _ = parser.parse_known_args(argv)
+    try:
+        options, split = settings.classes(known.dataset)
+        _add_fields(parser, options, f"options of {known.dataset}")
+        _add_fields(parser, split, "how the songs are split, for the report")
+        _add_fields(parser, FeatureConfig, "features", prefix="features.")
+        parser.epilog = None
+        if known.help:
+            parser.print_help()
+            parser.exit()
+        values = vars(parser.parse_args(argv))
+        if values["workers"] < 1:
+            raise ValueError("--workers must be positive")
+        return Arguments(
+            **{name: values[name] for name in Arguments._fields if name in values},
+            features=FeatureConfig(**_given(values, FeatureConfig, "features.")),
+            options=options(**_given(values, options)),
+            split=split(**_given(values, split)),
+        )
+    except (CorpusError, ValueError) as error:
+        parser.error(str(error))
+
+
+def _parser() -> Parser:
+    listed = "\n".join(f"  {name:<10} {text}" for name, text in settings.listed().items())
+    parser = Parser(
+        "prepare",
+        description="Computes a data set's log-Mel spectrograms and writes them as TFDS shards.",
+        epilog=f"data sets; --dataset=NAME --help shows the options of one:\n{listed}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        add_help=False,
+    )
+    add = parser.add_argument
+    add("--dataset", required=True, metavar="NAME", help=f"of {', '.join(settings.NAMES)}")
+    add("--manual_dir", metavar="DIR", help="where the files of the data set are")
+    add("--data_dir", default="data", metavar="DIR", help="where shards go (default: data)")
+    cores = os.cpu_count() or 1
+    add("--workers", type=int, default=cores, metavar="N", help="processes (default: one per core)")
+    add("--require_all", action="store_true", help="make a labelled song without audio an error")
+    add("-h", "--help", action="store_true", help="show this and exit")
+    return parser
+
+
+def _add_fields(parser: Parser, cls: type, title: str, prefix: str = "") -> None:
+    group = parser.add_argument_group(title)
+    described = _described(cls)
+    for field in dataclasses.fields(cls):
+        choices = field.metadata.get("choices")
+        group.add_argument(
+            f"--{prefix}{field.name}",
+            type=field.type,
+            metavar="|".join(choices) if choices else field.type.__name__.upper(),
+            help=f"{described.get(field.name, '')} (default: {field.default!r})".strip(),
+        )
+
+
+def _described(cls: type) -> dict[str, str]:
+    """What a class or its bases say of their arguments in their docstrings, by name."""
+    described: dict[str, str] = {}
+    for base in reversed(cls.__mro__):
+        text = (inspect.cleandoc(base.__doc__ or "") + "\n\n").partition("\nArgs:\n")[2]
+        for entry in re.split(r"\n(?=  \S)", text.partition("\n\n")[0]):
+            names, _, what = entry.partition(":")
+            # Quotation marks are for readers of the code; % is argparse's.
+            what = " ".join(what.split()).replace("`", "").replace("%", "%%")
+            described |= {name.strip(): what.rstrip(".") for name in names.split(",")}
+    return described
+
+
+def _given(values: dict[str, Any], cls: type, prefix: str = "") -> dict[str, Any]:
+    named = {field.name: values[prefix + field.name] for field in dataclasses.fields(cls)}
+    return {name: value for name, value in named.items() if value is not None}
