@@ -18,7 +18,8 @@ from damff_jax.models import create_model
 from damff_jax.run import run_config, train_flags
 from damff_jax.study import averaged
 from damff_jax.study.__main__ import load_study
-from damff_jax.study.runs import PREDICTIONS, plan
+from damff_jax.study.planning import plan
+from damff_jax.study.runs import PREDICTIONS
 from input_pipeline import datasets
 from input_pipeline.vgmidi import raters
 

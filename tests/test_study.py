@@ -16,8 +16,10 @@ from hypothesis import strategies as st
 from damff_jax.evaluation import metrics, predictions
 from damff_jax.evaluation.metrics import Curve
 from damff_jax.evaluation.predictions import PredictionsError
-from damff_jax.study import StudyError, __main__, averaged, runs, scores, table
-from damff_jax.study.runs import PREDICTIONS, plan, run_all
+from damff_jax.study import StudyError, __main__, averaged, results, runs, scores, table
+from damff_jax.study.planning import plan
+from damff_jax.study.runs import PREDICTIONS
+from damff_jax.study.scheduler import run_all
 
 ROOT = Path(__file__).parents[1]
 
@@ -590,7 +592,7 @@ def test_the_bootstrap_draws_groups_of_the_studys_pattern(finished, monkeypatch,
     )
     assert __main__.main([*argv, "--table"]) == 0
     assert seen == [GROUPS]
-    assert __main__._group("odd", r"(.)_\d+") == __main__._group("odd", "") == "odd"
+    assert results._group("odd", r"(.)_\d+") == results._group("odd", "") == "odd"
     capsys.readouterr()
 
 

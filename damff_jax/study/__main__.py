@@ -7,25 +7,22 @@ Exit status: 0 done, 1 some runs failed or cannot be scored (each named), 2 usag
 """
 
 import argparse
-import dataclasses
 import importlib.util
 import json
-import re
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from damff_jax import configs
-from damff_jax.evaluation import metrics, predictions
-from damff_jax.features import SEGMENT_SECONDS
-from damff_jax.study import StudyError, scores, table
-from damff_jax.study.runs import PREDICTIONS, Run, plan, run_all
+from damff_jax.study import StudyError, table
+from damff_jax.study.planning import plan
+from damff_jax.study.results import results_of_protocols
+from damff_jax.study.runs import Run
+from damff_jax.study.scheduler import run_all
 from damff_jax.system import extras
-from damff_jax.system.command_line import Parser, program, show_warnings
+from damff_jax.system.command_line import Parser, program
 from damff_jax.system.files import write_aside
 
 _PROGRAM = program("study")
@@ -186,125 +183,6 @@ def execute(runs: Sequence[Run], jobs: int, again: bool) -> int:
         elapsed = time.strftime("%H:%M:%S", time.gmtime(time.monotonic() - started))
         print(f"[{n_done}/{len(runs)} {elapsed}] {run}: {reason or 'done'}", flush=True)
     return n_failed
-
-
-def results_of_protocols(
-    study: Mapping[str, Any], plans: Mapping[str, Sequence[Run]]
-) -> tuple[dict[str, Any], list[str]]:
-    """All scores of the runs that are done: {"reference", "protocols": {name: `results_of`}}.
-
-    The name is empty if the study has but one protocol, and gives it none. Beside it, why seeds are
-    left out, a line each.
-    """
-    parts = {protocol: results_of(study, runs) for protocol, runs in plans.items()}
-    results = {
-        "reference": study["reference"],
-        "protocols": {protocol: part for protocol, (part, _) in parts.items()},
-    }
-    return results, [reason for _, reasons in parts.values() for reason in reasons]
-
-
-def results_of(study: Mapping[str, Any], runs: Sequence[Run]) -> tuple[dict[str, Any], list[str]]:
-    """All scores of a protocol's runs that are done.
-
-    Returns:
-      {"folds": [...], "seconds": [first, end] of the songs, "systems": {name: {"seeds", "n_songs",
-      "n_points", "scores": {flat name: [mean, std over seeds]}, "by_seed": {seed: {flat name:
-      score}}, "by_fold": {flat name: [mean over seeds, per fold]}, "against": {dimension:
-      interval}, "parameters", "seconds"}}}, and why a seed is left out of it, a line each: it was
-      made by another recipe, or its predictions cannot be scored. Only seeds count of which all
-      folds are done.
-
-    Raises:
-      StudyError: systems or folds do not fit together.
-    """
-    by_system: dict[str, dict[int, list[Run]]] = {}
-    for run in runs:
-        if not study["systems"][run.system].get("pretraining"):
-            by_system.setdefault(run.system, {}).setdefault(run.seed, []).append(run)
-    folds = sorted({run.fold for run in runs})
-    curves: dict[str, list[dict[str, metrics.Curve]]] = {}
-    seconds: list[float] = []
-    systems: dict[str, Any] = {}
-    left_out = []
-    for name, seeds in by_system.items():
-        done, per_fold = {}, {}
-        for seed, of_seed in seeds.items():
-            try:
-                if all([run.is_done() for run in of_seed]):
-                    read = [predictions.read(r.workdir / PREDICTIONS) for r in of_seed]
-                    per_fold[seed] = [of_fold for of_fold, _ in read]
-                    seconds += [t for _, times in read for x in times.values() for t in x[[0, -1]]]
-                    done[seed] = of_seed
-            except (StudyError, predictions.PredictionsError) as error:
-                left_out.append(str(error))
-        if not done:
-            continue
-        curves[name] = [scores.merge(per_fold[seed]) for seed in done]
-        summaries = [metrics.summarize(of_seed) for of_seed in curves[name]]
-        systems[name] = {
-            "seeds": list(done),
-            **{key: summaries[0][key] for key in ("n_songs", "n_points")},
-            "scores": scores.mean_and_std(summaries),
-            "by_seed": {
-                seed: metrics.flatten(summary)
-                for seed, summary in zip(done, summaries, strict=True)
-            },
-            "by_fold": _by_fold(list(per_fold.values())),
-            "against": {},
-            "parameters": _n_parameters(next(iter(done.values()))[0]),
-            "seconds": float(
-                np.median([r.record()["seconds"] for rs in done.values() for r in rs])
-            ),
-        }
-    reference = study["reference"]
-
-    def same_truth(name: str) -> bool:
-        """Whether a system is scored against the reference's labels, as people's halves are not."""
-        ours, theirs = curves[name][0], curves[reference][0]
-        return ours.keys() == theirs.keys() and all(
-            np.array_equal(ours[song].truth_TxV, theirs[song].truth_TxV, equal_nan=True)
-            for song in ours
-        )
-
-    for name in systems:
-        if reference in systems and name != reference and same_truth(name):
-            groups = {song: _group(song, study["group"]) for song in curves[name][0]}
-            intervals = scores.paired_intervals(curves[name], curves[reference], groups)
-            systems[name]["against"] = {k: dataclasses.asdict(x) for k, x in intervals.items()}
-    span = [min(seconds), max(seconds) + SEGMENT_SECONDS] if seconds else []
-    return {"folds": folds, "seconds": span, "systems": systems}, left_out
-
-
-def _by_fold(seeds: list[list[Mapping[str, metrics.Curve]]]) -> dict[str, list[float]]:
-    flat_SxK = [[metrics.flatten(metrics.summarize(fold)) for fold in folds] for folds in seeds]
-    return {
-        name: np.mean([[flat[name] for flat in folds] for folds in flat_SxK], axis=0).tolist()
-        for name in flat_SxK[0][0]
-    }
-
-
-def _group(song: str, pattern: str) -> str:
-    """What the pattern's first group finds in a song's id, or else the id."""
-    match = re.fullmatch(pattern, song) if pattern else None
-    return match[1] if match else song
-
-
-def _n_parameters(run: Run) -> int | None:
-    """The number of a run's trained values, if it has checkpoints."""
-    if not (run.workdir / "checkpoints").is_dir():
-        return None
-    # They take seconds to import.
-    import jax
-
-    from damff_jax.run import checkpoint
-
-    show_warnings(_PROGRAM, checkpoint.CheckpointWarning)
-    try:
-        variables, _ = checkpoint.load_variables(run.workdir)
-    except checkpoint.CheckpointError as error:
-        raise StudyError(str(error)) from error
-    return sum(x.size for x in jax.tree.leaves(variables["params"]))
 
 
 def _names(text: str) -> list[str]:

@@ -1,0 +1,167 @@
+"""All scores of a study, from the predictions that its runs left."""
+
+import dataclasses
+import functools
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from damff_jax.evaluation import metrics, predictions
+from damff_jax.evaluation.metrics import Curve
+from damff_jax.features import SEGMENT_SECONDS
+from damff_jax.study import StudyError, scores
+from damff_jax.study.runs import PREDICTIONS, Run
+from damff_jax.system.command_line import program, show_warnings
+
+
+def results_of_protocols(
+    study: Mapping[str, Any], plans: Mapping[str, Sequence[Run]]
+) -> tuple[dict[str, Any], list[str]]:
+    """All scores of the runs that are done: {"reference", "protocols": {name: `results_of`}}.
+
+    The name is empty if the study has but one protocol, and gives it none. Beside it, why seeds are
+    left out, a line each.
+    """
+    parts = {protocol: results_of(study, runs) for protocol, runs in plans.items()}
+    results = {
+        "reference": study["reference"],
+        "protocols": {protocol: part for protocol, (part, _) in parts.items()},
+    }
+    return results, [reason for _, reasons in parts.values() for reason in reasons]
+
+
+def results_of(study: Mapping[str, Any], runs: Sequence[Run]) -> tuple[dict[str, Any], list[str]]:
+    """All scores of a protocol's runs that are done.
+
+    Returns:
+      {"folds": [...], "seconds": [first, end] of the songs, "systems": {name: {"seeds", "n_songs",
+      "n_points", "scores": {flat name: [mean, std over seeds]}, "by_seed": {seed: {flat name:
+      score}}, "by_fold": {flat name: [mean over seeds, per fold]}, "against": {dimension:
+      interval}, "parameters", "seconds"}}}, and why a seed is left out of it, a line each: it was
+      made by another recipe, or its predictions cannot be scored. Only seeds count of which all
+      folds are done.
+
+    Raises:
+      StudyError: systems or folds do not fit together.
+    """
+    by_system: dict[str, dict[int, list[Run]]] = {}
+    for run in runs:
+        if not study["systems"][run.system].get("pretraining"):
+            by_system.setdefault(run.system, {}).setdefault(run.seed, []).append(run)
+    read: dict[str, _System] = {}
+    left_out: list[str] = []
+    for name, seeds in by_system.items():
+        system = _read(seeds, left_out)
+        if system.runs:
+            read[name] = system
+    systems = {name: system.to_json() for name, system in read.items()}
+    reference = read.get(study["reference"])
+    for name, system in read.items():
+        if reference and system is not reference and system.has_truth_of(reference):
+            groups = {song: _group(song, study["group"]) for song in system.curves[0]}
+            intervals = scores.paired_intervals(system.curves, reference.curves, groups)
+            systems[name]["against"] = {k: dataclasses.asdict(x) for k, x in intervals.items()}
+    times = [time for system in read.values() for time in system.times]
+    span = [min(times), max(times) + SEGMENT_SECONDS] if times else []
+    folds = sorted({run.fold for run in runs})
+    return {"folds": folds, "seconds": span, "systems": systems}, left_out
+
+
+@dataclasses.dataclass
+class _System:
+    """What the runs of a system predicted, by seed.
+
+    Attributes:
+      runs: of every fold, by seed.
+      per_fold: curves by song, of every fold, one list per seed.
+      times: the first and the last of every song, s.
+    """
+
+    runs: dict[int, list[Run]] = dataclasses.field(default_factory=dict)
+    per_fold: list[list[Mapping[str, Curve]]] = dataclasses.field(default_factory=list)
+    times: list[float] = dataclasses.field(default_factory=list)
+
+    @functools.cached_property
+    def curves(self) -> list[dict[str, Curve]]:
+        """Of all folds together, one mapping per seed."""
+        return [scores.merge(folds) for folds in self.per_fold]
+
+    def has_truth_of(self, other: "_System") -> bool:
+        """Whether it is scored against the same labels, as people's halves are not."""
+        ours, theirs = self.curves[0], other.curves[0]
+        return ours.keys() == theirs.keys() and all(
+            np.array_equal(ours[song].truth_TxV, theirs[song].truth_TxV, equal_nan=True)
+            for song in ours
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        summaries = [metrics.summarize(of_seed) for of_seed in self.curves]
+        all_runs = [run for runs in self.runs.values() for run in runs]
+        return {
+            "seeds": list(self.runs),
+            **{key: summaries[0][key] for key in ("n_songs", "n_points")},
+            "scores": scores.mean_and_std(summaries),
+            "by_seed": {
+                seed: metrics.flatten(summary)
+                for seed, summary in zip(self.runs, summaries, strict=True)
+            },
+            "by_fold": _by_fold(self.per_fold),
+            "against": {},
+            "parameters": _n_parameters(all_runs[0]),
+            "seconds": float(np.median([run.record()["seconds"] for run in all_runs])),
+        }
+
+
+def _read(seeds: Mapping[int, list[Run]], left_out: list[str]) -> _System:
+    """A system's predictions of the seeds of which all folds are done.
+
+    Args:
+      left_out: takes the reasons why seeds are left out.
+    """
+    system = _System()
+    for seed, runs in seeds.items():
+        try:
+            # All are asked, because one that is not done must not hide another's fault.
+            if not all([run.is_done() for run in runs]):
+                continue
+            read = [predictions.read(run.workdir / PREDICTIONS) for run in runs]
+        except (StudyError, predictions.PredictionsError) as error:
+            left_out.append(str(error))
+            continue
+        system.runs[seed] = runs
+        system.per_fold.append([curves for curves, _ in read])
+        system.times += [t for _, times in read for x in times.values() for t in x[[0, -1]]]
+    return system
+
+
+def _by_fold(seeds: list[list[Mapping[str, Curve]]]) -> dict[str, list[float]]:
+    flat_SxK = [[metrics.flatten(metrics.summarize(fold)) for fold in folds] for folds in seeds]
+    return {
+        name: np.mean([[flat[name] for flat in folds] for folds in flat_SxK], axis=0).tolist()
+        for name in flat_SxK[0][0]
+    }
+
+
+def _group(song: str, pattern: str) -> str:
+    """What the pattern's first group finds in a song's id, or else the id."""
+    match = re.fullmatch(pattern, song) if pattern else None
+    return match[1] if match else song
+
+
+def _n_parameters(run: Run) -> int | None:
+    """The number of a run's trained values, if it has checkpoints."""
+    if not (run.workdir / "checkpoints").is_dir():
+        return None
+    # They take seconds to import.
+    import jax
+
+    from damff_jax.run import checkpoint
+
+    show_warnings(program("study"), checkpoint.CheckpointWarning)
+    try:
+        variables, _ = checkpoint.load_variables(run.workdir)
+    except checkpoint.CheckpointError as error:
+        raise StudyError(str(error)) from error
+    return sum(x.size for x in jax.tree.leaves(variables["params"]))
