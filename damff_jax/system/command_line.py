@@ -4,7 +4,7 @@ import argparse
 import os
 import sys
 import warnings
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
 
 class AlreadyReportedError(ValueError):
@@ -27,7 +27,14 @@ def printable(text: str) -> str:
 def show_warnings(program: str, *categories: type[Warning]) -> None:
     """From now on, shows warnings of these categories as a line each; others as Python does."""
 
-    def show(message, category, filename, lineno, file=None, line=None) -> None:
+    def show(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
         if issubclass(category, categories):
             print(f"{program}: warning: {printable(str(message))}", file=sys.stderr)
         else:
