@@ -78,7 +78,7 @@ def run(config: "ConfigDict", workdir: Path, *, mode: str = "train") -> dict[str
     this = loop.Run(config, model, eval_step, workdir, meta, start)
     with contextlib.ExitStack() as locked:
         # To the end, because an evaluation must be one of the checkpoint that it names.
-        processes.from_first(lambda: locked.enter_context(workdir_lock(workdir)) and None)
+        processes.from_first(lambda: locked.enter_context(workdir_lock(workdir)))
         if mode == "train":
             train(this, dataset)
         if not processes.is_first():

@@ -54,9 +54,10 @@ class FeatureConfig:
     def __post_init__(self):
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            if isinstance(value, bool) or not isinstance(value, (int, field.type)):
-                raise ValueError(f"features.{field.name}: {value!r} is no {field.type.__name__}")
-            object.__setattr__(self, field.name, field.type(value))
+            wanted: type[int] | type[float] = float if field.type is float else int
+            if isinstance(value, bool) or not isinstance(value, (int, wanted)):
+                raise ValueError(f"features.{field.name}: {value!r} is no {wanted.__name__}")
+            object.__setattr__(self, field.name, wanted(value))
         if not 8_000 <= self.sample_rate <= 192_000:
             raise ValueError(f"features.sample_rate: {self.sample_rate} is outside 8000-192000")
         if self.n_mels < 1 or self.hop_length < 1:
@@ -161,7 +162,7 @@ def _log_mel_frames(samples: np.ndarray, n_frames: int, config: FeatureConfig) -
     # Chunks share their buffers: fresh memory would cost as much as the transform.
     n_bins = config.n_fft // 2 + 1
     whole_cache_lines = config.n_fft + -config.n_fft % 8
-    buffers = (
+    buffers: tuple[np.ndarray, ...] = (
         np.empty((_FRAMES_PER_CHUNK, whole_cache_lines), np.float64)[:, : config.n_fft],
         np.empty((_FRAMES_PER_CHUNK, n_bins), np.complex128),
         np.empty((_FRAMES_PER_CHUNK, n_bins, 2), np.float32),
@@ -217,7 +218,8 @@ def _mel_filters(config: FeatureConfig) -> np.ndarray:
     They are `librosa.filters.mel`, but librosa takes a second to import.
     """
     band = np.array([config.fmin, config.fmax or config.sample_rate / 2])
-    edges = _mel_to_hz(np.linspace(*_hz_to_mel(band), config.n_mels + 2))
+    lowest, highest = _hz_to_mel(band)
+    edges = _mel_to_hz(np.linspace(lowest, highest, config.n_mels + 2))
     low, centre, high = edges[:-2], edges[1:-1], edges[2:]
     frequencies = np.fft.rfftfreq(config.n_fft, 1 / config.sample_rate)[:, None]
     rising, falling = (frequencies - low) / (centre - low), (high - frequencies) / (high - centre)

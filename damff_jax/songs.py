@@ -74,7 +74,8 @@ class Songs:
 
         A bin that never moves gets the standard deviation 1.
         """
-        n, sum_M, sum_of_squares_M = 0, 0.0, 0.0
+        n, zeros_M = 0, np.zeros(self.log_mel_RxFxM.shape[-1])
+        sum_M, sum_of_squares_M = zeros_M, zeros_M
         for start in range(0, len(self.log_mel_RxFxM), _ROWS_PER_SUM):
             rows_RxFxM = self.log_mel_RxFxM[start : start + _ROWS_PER_SUM]
             frames = rows_RxFxM.reshape(-1, rows_RxFxM.shape[-1]).astype(np.float64)

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import Executor
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 import tensorflow as tf
@@ -25,6 +25,8 @@ from input_pipeline.feature_cache import CACHE_FOLDER, FeatureCache
 from input_pipeline.shards import SONGS, Account, ShardWriter
 from input_pipeline.splits import SongList, Split, refuse_missing_audio, song_ids_by_split
 
+_Options = TypeVar("_Options", bound=Options)
+
 
 @dataclasses.dataclass(eq=False)
 class SongConfig(tfds.core.BuilderConfig):
@@ -38,7 +40,9 @@ class SongConfig(tfds.core.BuilderConfig):
     options: Options = dataclasses.field(default_factory=Options)
 
 
-class SongBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+class SongBuilder(  # type: ignore[call-arg]  # TFDS takes the keyword, and has no types.
+    tfds.core.GeneratorBasedBuilder, Generic[_Options], skip_registration=True
+):
     """Base of the data sets.
 
     An example is a song over the span of its labels, T segments long:
@@ -53,13 +57,14 @@ class SongBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     many segments every song has, the ids of all labelled songs, the report of the build, and the
     shards' digests.
 
-    Subclasses give `OPTIONS` and `SPLIT` (dataclasses) and `corpus`.
+    Subclasses give `OPTIONS` and `SPLIT` (dataclasses) and `corpus`; `SongBuilder[TheOptions]` as
+    their base says of what type `options` is.
     """
 
     VERSION = tfds.core.Version("2.0.0")
     RELEASE_NOTES: ClassVar[dict[str, str]] = {"2.0.0": "All songs in one split."}
     OPTIONS: ClassVar[type[Options]] = Options
-    SPLIT: ClassVar[type[Split]] = Split
+    SPLIT: ClassVar[type[Split]]
 
     # Set by whoever builds: worker processes (None: none); a split that the songs must allow,
     # whether want of audio for one of its songs is an error; and whether progress is shown.
@@ -104,7 +109,7 @@ class SongBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         return self.builder_config.features
 
     @property
-    def options(self) -> Options:
+    def options(self) -> _Options:
         return self.builder_config.options
 
     def _info(self) -> tfds.core.DatasetInfo:
@@ -135,7 +140,9 @@ class SongBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         metadata = self.info.metadata
         return SongList(tuple(metadata["labelled"]), metadata["songs"])
 
-    def _split_generators(self, dl_manager: tfds.download.DownloadManager):
+    def _split_generators(
+        self, dl_manager: tfds.download.DownloadManager
+    ) -> dict[str, Iterator[tuple[str, dict[str, Any]]]]:
         self.info.metadata.pop("shards", None)  # Of the outdated data set.
         manual_dir = Path(dl_manager.manual_dir) if self.MANUAL_DOWNLOAD_INSTRUCTIONS else None
         corpus = self.corpus(manual_dir)

@@ -39,7 +39,8 @@ class Source(Protocol):
       path: the file that messages name.
     """
 
-    path: str
+    @property
+    def path(self) -> str: ...
 
     def blocks(self, sample_rate: int) -> Iterator[np.ndarray]:
         """Mono float32 samples at `sample_rate`, block by block."""

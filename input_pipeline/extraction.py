@@ -113,5 +113,7 @@ def _start_worker() -> None:
 
 
 def _exit_with_parent() -> None:
-    multiprocessing.parent_process().join()
+    parent = multiprocessing.parent_process()
+    assert parent is not None  # This is a worker.
+    parent.join()
     os._exit(1)

@@ -71,14 +71,15 @@ class FeatureCache:
             for song in songs:
                 yield song, self.extract(song, config)
             return
-        pending: collections.deque = collections.deque()
+        pending: collections.deque[tuple[Song, concurrent.futures.Future[Path]]]
+        pending = collections.deque()
         try:
             for song in songs:
                 pending.append((song, executor.submit(self._fill, song, config)))
                 if len(pending) > _AHEAD:
-                    yield self._filled(*pending.popleft(), config)
+                    yield self._filled(pending.popleft(), config)
             while pending:
-                yield self._filled(*pending.popleft(), config)
+                yield self._filled(pending.popleft(), config)
         finally:
             for _, future in pending:
                 future.cancel()
@@ -95,9 +96,9 @@ class FeatureCache:
         return path
 
     def _filled(
-        self, song: Song, future: concurrent.futures.Future, config: FeatureConfig
+        self, pending: tuple[Song, concurrent.futures.Future[Path]], config: FeatureConfig
     ) -> tuple[Song, Extracted]:
-        path = future.result()
+        song, path = pending[0], pending[1].result()
         return song, _read(path, song) or _extract_to(path, song, config)
 
     def _path(self, song: Song, config: FeatureConfig) -> Path:

@@ -113,7 +113,7 @@ class MidiFile:
         semitones = int(rng.integers(-_SEMITONES, _SEMITONES, endpoint=True))
         tempo = float(rng.uniform(1 - _TEMPO, 1 + _TEMPO))
         velocity = float(rng.uniform(1 - _VELOCITY, 1 + _VELOCITY))
-        soundfont = soundfonts[rng.integers(len(soundfonts))]
+        soundfont = soundfonts[int(rng.integers(len(soundfonts)))]
         written_s = self.duration_s * self.tempo
         return MidiFile(self.path, soundfont, written_s / tempo, semitones, tempo, velocity)
 
@@ -250,7 +250,7 @@ def find_soundfonts() -> list[str]:
             raise CorpusError(f"{SOUNDFONT_VARIABLE}: no such file: {path}")
     if chosen:
         return chosen
-    paths = {}  # By what they lead to: one file can stand under several names.
+    paths: dict[str, str] = {}  # By what they lead to: one file can stand under several names.
     for path in filter(os.path.isfile, SOUNDFONTS):
         paths.setdefault(os.path.realpath(path), path)
     if not paths:

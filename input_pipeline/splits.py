@@ -98,7 +98,8 @@ def split_by_song(
     positive and songs are left; 'train' gets the rest.
     """
     order = sorted(set(song_ids), key=lambda song_id: _shuffle_key(seed, song_id))
-    split_of, start = {}, 0
+    split_of: dict[str, str] = {}
+    start = 0
     if sum(fractions.values()) >= 1:
         raise CorpusError(f"fractions {dict(fractions)} leave no songs for training")
     for split, fraction in fractions.items():

@@ -1,11 +1,11 @@
 """Audio files as streams of mono samples: decoding by libsndfile, resampling by soxr."""
 
 import hashlib
+import io
 import os
 import stat
 import warnings
 from collections.abc import Iterable, Iterator
-from typing import BinaryIO
 
 import numpy as np
 import soundfile
@@ -31,7 +31,7 @@ class AudioWarning(UserWarning):
     """An audio file that is used although something about it is off."""
 
 
-def find(directory: str | os.PathLike) -> Iterator[str]:
+def find(directory: str | os.PathLike[str]) -> Iterator[str]:
     """Paths of the audio files below a directory, sorted, by their extensions; no hidden files."""
     for root, folders, names in os.walk(directory):
         folders.sort()
@@ -41,7 +41,7 @@ def find(directory: str | os.PathLike) -> Iterator[str]:
 
 
 def stream(
-    path: str | os.PathLike, sample_rate: int, *, strict: bool = False
+    path: str | os.PathLike[str], sample_rate: int, *, strict: bool = False
 ) -> Iterator[np.ndarray]:
     """Decodes a file block by block: channels averaged to mono, resampled, float32.
 
@@ -69,12 +69,12 @@ def stream(
         yield from blocks
 
 
-def load(path: str | os.PathLike, sample_rate: int, *, strict: bool = False) -> np.ndarray:
+def load(path: str | os.PathLike[str], sample_rate: int, *, strict: bool = False) -> np.ndarray:
     """The whole file as `stream` gives it: float32 (n_samples,)."""
     return np.concatenate(list(stream(path, sample_rate, strict=strict)))
 
 
-def digest(path: str | os.PathLike) -> str:
+def digest(path: str | os.PathLike[str]) -> str:
     """SHA-256 of a file's content, in hexadecimal digits.
 
     Raises:
@@ -94,7 +94,7 @@ class _SequentialFile(soundfile.SoundFile):
         return False
 
 
-def _open(path: str | os.PathLike) -> BinaryIO:
+def _open(path: str | os.PathLike[str]) -> io.FileIO:
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise AudioError(f"{path}: not a regular file")
@@ -103,7 +103,7 @@ def _open(path: str | os.PathLike) -> BinaryIO:
         raise AudioError(f"{path}: {error.strerror}") from error
 
 
-def _decoder(raw: BinaryIO, path: str | os.PathLike) -> soundfile.SoundFile:
+def _decoder(raw: io.FileIO, path: str | os.PathLike[str]) -> soundfile.SoundFile:
     try:
         # A descriptor rather than a name: libsndfile then judges by content, and any name will do.
         with decoder_log.errors_of_mpg123():
@@ -115,7 +115,7 @@ def _decoder(raw: BinaryIO, path: str | os.PathLike) -> soundfile.SoundFile:
 
 
 def _mono_blocks(
-    raw: BinaryIO, file: soundfile.SoundFile, path: str | os.PathLike, strict: bool
+    raw: io.FileIO, file: soundfile.SoundFile, path: str | os.PathLike[str], strict: bool
 ) -> Iterator[np.ndarray]:
     rate, decoded, limited, failure, errors = file.samplerate, 0, 0, "", []
     verifier = flac.Verifier(raw.fileno()) if file.format == "FLAC" else None
@@ -166,10 +166,10 @@ def _mono(block_NxC: np.ndarray) -> np.ndarray:
     if block_NxC.shape[1] == 2:
         # NumPy's mean over so short an axis takes as long as decoding.
         return (block_NxC[:, 0] + block_NxC[:, 1]) / np.float32(2)
-    return np.mean(block_NxC, axis=1, dtype=np.float32)
+    return block_NxC.mean(axis=1, dtype=np.float32)
 
 
-def _incomplete(raw: BinaryIO, file: soundfile.SoundFile, decoded: int, failure: str) -> str:
+def _incomplete(raw: io.FileIO, file: soundfile.SoundFile, decoded: int, failure: str) -> str:
     """Says what is missing after the last decoded frame, or wrong with the file; '' if nothing."""
     declared, rate = decoder_log.declared_frames(file), file.samplerate
     if not failure and (trouble := decoder_log.trouble_of_ogg(file)):

@@ -50,9 +50,9 @@ class Verifier:
         samples_NxC = block_NxC * np.float32(2 ** (self._bits - 1))
         if n_bytes == 3:
             digits = samples_NxC.astype("<i4").view(np.uint8).reshape(-1, 4)[:, :3]
-            self._digest.update(np.ascontiguousarray(digits))
+            self._digest.update(np.ascontiguousarray(digits).data)
         else:
-            self._digest.update(samples_NxC.astype(f"<i{n_bytes}"))
+            self._digest.update(samples_NxC.astype(f"<i{n_bytes}").data)
 
     def damage(self) -> str:
         """Says what is wrong with a file that was decoded to its end; '' for nothing."""

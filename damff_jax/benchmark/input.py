@@ -71,11 +71,11 @@ def _train(songs: Any, variant: Variant, settings: Settings, sizes: Sizes) -> di
     """
     devices = recipe.local_devices(variant.n_devices)
     _, state, step = recipe.build(variant, sizes)
-    step = recipe.train_step(step, devices)
+    train_step = recipe.train_step(step, devices)
     batches = parallel.prefetch(_batches(songs, variant, sizes), devices=devices)
     batch = next(batches)
-    compile_s = analyse(step, state, batch)["compile_s"]
-    loop = _Loop(step, state, batches)
+    compile_s = analyse(train_step, state, batch)["compile_s"]
+    loop = _Loop(train_step, state, batches)
 
     works = {
         "pipeline": Work(lambda: next(batches)),
@@ -127,9 +127,9 @@ class _Loop:
 def _shards(settings: Settings, features: FeatureConfig, n_records: int) -> dict[str, Any]:
     from input_pipeline import datasets
 
-    options = {"n_clips": n_records, "n_test": 0, "validation_fraction": 0.0}
+    values = {"n_clips": n_records, "n_test": 0, "validation_fraction": 0.0}
     with tempfile.TemporaryDirectory() as folder:
-        options, split = datasets.make_settings("synthetic", options)
+        options, split = datasets.make_settings("synthetic", values)
         builder = datasets.open_builder(
             "synthetic", data_dir=folder, features=features, options=options
         )

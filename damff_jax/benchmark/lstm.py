@@ -73,13 +73,23 @@ def _ours(x: np.ndarray, hidden_size: int, dtype: str) -> tuple[Apply, Any]:
     layer = LSTM(hidden_size, dtype=DTYPES[dtype])
     mask = jnp.ones(x.shape[:2], bool)
     variables = jax.jit(layer.init)(jax.random.key(0), x, mask)
-    return lambda variables, x: layer.apply(variables, x, mask), variables
+    return _applied(layer, mask), variables
 
 
 def _linen(x: np.ndarray, hidden_size: int, dtype: str) -> tuple[Apply, Any]:
     cells = (nn.OptimizedLSTMCell(hidden_size, dtype=DTYPES[dtype]) for _ in range(2))
-    layer = nn.Bidirectional(*map(nn.RNN, cells))
-    return layer.apply, jax.jit(layer.init)(jax.random.key(0), x)
+    forward, backward = map(nn.RNN, cells)
+    layer = nn.Bidirectional(forward, backward)
+    return _applied(layer), jax.jit(layer.init)(jax.random.key(0), x)
+
+
+def _applied(layer: nn.Module, *mask: jax.Array) -> Apply:
+    def apply(variables: Any, x_BxTxD: jax.Array) -> jax.Array:
+        y_BxTxH = layer.apply(variables, x_BxTxD, *mask)
+        assert isinstance(y_BxTxH, jax.Array)  # No collection is mutable, to come with it.
+        return y_BxTxH
+
+    return apply
 
 
 def _cudnn(x: np.ndarray, hidden_size: int) -> tuple[Apply, Any]:

@@ -7,11 +7,13 @@ from typing import Any
 
 import jax
 import numpy as np
+import optax
 from flax import linen as nn
 
 from damff_jax.benchmark.settings import BenchmarkError, Variant
 from damff_jax.models import create_model
 from damff_jax.training import optim, parallel, steps, train_state
+from damff_jax.training.parallel import MappedStep
 from damff_jax.training.train_state import TrainState
 
 
@@ -77,14 +79,14 @@ def build(variant: Variant, sizes: Sizes) -> tuple[nn.Module, TrainState, Callab
     return model, first_state(model, sizes, devices), step
 
 
-def train_step(step: Callable, devices: list[jax.Device]) -> Callable:
+def train_step(step: Callable, devices: list[jax.Device]) -> MappedStep:
     """The step on devices, fed with batches."""
     return parallel.map_train_step(functools.partial(steps.train_steps, step=step), devices=devices)
 
 
-def eval_step(model: nn.Module, devices: list[jax.Device]) -> Callable:
+def eval_step(model: nn.Module, devices: list[jax.Device]) -> MappedStep:
     return parallel.map_eval_step(functools.partial(steps.eval_step, model=model), devices=devices)
 
 
-def _optimizer():
+def _optimizer() -> optax.GradientTransformation:
     return optim.make_optimizer(OPTIM, optim.learning_rate_schedule(OPTIM, 3000))

@@ -16,17 +16,33 @@ import functools
 import math
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypedDict
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend.core import Jaxpr, JaxprEqn, Var, jaxprs_in_params
+from jax.core import ShapedArray
+from jax.extend.core import Jaxpr, JaxprEqn, Literal, Var, jaxprs_in_params
 
 from damff_jax.benchmark.timing import Plan, Work, in_turns, median_and_spread
+from damff_jax.training.parallel import Lowerable
 
 
-def analyse(function: Callable, *args: Any) -> dict[str, float | None]:
+class Cost(TypedDict):
+    """What the compiler says of a program; None where it says nothing."""
+
+    flops: float | None
+    bytes: float | None
+
+
+class Analysis(Cost):
+    """What is known of a program before it runs."""
+
+    compile_s: float
+    model_flops: float
+
+
+def analyse(function: Lowerable, *args: Any) -> Analysis:
     """Compiles a jitted or mapped function for its arguments; a later call does not do it again.
 
     Returns:
@@ -40,7 +56,7 @@ def analyse(function: Callable, *args: Any) -> dict[str, float | None]:
 
 
 def roofline(
-    seconds: np.ndarray, analysis: Mapping[str, float | None], ceilings: Mapping[str, float]
+    seconds: np.ndarray, analysis: Analysis, ceilings: Mapping[str, float]
 ) -> dict[str, Any]:
     """The floors of a program in seconds, which of them binds, and the rounds' median over it."""
     compute_s = analysis["model_flops"] / ceilings["flops_per_s"]
@@ -55,7 +71,7 @@ def roofline(
     }
 
 
-def cost(compiled: jax.stages.Compiled) -> dict[str, float | None]:
+def cost(compiled: jax.stages.Compiled) -> Cost:
     """The compiler's `flops` and `bytes`, per device; None where it says nothing."""
     analysis = compiled.cost_analysis() or {}
     return {"flops": analysis.get("flops"), "bytes": analysis.get("bytes accessed")}
@@ -119,13 +135,20 @@ def _flops_of(equation: JaxprEqn) -> float:
     name, params = equation.primitive.name, equation.params
     if name == "dot_general":
         (contracted, _), _ = params["dimension_numbers"]
-        lhs = equation.invars[0].aval
-        return 2.0 * equation.outvars[0].aval.size * math.prod(lhs.shape[i] for i in contracted)
+        lhs = _shaped(equation.invars[0])
+        n = _shaped(equation.outvars[0]).size
+        return 2.0 * n * math.prod(lhs.shape[i] for i in contracted)
     if name == "conv_general_dilated":
-        kernel = equation.invars[1].aval
+        kernel = _shaped(equation.invars[1])
         out_channels = kernel.shape[params["dimension_numbers"].rhs_spec[0]]
-        return 2.0 * equation.outvars[0].aval.size * kernel.size / out_channels
+        return 2.0 * _shaped(equation.outvars[0]).size * kernel.size / out_channels
     if name == "cond":
         return _flops(params["branches"][-1].jaxpr)
     rounds = params["length"] if name == "scan" else 1
     return rounds * sum(map(_flops, jaxprs_in_params(params)))
+
+
+def _shaped(atom: Var | Literal) -> ShapedArray:
+    """An operand's shape and dtype, which those of products have."""
+    assert isinstance(atom.aval, ShapedArray)
+    return atom.aval

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import nn
 
 Kernel = tuple[int, int]
@@ -61,6 +62,9 @@ class DualAttentionFusion(nn.Module):
 class TorchDAMFF(nn.Module):
     """Log-Mel (B, T, F, M) in dB → valence and arousal (B, T, 2)."""
 
+    mean: torch.Tensor
+    std: torch.Tensor
+
     def __init__(
         self,
         frames: int = 50,
@@ -105,10 +109,14 @@ class TorchDAMFF(nn.Module):
         params, stats = variables["params"], variables["batch_stats"]
 
         for branch, blocks in (("a", self.branches_a), ("b", self.branches_b)):
-            for i, (conv, norm, *_) in enumerate(blocks):
+            for i, block in enumerate(blocks):
+                conv, norm, *_ = block.children()
                 stage = params["branches"][f"stage{i + 1}"]
-                _copy(conv.weight, np.transpose(stage[f"{branch}_kernel"], (3, 2, 0, 1)))
-                _copy(conv.bias, stage[f"{branch}_bias"])
+                _copy(
+                    conv.get_parameter("weight"),
+                    np.transpose(stage[f"{branch}_kernel"], (3, 2, 0, 1)),
+                )
+                _copy(conv.get_parameter("bias"), stage[f"{branch}_bias"])
                 name = f"{branch}_norm"
                 _copy_norm(norm, stage[name], stats["branches"][f"stage{i + 1}"][name])
 
@@ -121,7 +129,7 @@ class TorchDAMFF(nn.Module):
             _copy_norm(excite_norm, own["excite_norm"], own_stats["excite_norm"])
 
         _copy(self.squeeze.weight, np.transpose(params["squeeze"]["kernel"])[..., None, None])
-        _copy(self.squeeze.bias, params["squeeze"]["bias"])
+        _copy(self.squeeze.get_parameter("bias"), params["squeeze"]["bias"])
         # Both sides order the gates input, forget, cell, output. PyTorch has two biases, which
         # only ever appear as their sum: ours goes into the first.
         for direction, suffix in enumerate(("", "_reverse")):
@@ -136,11 +144,11 @@ class TorchDAMFF(nn.Module):
         _copy(self.std, variables["input_stats"]["std"])
 
 
-def _copy(target: torch.Tensor, source) -> None:
-    source = torch.from_numpy(np.array(source, np.float32))
-    if target.shape != source.shape:
-        raise ValueError(f"cannot load {tuple(source.shape)} into {tuple(target.shape)}")
-    target.copy_(source)
+def _copy(target: torch.Tensor, source: ArrayLike) -> None:
+    values = torch.from_numpy(np.array(source, np.float32))
+    if target.shape != values.shape:
+        raise ValueError(f"cannot load {tuple(values.shape)} into {tuple(target.shape)}")
+    target.copy_(values)
 
 
 def _copy_dense(dense: nn.Linear, params: Mapping) -> None:
@@ -149,7 +157,7 @@ def _copy_dense(dense: nn.Linear, params: Mapping) -> None:
 
 
 def _copy_norm(norm: nn.Module, params: Mapping, stats: Mapping) -> None:
-    _copy(norm.weight, params["scale"])
-    _copy(norm.bias, params["bias"])
-    _copy(norm.running_mean, stats["mean"])
-    _copy(norm.running_var, stats["var"])
+    _copy(norm.get_parameter("weight"), params["scale"])
+    _copy(norm.get_parameter("bias"), params["bias"])
+    _copy(norm.get_buffer("running_mean"), stats["mean"])
+    _copy(norm.get_buffer("running_var"), stats["var"])

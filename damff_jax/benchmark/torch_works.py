@@ -103,7 +103,8 @@ def _model(sizes: Sizes, device: torch.device) -> TorchDAMFF:
     model = TorchDAMFF(frames=sizes.frames, n_mels=sizes.n_mels, **sizes.model)
     model.mean.fill_(-30.0)
     model.std.fill_(15.0)
-    return model.to(device, memory_format=torch.channels_last)
+    # PyTorch's stubs leave out the keyword.
+    return model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def _in_place(array_DxSxBx: np.ndarray, device: torch.device) -> torch.Tensor:

@@ -155,9 +155,9 @@ class Profile:
     def arrays(self) -> dict[str, np.ndarray]:
         """To be kept with a model's weights, float32."""
         return {
-            "quantiles": np.float32(self.quantiles_QxD),
-            "whitening": np.float32(self.whitening_DxD),
-            "limits": np.float32(self.limits),
+            "quantiles": self.quantiles_QxD.astype(np.float32),
+            "whitening": self.whitening_DxD.astype(np.float32),
+            "limits": self.limits.astype(np.float32),
         }
 
     @classmethod

@@ -13,12 +13,15 @@ import collections
 import dataclasses
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-# (log_mel_NxWxFxM, mask_NxW) → (N, W, V), or another number of values per segment
-Apply = Callable[[np.ndarray, np.ndarray], np.ndarray]
+# (log_mel_NxWxFxM, mask_NxW) → (N, W, V), or another number of values per segment; on any device
+Apply = Callable[[np.ndarray, np.ndarray], ArrayLike]
+# An exception of a song's stream that ends this song only.
+_Error = TypeVar("_Error", bound=Exception)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,12 +70,11 @@ class _Window(NamedTuple):
     n_segments: int
 
 
-class _End(NamedTuple):
+class _End(NamedTuple, Generic[_Error]):
     """Comes after a song's last window."""
 
     song: int
-    n_segments: int
-    error: Exception | None
+    error: _Error | None
 
 
 def predict_curves(
@@ -81,8 +83,8 @@ def predict_curves(
     *,
     windowing: Windowing,
     batch_size: int,
-    errors: tuple[type[Exception], ...] = (),
-) -> Iterator[np.ndarray | Exception]:
+    errors: tuple[type[_Error], ...] = (),
+) -> Iterator[np.ndarray | _Error]:
     """Predicts songs in their order, see `join_windows`.
 
     Yields:
@@ -90,8 +92,8 @@ def predict_curves(
       beyond the scale is limited to it), T being its number of segments; or the exception that its
       stream raised.
     """
-    songs = join_windows(apply, songs, windowing=windowing, batch_size=batch_size, errors=errors)
-    for joined in songs:
+    curves = join_windows(apply, songs, windowing=windowing, batch_size=batch_size, errors=errors)
+    for joined in curves:
         if isinstance(joined, Exception):
             yield joined
         else:
@@ -120,8 +122,8 @@ def join_windows(
     *,
     windowing: Windowing,
     batch_size: int,
-    errors: tuple[type[Exception], ...] = (),
-) -> Iterator[np.ndarray | Exception]:
+    errors: tuple[type[_Error], ...] = (),
+) -> Iterator[np.ndarray | _Error]:
     """Applies a model to songs in their order.
 
     Args:
@@ -135,7 +137,7 @@ def join_windows(
       What the model gives for the song (T, V), float64, T being its number of segments; or the
       exception that its stream raised.
     """
-    curves: collections.deque[_Curve] = collections.deque()
+    curves: collections.deque[_Curve[_Error]] = collections.deque()
     first = 0
     batch: list[_Window] = []
 
@@ -149,13 +151,13 @@ def join_windows(
         if item.song - first >= len(curves):
             curves.append(_Curve(windowing.margin))
         if isinstance(item, _End):
-            curves[item.song - first].end = item
+            curves[item.song - first].end(item.error)
         else:
             batch.append(item)
             if len(batch) == batch_size:
                 run()
         waiting = batch[0].song if batch else None
-        while curves and curves[0].end and (waiting is None or first < waiting):
+        while curves and curves[0].ended and (waiting is None or first < waiting):
             yield curves.popleft().result()
             first += 1
     if batch:
@@ -164,11 +166,12 @@ def join_windows(
         yield curve.result()
 
 
-class _Curve:
+class _Curve(Generic[_Error]):
     """Weighted sums of a song's windows."""
 
     def __init__(self, margin: int):
-        self.end: _End | None = None
+        self.ended = False
+        self._error: _Error | None = None
         self._margin = margin
         self._sum_TxV = np.zeros((0, 2))
         self._weight_T = np.zeros(0)
@@ -185,27 +188,31 @@ class _Curve:
         self._sum_TxV[window.start : stop] += weight_T[:, None] * prediction_TxV
         self._weight_T[window.start : stop] += weight_T
 
-    def result(self) -> np.ndarray | Exception:
-        if self.end.error is not None:
-            return self.end.error
+    def end(self, error: _Error | None) -> None:
+        self.ended, self._error = True, error
+
+    def result(self) -> np.ndarray | _Error:
+        if self._error is not None:
+            return self._error
         joined_TxV = self._sum_TxV / self._weight_T[:, None]
         # A song shorter than the margin is mirrored by all it has, which makes three of it.
         n = min(self._margin, len(joined_TxV) // 3)
         return joined_TxV[n : len(joined_TxV) - n]
 
 
-def _windows_of_songs(songs, windowing, errors) -> Iterator[_Window | _End]:
+def _windows_of_songs(
+    songs: Iterable[Iterable[np.ndarray]], windowing: Windowing, errors: tuple[type[_Error], ...]
+) -> Iterator[_Window | _End[_Error]]:
     for song, blocks in enumerate(songs):
-        n_segments, error = 0, None
+        error: _Error | None = None
         try:
             if windowing.margin:
                 blocks = _mirrored(blocks, windowing.margin)
             for start, log_mel_WxFxM, n in _windows(blocks, windowing):
-                n_segments = start + n
                 yield _Window(song, start, log_mel_WxFxM, n)
         except errors as e:
             error = e
-        yield _End(song, n_segments, error)
+        yield _End(song, error)
 
 
 def _mirrored(blocks: Iterable[np.ndarray], margin: int) -> Iterator[np.ndarray]:
@@ -213,7 +220,6 @@ def _mirrored(blocks: Iterable[np.ndarray], margin: int) -> Iterator[np.ndarray]
     mirror; all it has if it is shorter.
     """
     head: np.ndarray | None = None
-    tail: np.ndarray | None = None
     blocks = iter(blocks)
     for block in blocks:
         head = block if head is None else np.concatenate([head, block])
@@ -222,9 +228,10 @@ def _mirrored(blocks: Iterable[np.ndarray], margin: int) -> Iterator[np.ndarray]
     if head is None:
         return
     yield head[:margin][::-1, ::-1]
+    tail = head[:0]
     for block in itertools.chain([head], blocks):
         yield block
-        tail = (block if tail is None else np.concatenate([tail, block]))[-margin:]
+        tail = np.concatenate([tail, block])[-margin:]
     yield tail[::-1, ::-1]
 
 

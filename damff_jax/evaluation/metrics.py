@@ -98,7 +98,7 @@ def summarize(curves: Mapping[str, Curve]) -> dict[str, Any]:
 
 def flatten(summary: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
     """Flat names for logs: `arousal/ccc` for the pooled score, `arousal/per_song/ccc` else."""
-    flat = {}
+    flat: dict[str, float] = {}
     for name in DIMENSIONS:
         for way, scores in summary[name].items():
             middle = "" if way == "pooled" else f"{way}/"

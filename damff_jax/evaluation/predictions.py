@@ -61,9 +61,9 @@ def read(path: str | os.PathLike) -> tuple[dict[str, Curve], dict[str, np.ndarra
             raise
         raise PredictionsError(f"{path}: {error}") from error
     curves, times = {}, {}
-    for song_id, values in songs.items():
-        times[song_id], prediction_VxT, truth_VxT = np.split(np.transpose(values), [1, 3])
-        times[song_id] = times[song_id][0]
+    for song_id, values_Tx5 in songs.items():
+        times_1xT, prediction_VxT, truth_VxT = np.split(np.transpose(values_Tx5), [1, 3])
+        times[song_id] = times_1xT[0]
         curves[song_id] = Curve(prediction_VxT.T, truth_VxT.T, ~np.isnan(truth_VxT.T))
     for v, name in enumerate(DIMENSIONS):
         if not any(curve.mask_TxV[:, v].any() for curve in curves.values()):

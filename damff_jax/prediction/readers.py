@@ -20,7 +20,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 
@@ -122,7 +122,7 @@ class _Reader:
     def __enter__(self) -> "_Reader":
         return self
 
-    def __exit__(self, *exception) -> None:
+    def __exit__(self, *exception: object) -> None:
         self._end()
 
     def give(self, path: str | os.PathLike) -> Iterator[np.ndarray]:
@@ -144,9 +144,12 @@ class _Reader:
             },
             process_group=0,
         )
+        paths, messages = self._process.stdin, self._process.stdout
+        assert paths is not None and messages is not None  # Both are pipes.
+        self._paths, self._messages = paths, messages
         # Where the system has no such call or grants no more, readers are less far ahead.
         with contextlib.suppress(AttributeError, OSError):
-            fcntl.fcntl(self._process.stdout, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+            fcntl.fcntl(self._messages, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
 
     def _end(self) -> None:
         # What was to be sent to a process that has died is left.
@@ -156,8 +159,8 @@ class _Reader:
     def _send(self, path: str) -> None:
         # Of a process that has died, the songs tell when it is their turn.
         with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.write(json.dumps(path).encode() + b"\n")
-            self._process.stdin.flush()
+            self._paths.write(json.dumps(path).encode() + b"\n")
+            self._paths.flush()
 
     def _taken(self, path: str) -> Iterator[np.ndarray]:
         while True:
@@ -177,13 +180,13 @@ class _Reader:
 
     def _receive(self) -> list[Any] | None:
         """The next message; None if the process died before it was whole."""
-        line = self._process.stdout.readline()
+        line = self._messages.readline()
         if not line.endswith(b"\n"):
             return None
         message = json.loads(line)
         if message[0] == "block":
             n_bytes = 4 * math.prod(message[1])
-            data = self._process.stdout.read(n_bytes)
+            data = self._messages.read(n_bytes)
             if len(data) < n_bytes:
                 return None
             message[1] = np.frombuffer(data, np.float32).reshape(message[1])
@@ -225,7 +228,14 @@ def _take_paths(paths: queue.SimpleQueue[str]) -> None:
     os._exit(0)
 
 
-def _pass_on(message, category, filename, lineno, file=None, line=None) -> None:
+def _pass_on(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
     if issubclass(category, audio.AudioWarning):
         _put("warning", str(message))
     else:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from damff_jax.evaluation.metrics import DIMENSIONS, Curve
@@ -13,7 +14,9 @@ from damff_jax.system.files import write_aside
 COLOURS = {"valence": "#1f77b4", "arousal": "#d62728"}
 
 
-def plot_curve(path: str | os.PathLike, title: str, times_T: np.ndarray, curve_TxV: np.ndarray):
+def plot_curve(
+    path: str | os.PathLike, title: str, times_T: np.ndarray, curve_TxV: np.ndarray
+) -> None:
     """Valence and arousal of one song over time."""
     figure = Figure(figsize=(9, 3.2), layout="constrained")
     axes = figure.subplots()
@@ -61,7 +64,7 @@ def plot_learning(path: str | os.PathLike, title: str, events: Sequence[Mapping[
     loss_axes, ccc_axes = figure.subplots(1, 2)
     figure.suptitle(title, parse_math=False)
 
-    def plot(axes, name: str, **style) -> None:
+    def plot(axes: Axes, name: str, **style: Any) -> None:
         points = [(event["step"], event[name]) for event in events if name in event]
         if points:
             axes.plot(*zip(*points, strict=True), label=name, **style)
@@ -79,7 +82,7 @@ def plot_learning(path: str | os.PathLike, title: str, events: Sequence[Mapping[
     _save(figure, path)
 
 
-def _finish(axes, title: str) -> None:
+def _finish(axes: Axes, title: str) -> None:
     # A song's name may hold what Matplotlib would read as mathematics.
     axes.set_title(title, fontsize="medium", parse_math=False)
     axes.set_ylim(-1, 1)

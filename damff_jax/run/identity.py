@@ -79,15 +79,18 @@ def check_compatible(
       FeatureMismatchError: the features differ; it shows both.
     """
     # How curves are smoothed afterwards is free.
-    models = ({**with_defaults(m["config"]["model"]), "smoothing": None} for m in (stored, wanted))
-    _refuse_differences("model", *models, option)
-    features = (FeatureConfig.from_json(meta["features"]) for meta in (stored, wanted))
-    check_same(*features, "the checkpoint")
+    old, new = (with_defaults(meta["config"]["model"]) for meta in (stored, wanted))
+    _refuse_differences("model", {**old, "smoothing": None}, {**new, "smoothing": None}, option)
+    old_features, new_features = (
+        FeatureConfig.from_json(meta["features"]) for meta in (stored, wanted)
+    )
+    check_same(old_features, new_features, "the checkpoint")
     present = wanted["identity"]["dataset"]
     for seen in (stored["identity"]["dataset"], *stored.get("ancestors", ())):
         if seen.split("/")[0] == present.split("/")[0]:
-            data = ({"dataset": seen}, {"dataset": present})
-            _refuse_differences("version of the data set", *data, option)
+            _refuse_differences(
+                "version of the data set", {"dataset": seen}, {"dataset": present}, option
+            )
 
 
 def check_same_run(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
@@ -98,9 +101,12 @@ def check_same_run(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> None
     """
     check_compatible(stored, wanted)
     # A validation score chooses among the smoothed curves of one run.
-    _refuse_differences("model", *(with_defaults(m["config"]["model"]) for m in (stored, wanted)))
-    runs = (flax.traverse_util.flatten_dict(m["identity"], sep=".") for m in (stored, wanted))
-    _refuse_differences("run", *runs)
+    old, new = (with_defaults(meta["config"]["model"]) for meta in (stored, wanted))
+    _refuse_differences("model", old, new)
+    old, new = (
+        flax.traverse_util.flatten_dict(meta["identity"], sep=".") for meta in (stored, wanted)
+    )
+    _refuse_differences("run", old, new)
 
 
 def _refuse_differences(

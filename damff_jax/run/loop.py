@@ -24,6 +24,7 @@ from damff_jax.evaluation.metrics import Curve
 from damff_jax.run import processes
 from damff_jax.run.checkpoint import Checkpoints
 from damff_jax.run.metric_writer import MetricWriter
+from damff_jax.run.processes import Silent
 from damff_jax.run.train_log import NotFiniteError, TrainLog, banner
 from damff_jax.songs import Songs
 from damff_jax.system import preemption
@@ -150,8 +151,8 @@ class _Loop:
     of: Run
     data: Data
     crops: Crops
-    checkpoints: Checkpoints
-    writer: MetricWriter
+    checkpoints: Checkpoints | Silent
+    writer: MetricWriter | Silent
     log: TrainLog
     preempted: Callable[[], int]
 
@@ -241,10 +242,10 @@ def feed(
         train_step = parallel.map_train_step(functools.partial(steps.train_steps, step=step))
         return train_step, parallel.prefetch(batches(crops))
     check_fits(crops.songs, jax.local_devices()[0])
-    train_step = parallel.map_train_step_on_songs(
+    train_on_crops = parallel.map_train_step_on_songs(
         step, crops.songs.arrays(), crop_segments=crops.crop_segments
     )
-    return train_step, parallel.prefetch(crops.calls())
+    return train_on_crops, parallel.prefetch(crops.calls())
 
 
 def calibrated(run: Run, state: TrainState, songs: Songs) -> TrainState:
@@ -312,14 +313,17 @@ def solutions_of(run: Run, data: Data, state: TrainState) -> list[closed_form.So
 
 
 @contextlib.contextmanager
-def open_workdir(run: Run, state: TrainState) -> Iterator[tuple[Checkpoints, TrainState | None]]:
+def open_workdir(
+    run: Run, state: TrainState
+) -> Iterator[tuple[Checkpoints | Silent, TrainState | None]]:
     """The workdir's checkpoints, and the latest state in them, placed as `state` is.
 
     Raises:
       CheckpointError, FeatureMismatchError: it is of another run.
     """
     with contextlib.ExitStack() as stack:
-        checkpoints, restored = processes.Silent(), None
+        checkpoints: Checkpoints | Silent = Silent()
+        restored: TrainState | None = None
 
         def restore() -> bool:
             nonlocal checkpoints, restored
@@ -334,10 +338,10 @@ def open_workdir(run: Run, state: TrainState) -> Iterator[tuple[Checkpoints, Tra
         yield checkpoints, restored
 
 
-def open_metrics(run: Run, first_step: int) -> MetricWriter | processes.Silent:
+def open_metrics(run: Run, first_step: int) -> MetricWriter | Silent:
     """What writes the numbers, in the first process."""
     if not processes.is_first():
-        return processes.Silent()
+        return Silent()
     return MetricWriter(run.workdir, first_step=first_step)
 
 

@@ -10,7 +10,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -24,6 +24,8 @@ from damff_jax.training import parallel
 _SHUTDOWN_SECONDS = 24 * 3600
 # What is wrong for all is raised in all, if not at the same time.
 _GRACE_SECONDS = 10
+
+_Error = TypeVar("_Error", bound=BaseException)
 
 
 class ProcessesError(ValueError):
@@ -39,7 +41,7 @@ class Silent:
     def __enter__(self) -> "Silent":
         return self
 
-    def __exit__(self, *exception) -> None:
+    def __exit__(self, *exception: object) -> None:
         pass
 
 
@@ -72,12 +74,12 @@ def initialize(
     multihost_utils.broadcast_one_to_all(np.int32(0))
 
 
-def agreed(error: BaseException) -> BaseException:
+def agreed(error: _Error) -> _Error:
     """Marks an exception after which no other process waits for this one; gives it back.
 
     Either all raise, or the others are at their end.
     """
-    error.agreed = True
+    error.agreed = True  # type: ignore[attr-defined]  # Exceptions take attributes.
     return error
 
 
@@ -111,7 +113,8 @@ def from_first(function: Callable[[], Any]) -> Any:
     """
     if jax.process_count() == 1:
         return function()
-    error, answer = None, {}
+    error: BaseException | None = None
+    answer: dict[str, Any] = {}
     if is_first():
         try:
             answer = {"value": function()}
@@ -122,10 +125,10 @@ def from_first(function: Callable[[], Any]) -> Any:
             error, answer = raised, {"error": reason}
     # Or a signal to all would let some of them miss a part.
     with preemption.held_back():
-        text = np.frombuffer(json.dumps(answer).encode(), np.uint8)
-        length = int(multihost_utils.broadcast_one_to_all(np.int32(len(text))))
-        text = text if is_first() else np.zeros(length, np.uint8)
-        text = bytes(np.asarray(multihost_utils.broadcast_one_to_all(text)))
+        own = np.frombuffer(json.dumps(answer).encode(), np.uint8)
+        length = int(multihost_utils.broadcast_one_to_all(np.int32(len(own))))
+        sent = own if is_first() else np.zeros(length, np.uint8)
+        text = bytes(np.asarray(multihost_utils.broadcast_one_to_all(sent)))
     if error is not None:
         raise agreed(error)
     answer = json.loads(text)

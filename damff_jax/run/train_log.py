@@ -10,6 +10,7 @@ import jax
 
 from damff_jax.evaluation import metrics
 from damff_jax.run.metric_writer import MetricWriter
+from damff_jax.run.processes import Silent
 
 
 def banner(title: str) -> None:
@@ -35,7 +36,7 @@ class TrainLog:
 
     def __init__(
         self,
-        writer: MetricWriter,
+        writer: MetricWriter | Silent,
         *,
         name: str,
         schedule: Callable[[int], float],

@@ -5,7 +5,7 @@ import os
 import sys
 import warnings
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 import damff_jax
 
@@ -43,7 +43,14 @@ def printable(text: str) -> str:
 def show_warnings(program: str, *categories: type[Warning]) -> None:
     """From now on, shows warnings of these categories as a line each; others as Python does."""
 
-    def show(message, category, filename, lineno, file=None, line=None) -> None:
+    def show(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
         if issubclass(category, categories):
             print(f"{program}: warning: {printable(str(message))}", file=sys.stderr)
         else:

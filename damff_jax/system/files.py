@@ -6,11 +6,25 @@ import re
 import shutil
 import zlib
 from collections.abc import Iterator
-from typing import IO
+from typing import IO, Literal, overload
+
+
+@overload
+def write_aside(
+    path: str | os.PathLike[str], mode: Literal["w"] = "w", *, newline: str | None = None
+) -> contextlib.AbstractContextManager[IO[str]]: ...
+
+
+@overload
+def write_aside(
+    path: str | os.PathLike[str], mode: Literal["wb"]
+) -> contextlib.AbstractContextManager[IO[bytes]]: ...
 
 
 @contextlib.contextmanager
-def write_aside(path: str | os.PathLike, mode: str = "w", **kwargs) -> Iterator[IO]:
+def write_aside(
+    path: str | os.PathLike[str], mode: str = "w", *, newline: str | None = None
+) -> Iterator[IO]:
     """Opens a file beside `path` that takes its place at the end, and is gone after an error.
 
     Raises:
@@ -19,11 +33,10 @@ def write_aside(path: str | os.PathLike, mode: str = "w", **kwargs) -> Iterator[
     folder, name = os.path.split(os.fspath(path))
     # Shorter than the name itself can be, which may be as long as the file system allows.
     aside = os.path.join(folder, f".{zlib.crc32(os.fsencode(name)):08x}.{os.getpid()}.tmp")
-    if "b" not in mode:
-        kwargs.setdefault("encoding", "utf-8")
+    encoding = None if "b" in mode else "utf-8"
     try:
         with naming(path, aside):
-            with open(aside, mode, **kwargs) as file:
+            with open(aside, mode, encoding=encoding, newline=newline) as file:
                 yield file
             os.replace(aside, path)
     except BaseException:
@@ -33,7 +46,7 @@ def write_aside(path: str | os.PathLike, mode: str = "w", **kwargs) -> Iterator[
 
 
 @contextlib.contextmanager
-def naming(path: str | os.PathLike, *others: str) -> Iterator[None]:
+def naming(path: str | os.PathLike[str], *others: str) -> Iterator[None]:
     """Has an OSError name a file, if it names none, as for a full disk, or one of the others."""
     try:
         yield
@@ -43,7 +56,7 @@ def naming(path: str | os.PathLike, *others: str) -> Iterator[None]:
         raise
 
 
-def remove_left_behind(folder: str | os.PathLike) -> None:
+def remove_left_behind(folder: str | os.PathLike[str]) -> None:
     """Removes what killed processes have left in a folder: files and folders `*.<pid>.tmp`."""
     with os.scandir(folder) as entries:
         left = [entry for entry in entries if _is_left_behind(entry.name)]

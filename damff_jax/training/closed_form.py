@@ -41,7 +41,11 @@ def feature_step(
     model: nn.Module,
 ) -> jax.Array:
     """The model's features (B, T, D), float32: to be run as an eval step."""
-    return model.apply(variables, log_mel_BxTxFxM, mask_BxT, train=False, features_only=True)
+    features_BxTxD = model.apply(
+        variables, log_mel_BxTxFxM, mask_BxT, train=False, features_only=True
+    )
+    assert isinstance(features_BxTxD, jax.Array)  # No collection is mutable, to come with it.
+    return features_BxTxD
 
 
 def solutions(
@@ -130,7 +134,12 @@ def ridge_solutions(moments_VxZxZ: np.ndarray, penalties: Sequence[float]) -> It
             bias.append(label_mean - offset_D @ kernel[-1])
         yield Solution(
             f"penalty {penalty:g}",
-            {"head": {"kernel": np.float32(kernel).T, "bias": np.float32(bias)}},
+            {
+                "head": {
+                    "kernel": np.asarray(kernel, np.float32).T,
+                    "bias": np.asarray(bias, np.float32),
+                }
+            },
             {"mean": np.float32(mean_D), "std": np.float32(std_D)},
         )
 

@@ -37,11 +37,11 @@ def use_cache() -> Path | None:
     JAX's own settings have precedence: JAX_COMPILATION_CACHE_DIR names another folder, and
     JAX_ENABLE_COMPILATION_CACHE=false switches the cache off. Gives the folder, if one is used.
     """
-    if not jax.config.jax_enable_compilation_cache:
+    if not jax.config.values["jax_enable_compilation_cache"]:
         return None
     if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", _WORTH_KEEPING_SECONDS)
-    if jax.config.jax_compilation_cache_dir is None:
+    if jax.config.values["jax_compilation_cache_dir"] is None:
         # Without a home, or with one that cannot be written to, every program is compiled.
         with contextlib.suppress(OSError, RuntimeError):
             folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
@@ -49,8 +49,8 @@ def use_cache() -> Path | None:
             folder.mkdir(parents=True, exist_ok=True)
             if os.access(folder, os.W_OK):
                 jax.config.update("jax_compilation_cache_dir", str(folder))
-    folder = jax.config.jax_compilation_cache_dir
-    return Path(folder) if folder else None
+    used = jax.config.values["jax_compilation_cache_dir"]
+    return Path(used) if used else None
 
 
 def _processor() -> str:

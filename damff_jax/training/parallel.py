@@ -10,7 +10,7 @@ import collections
 import dataclasses
 import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import numpy as np
@@ -20,9 +20,17 @@ from damff_jax.training import compilation, steps
 from damff_jax.training.steps import AXIS_NAME
 
 
+class Lowerable(Protocol):
+    """A function that can be compiled ahead of its first call, as those of pmap and jit can."""
+
+    def __call__(self, *arguments: Any) -> Any: ...
+
+    def lower(self, *arguments: Any) -> jax.stages.Lowered: ...
+
+
 def map_train_step(
     step: Callable, *, devices: list[jax.Device] | None = None, n_shared: int = 0
-) -> Callable:
+) -> "MappedStep":
     """`step(state, *shared, batch)` over devices; the batch's first axis is the devices'.
 
     The state's buffers are donated: it is updated in place. Returns the next state and the
@@ -55,7 +63,7 @@ def map_train_step_on_songs(
     return lambda state, crops: train_on(state, songs, crops)
 
 
-def map_eval_step(step: Callable, *, devices: list[jax.Device] | None = None) -> Callable:
+def map_eval_step(step: Callable, *, devices: list[jax.Device] | None = None) -> "FlatMappedStep":
     """`step(variables, log_mel, mask)` over this process's devices.
 
     The arrays (N, ...) come and go without a devices' axis; N must be a multiple of their number.
@@ -79,7 +87,7 @@ class MappedStep:
       n_shared: the first arguments, which have no devices' axis.
     """
 
-    mapped: Callable
+    mapped: Lowerable
     n_devices: int
     n_shared: int
 
@@ -116,7 +124,7 @@ class FlatMappedStep(MappedStep):
         return *shared, *(x.reshape(self.n_devices, -1, *x.shape[1:]) for x in arrays)
 
 
-def _pmap(step: Callable, devices: list[jax.Device] | None, **how: Any) -> Callable:
+def _pmap(step: Callable, devices: list[jax.Device] | None, **how: Any) -> Lowerable:
     """pmap with this platform's compiler options, which it takes from a jit around it."""
     mapped = jax.pmap(step, axis_name=AXIS_NAME, devices=devices, **how)
     options = compilation.options((devices or jax.local_devices())[0].platform)
@@ -143,7 +151,7 @@ def prefetch(batches: Iterable[Any], *, devices: list[jax.Device] | None = None)
 
     The first axis of a batch's arrays is the devices'.
     """
-    ahead = collections.deque()
+    ahead: collections.deque[Any] = collections.deque()
     for batch in batches:
         ahead.append(split(batch, devices=devices))
         if len(ahead) > 1:
@@ -151,7 +159,7 @@ def prefetch(batches: Iterable[Any], *, devices: list[jax.Device] | None = None)
     yield from ahead
 
 
-def one_device_twin(step: Callable) -> Callable:
+def one_device_twin(step: Callable) -> jax.stages.Wrapped:
     """The train step with the devices' axis vectorised on a single device: the same numbers."""
     return jax.jit(jax.vmap(step, in_axes=(None, 0), out_axes=None, axis_name=AXIS_NAME))
 
@@ -167,10 +175,9 @@ def split(tree: Any, *, devices: list[jax.Device] | None = None) -> Any:
 
 
 def _sharding(devices: list[jax.Device] | None, spec: PartitionSpec) -> NamedSharding:
-    devices = np.asarray(devices or jax.local_devices())
-    return NamedSharding(
-        jax.sharding.Mesh(devices, (AXIS_NAME,), axis_types=(AxisType.Auto,)), spec
-    )
+    along = np.asarray(devices or jax.local_devices())
+    mesh = jax.sharding.Mesh(along, (AXIS_NAME,), axis_types=(AxisType.Auto,))
+    return NamedSharding(mesh, spec)
 
 
 def assert_replicated(tree: Any) -> None:

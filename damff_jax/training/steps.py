@@ -200,4 +200,6 @@ def eval_step(
     model: nn.Module,
 ) -> jax.Array:
     """Valence and arousal (B, T, 2), float32; anything at padding."""
-    return model.apply(variables, log_mel_BxTxFxM, mask_BxT, train=False)
+    prediction_BxTxV = model.apply(variables, log_mel_BxTxFxM, mask_BxT, train=False)
+    assert isinstance(prediction_BxTxV, jax.Array)  # No collection is mutable, to come with it.
+    return prediction_BxTxV

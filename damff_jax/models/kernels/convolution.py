@@ -3,6 +3,7 @@
 Letters: N segments (batch × time), H frames, W Mel bins, C channels in, D channels out.
 """
 
+from collections.abc import Iterable
 from functools import partial
 
 import jax
@@ -10,6 +11,8 @@ import jax.numpy as jnp
 
 Size = tuple[int, int]
 Pads = tuple[Size, Size]
+# What the gradient of a convolution needs: its input and its kernels.
+Residuals = tuple[jax.Array, list[jax.Array]]
 
 
 @jax.custom_vjp
@@ -19,7 +22,7 @@ def conv2d_same(x_NxHxWxC: jax.Array, kernels: list[jax.Array]) -> list[jax.Arra
     The kernels of a stage's branches come in one call, because on the CPU their gradients share
     work. There XLA's own weight gradients took more than half of a training step.
     """
-    pads = [_same_pads(kernel.shape[:2]) for kernel in kernels]
+    pads = [_same_pads(_size(kernel)) for kernel in kernels]
     return jax.lax.platform_dependent(
         x_NxHxWxC,
         kernels,
@@ -28,16 +31,20 @@ def conv2d_same(x_NxHxWxC: jax.Array, kernels: list[jax.Array]) -> list[jax.Arra
     )
 
 
-def _conv2d_same_forward(x_NxHxWxC, kernels):
+def _conv2d_same_forward(
+    x_NxHxWxC: jax.Array, kernels: list[jax.Array]
+) -> tuple[list[jax.Array], Residuals]:
     return conv2d_same(x_NxHxWxC, kernels), (x_NxHxWxC, kernels)
 
 
-def _conv2d_same_backward(residuals, ys):
+def _conv2d_same_backward(
+    residuals: Residuals, ys: list[jax.Array]
+) -> tuple[jax.Array, list[jax.Array]]:
     x_NxHxWxC, kernels = residuals
     x_grad = jax.lax.platform_dependent(
         kernels, ys, cpu=_cpu_input_grad, default=partial(_xla_input_grad, x_NxHxWxC)
     )
-    sizes = [kernel.shape[:2] for kernel in kernels]
+    sizes = [_size(kernel) for kernel in kernels]
     kernel_grads = jax.lax.platform_dependent(
         x_NxHxWxC,
         ys,
@@ -50,28 +57,45 @@ def _conv2d_same_backward(residuals, ys):
 conv2d_same.defvjp(_conv2d_same_forward, _conv2d_same_backward)
 
 
+def _size(kernel: jax.Array) -> Size:
+    h, w, *_ = kernel.shape
+    return h, w
+
+
 def _same_pads(size: Size) -> Pads:
-    return tuple(((k - 1) // 2, k // 2) for k in size)
+    h, w = size
+    return ((h - 1) // 2, h // 2), ((w - 1) // 2, w // 2)
+
+
+def _turned_pads(size: Size) -> Pads:
+    (top, bottom), (left, right) = _same_pads(size)
+    return (bottom, top), (right, left)
 
 
 # ---------------------------------------------------------------------------------- accelerators
 
 
-def _xla_convolutions(x_NxHxWxC, kernels, *, pads: list[Pads]):
+def _xla_convolutions(
+    x_NxHxWxC: jax.Array, kernels: list[jax.Array], *, pads: list[Pads]
+) -> list[jax.Array]:
     return [_convolution(x_NxHxWxC, k, (1, 1), p) for k, p in zip(kernels, pads, strict=True)]
 
 
-def _xla_input_grad(x_NxHxWxC, kernels, ys):
-    pads = [_same_pads(kernel.shape[:2]) for kernel in kernels]
+def _xla_input_grad(
+    x_NxHxWxC: jax.Array, kernels: list[jax.Array], ys: list[jax.Array]
+) -> jax.Array:
+    pads = [_same_pads(_size(kernel)) for kernel in kernels]
     return jax.vjp(lambda x: _xla_convolutions(x, kernels, pads=pads), x_NxHxWxC)[1](ys)[0]
 
 
-def _xla_kernel_grads(kernels, x_NxHxWxC, ys):
-    pads = [_same_pads(kernel.shape[:2]) for kernel in kernels]
+def _xla_kernel_grads(
+    kernels: list[jax.Array], x_NxHxWxC: jax.Array, ys: list[jax.Array]
+) -> list[jax.Array]:
+    pads = [_same_pads(_size(kernel)) for kernel in kernels]
     return jax.vjp(partial(_xla_convolutions, x_NxHxWxC, pads=pads), kernels)[1](ys)[0]
 
 
-def _convolution(x_NxHxWxC, kernel, strides: Size, pads: Pads) -> jax.Array:
+def _convolution(x_NxHxWxC: jax.Array, kernel: jax.Array, strides: Size, pads: Pads) -> jax.Array:
     return jax.lax.conv_general_dilated(
         x_NxHxWxC, kernel, strides, pads, dimension_numbers=("NHWC", "HWIO", "NHWC")
     )
@@ -80,30 +104,39 @@ def _convolution(x_NxHxWxC, kernel, strides: Size, pads: Pads) -> jax.Array:
 # ---------------------------------------------------------------------------------- the CPU
 
 
-def _cpu_convolutions(x_NxHxWxC, kernels, *, pads: list[Pads]):
+def _cpu_convolutions(
+    x_NxHxWxC: jax.Array, kernels: list[jax.Array], *, pads: list[Pads]
+) -> list[jax.Array]:
     convolve = _shifted_sum if x_NxHxWxC.shape[-1] == 1 else _folded_convolution
     return [convolve(x_NxHxWxC, k, p) for k, p in zip(kernels, pads, strict=True)]
 
 
-def _cpu_input_grad(kernels, ys):
+def _cpu_input_grad(kernels: list[jax.Array], ys: list[jax.Array]) -> jax.Array:
     """The convolution of the outputs' gradients with the kernels turned round."""
-    pads = [[pad[::-1] for pad in _same_pads(kernel.shape[:2])] for kernel in kernels]
+    pads = [_turned_pads(_size(kernel)) for kernel in kernels]
     turned = [kernel[::-1, ::-1].swapaxes(2, 3) for kernel in kernels]
-    return sum(_folded_convolution(y, k, p) for y, k, p in zip(ys, turned, pads, strict=True))
+    return _sum(_folded_convolution(y, k, p) for y, k, p in zip(ys, turned, pads, strict=True))
 
 
-def _shifted_sum(x_NxHxWx1, kernel, pads: Pads) -> jax.Array:
+def _shifted_sum(x_NxHxWx1: jax.Array, kernel: jax.Array, pads: Pads) -> jax.Array:
     """With one channel there is no matrix product, only overhead of one."""
     _, h, w, _ = x_NxHxWx1.shape
     padded = jnp.pad(x_NxHxWx1, ((0, 0), *pads, (0, 0)))
-    return sum(
+    return _sum(
         padded[:, i : i + h, j : j + w] * kernel[i, j]
         for i in range(kernel.shape[0])
         for j in range(kernel.shape[1])
     )
 
 
-def _folded_convolution(x_NxHxWxC, kernel, pads: Pads) -> jax.Array:
+def _sum(terms: Iterable[jax.Array]) -> jax.Array:
+    """The sum of one term or more."""
+    total = sum(terms)
+    assert isinstance(total, jax.Array)
+    return total
+
+
+def _folded_convolution(x_NxHxWxC: jax.Array, kernel: jax.Array, pads: Pads) -> jax.Array:
     """A convolution that gives two columns at once where its output has few channels.
 
     The matrix product in it then has twice the columns, which fill the vector registers. The
@@ -130,7 +163,7 @@ def _kernel_grads(x_NxHxWxC: jax.Array, ys: list[jax.Array], sizes: list[Size]) 
         [(i - (kh - 1) // 2, j - (kw - 1) // 2) for i in range(kh) for j in range(kw)]
         for kh, kw in sizes
     ]
-    sharers = {}  # the kernels that share some taps → these taps
+    sharers: dict[tuple[int, ...], list[Size]] = {}  # the kernels that share some taps → these taps
     for tap in sorted(set().union(*taps)):
         sharers.setdefault(tuple(k for k in range(len(taps)) if tap in taps[k]), []).append(tap)
     reach_h, reach_w = (max(size[axis] for size in sizes) // 2 for axis in (0, 1))
@@ -155,7 +188,7 @@ def _kernel_grads(x_NxHxWxC: jax.Array, ys: list[jax.Array], sizes: list[Size]) 
     zeros = {ks: jnp.zeros((len(ks) * d, len(shared) * c)) for ks, shared in sharers.items()}
     sums, _ = jax.lax.scan(add_image, zeros, (x_NxHxWxC, ys))
 
-    by_tap = [{} for _ in sizes]
+    by_tap: list[dict[Size, jax.Array]] = [{} for _ in sizes]
     for ks, shared in sharers.items():
         grads = sums[ks].reshape(len(ks), d, len(shared), c)
         for k, grad in zip(ks, grads, strict=True):

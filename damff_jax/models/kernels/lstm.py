@@ -11,9 +11,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
+from jax.typing import DTypeLike
 
 
-def orthogonal_per_gate(key: jax.Array, shape: tuple[int, int, int], dtype=jnp.float32):
+def orthogonal_per_gate(
+    key: jax.Array, shape: tuple[int, int, int], dtype: DTypeLike = jnp.float32
+) -> jax.Array:
     """Initial recurrent kernels (K, H, gates · H), an orthogonal (H, H) each."""
     k, h, g = shape
     init = nn.initializers.orthogonal()
@@ -21,7 +24,9 @@ def orthogonal_per_gate(key: jax.Array, shape: tuple[int, int, int], dtype=jnp.f
     return blocks.reshape(k, g // h, h, h).transpose(0, 2, 1, 3).reshape(shape)
 
 
-def _forget_bias_one(key: jax.Array, shape: tuple[int, int], dtype=jnp.float32):
+def _forget_bias_one(
+    key: jax.Array, shape: tuple[int, int], dtype: DTypeLike = jnp.float32
+) -> jax.Array:
     del key
     h = shape[-1] // 4
     return jnp.zeros(shape, dtype).at[:, h : 2 * h].set(1.0)
