@@ -3,6 +3,7 @@
 import abc
 import dataclasses
 import hashlib
+import inspect
 import json
 import math
 import time
@@ -14,6 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
+from tensorflow_datasets.core import dataset_metadata
 from tqdm import tqdm
 
 from damff_jax import audio
@@ -23,7 +25,13 @@ from input_pipeline.corpus import UNHEARD, Corpus, CorpusError, Options, Song
 from input_pipeline.extraction import Extracted
 from input_pipeline.feature_cache import CACHE_FOLDER, FeatureCache
 from input_pipeline.shards import SONGS, Account, ShardWriter
-from input_pipeline.splits import SongList, Split, refuse_missing_audio, song_ids_by_split
+from input_pipeline.splits import (
+    DrawnSplit,
+    SongList,
+    Split,
+    refuse_missing_audio,
+    song_ids_by_split,
+)
 
 
 @dataclasses.dataclass(eq=False)
@@ -53,13 +61,19 @@ class SongBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     many segments every song has, the ids of all labelled songs, the report of the build, and the
     shards' digests.
 
-    Subclasses give `OPTIONS` and `SPLIT` (dataclasses) and `corpus`.
+    Subclasses give `corpus` and, where they have settings, `OPTIONS` and `SPLIT` (dataclasses);
+    those that read the user's files say what to bring in `MANUAL_DOWNLOAD_INSTRUCTIONS`. Files in
+    a builder's own folder (README.md, CITATIONS.bib, TAGS.txt) go into the shards' description; a
+    builder without a folder has its docstring there.
     """
 
     VERSION = tfds.core.Version("2.0.0")
     RELEASE_NOTES: ClassVar[dict[str, str]] = {"2.0.0": "All songs in one split."}
     OPTIONS: ClassVar[type[Options]] = Options
-    SPLIT: ClassVar[type[Split]] = Split
+    SPLIT: ClassVar[type[Split]] = DrawnSplit
+    # Of a plug-in's code, whose change makes its shards outdated; within this package, VERSION says
+    # when they are.
+    code_digest: ClassVar[str] = ""
 
     # Set by whoever builds: worker processes (None: none); a split that the songs must allow,
     # whether want of audio for one of its songs is an error; and whether progress is shown.
@@ -99,6 +113,13 @@ class SongBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     def __init__(self, *, config: SongConfig | None = None, **kwargs: Any):
         super().__init__(config=config or self.config(), **kwargs)
 
+    @classmethod
+    def get_metadata(cls) -> dataset_metadata.DatasetMetadata:
+        # What lies beside a plug-in need not be about it.
+        if cls.code_digest:
+            return dataset_metadata.DatasetMetadata(description=None, citation=None, tags=[])
+        return super().get_metadata()
+
     @property
     def features(self) -> FeatureConfig:
         return self.builder_config.features
@@ -111,6 +132,7 @@ class SongBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         f, m = self.features.frames_per_segment, self.features.n_mels
         raw = tfds.features.Encoding.BYTES
         return self.dataset_info_from_configs(
+            description=inspect.getdoc(type(self)),
             features=tfds.features.FeaturesDict(
                 {
                     "song_id": tfds.features.Text(),

@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "Give --dataset and --help to see a data set's own options.",
         add_help=False,
     )
-    parser.add_argument("--dataset", required=True, help="its name")
+    parser.add_argument("--dataset", required=True, help="its name, or a file NAME.py")
     parser.add_argument("--manual_dir", help="where the files of the data set are")
     parser.add_argument("--data_dir", default="data", help="where shards go (default: data)")
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes")

@@ -6,12 +6,12 @@ from pathlib import Path
 from input_pipeline.annotations import read_labels
 from input_pipeline.base import SongBuilder
 from input_pipeline.corpus import (
-    AudioFile,
     Corpus,
     CorpusError,
     Options,
     assemble,
-    find_audio,
+    find_below,
+    find_sources,
     shorten,
 )
 from input_pipeline.splits import SongList, Split, balanced_folds, split_by_song
@@ -107,10 +107,9 @@ def deam_corpus(manual_dir: Path, options: DeamOptions) -> Corpus:
     Raises:
       CorpusError, LabelError: it is not in that layout, or an option makes no sense.
     """
-    audio_dir = _find(manual_dir, Path("MEMD_audio"))
-    alignment = read_labels(_find(manual_dir, _LABELS))
-    sources = {song_id: AudioFile(path) for song_id, path in find_audio(audio_dir).items()}
-    return assemble(alignment, sources, audio_start=options.audio_start)
+    audio_dir = find_below(manual_dir, "MEMD_audio", folder=True)
+    alignment = read_labels(find_below(manual_dir, _LABELS, folder=True))
+    return assemble(alignment, find_sources(audio_dir), audio_start=options.audio_start)
 
 
 def split_songs(song_ids: list[str], options: DeamSplit) -> dict[str, str]:
@@ -147,12 +146,3 @@ def mediaeval2015_ids() -> frozenset[str]:
     text = Path(__file__).with_name("mediaeval2015_ids.txt").read_text(encoding="utf-8")
     lines = [line for line in text.splitlines() if not line.startswith("#")]
     return frozenset(" ".join(lines).split())
-
-
-def _find(manual_dir: Path, tail: Path) -> Path:
-    """The first folder below `manual_dir`, at most three levels down, whose path ends in `tail`."""
-    for depth in range(4):
-        for folder in sorted(manual_dir.glob("*/" * depth + str(tail))):
-            if folder.is_dir():
-                return folder
-    raise CorpusError(f"{manual_dir}: no folder {tail} below it")
