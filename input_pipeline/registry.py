@@ -67,7 +67,7 @@ def _from_file(path: str) -> type["SongBuilder"]:
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # Dataclasses look for their module there.
     try:
-        # Files in two folders may have one name.
+        # TFDS keeps a list in which a name occurs once; files in two folders may have one name.
         with registered.skip_registration():
             spec.loader.exec_module(module)
     except Exception as error:  # A data set is a program: it can raise anything.
@@ -77,6 +77,8 @@ def _from_file(path: str) -> type["SongBuilder"]:
 
 
 def _from_entry_point(name: str) -> type["SongBuilder"]:
+    from tensorflow_datasets.core import registered
+
     found = metadata.entry_points(group=ENTRY_POINTS)
     places = {point.value: point for point in found if point.name == name}
     if not places:
@@ -86,7 +88,8 @@ def _from_entry_point(name: str) -> type["SongBuilder"]:
         raise CorpusError(f"several plug-ins have a data set {name!r}: {', '.join(places)}")
     (point,) = places.values()
     try:
-        loaded = point.load()
+        with registered.skip_registration():
+            loaded = point.load()
     except Exception as error:
         raise _not_loaded(f"{name}: plug-in {point.value}", error) from error
     cls = _checked(loaded, f"{name}: plug-in {point.value}")
