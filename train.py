@@ -118,7 +118,7 @@ def evaluate(this: "Run", dataset: "Dataset") -> dict[str, Any]:
     from damff_jax.training import parallel
 
     banner("evaluation")
-    config, workdir, name = this.config, this.workdir, this.config.data.dataset
+    config, workdir, name = this.config, this.workdir, dataset.builder.name
     variables, stored = checkpoint.load_variables(workdir)
     identity.check_compatible(stored, this.meta)
     print(f"checkpoint of step {stored['step']} from {workdir}")

@@ -63,7 +63,7 @@ def get_config(model: str = "damff") -> ml_collections.ConfigDict:
     optim.ema_decay = 0.0  # 0: no moving average of the parameters and statistics.
 
     config.data = data = ml_collections.ConfigDict()
-    data.dataset = "synthetic"  # synthetic, deam, mer1101, vgmidi, emopia, folder.
+    data.dataset = "synthetic"  # synthetic, deam, mer1101, vgmidi, emopia, folder; a file.py.
     data.options = ml_collections.ConfigDict()  # The data set's own; the rest is its default.
     data.manual_dir = ""  # Where the user's files of the data set are.
     data.data_dir = "data"  # Where shards are.

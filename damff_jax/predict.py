@@ -71,8 +71,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 parser.exit(2, f"{_PROGRAM}: error: {error}\n")
             name = Path(os.path.normpath(arguments.checkpoint)).stem
             print(f"{_PROGRAM}: {name}: {predictor.origin}", file=sys.stderr)
-            for done in _predict_and_write(predictor, paths, arguments):
-                n_done, n_failed = n_done + done, n_failed + (not done)
+            for is_done in _predict_and_write(predictor, paths, arguments):
+                n_done, n_failed = n_done + is_done, n_failed + (not is_done)
     except preemption.Preempted as preempted:
         done = f"{n_done} of {len(paths)} files done"
         print(f"{_PROGRAM}: stopped by {preempted}; {done}", file=sys.stderr)

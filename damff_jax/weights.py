@@ -140,6 +140,8 @@ def save(path: str | os.PathLike, variables: dict[str, Any], meta: dict[str, Any
 
     meta = copy.deepcopy(meta)
     config = meta["config"]
+    # That of a plug-in may be a path.
+    config["data"]["dataset"] = meta["identity"]["dataset"].partition("/")[0]
     for values, name in (
         (config["data"], "manual_dir"),
         (config["data"], "data_dir"),

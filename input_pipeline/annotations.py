@@ -98,33 +98,24 @@ def read_curves(
     """
     scale = scale or Scale()
     curves: dict[str, Curve] = {}
-    rows = _rows(path)
-    line, header = next(rows, (1, []))
+    lines = rows(path)
+    line, header = next(lines, (1, []))
     columns = _segments_of_columns(path, line, header, start_time)
-    for line, row in rows:
+    for line, row in lines:
         if not any(row):
             continue
         if len(row) > len(header):
             raise LabelError(
                 f"{path}:{line}:{len(header) + 1}: the header has {len(header)} columns only"
             )
-        song_id = canonical_id(row[0])
-        if not song_id:
-            raise LabelError(f"{path}:{line}:1: no song id")
-        if len(song_id) > _MAX_ID_LENGTH or not song_id.isprintable():
-            raise LabelError(f"{path}:{line}:1: {song_id[:40]!r} is no song id")
+        song_id = song_id_of(row[0], f"{path}:{line}:1")
         if song_id in curves:
             raise LabelError(f"{path}:{line}:1: song {song_id} occurs twice")
         curve = {}
         for column, (segment, cell) in enumerate(zip(columns, row[1:], strict=False), start=2):
-            value = _number(cell, f"{path}:{line}:{column}")
-            if math.isnan(value):
-                continue
-            if not scale.contains(value):
-                raise LabelError(
-                    f"{path}:{line}:{column}: {cell} is outside [{scale.low:g}, {scale.high:g}]"
-                )
-            curve[segment] = min(max(scale.apply(value), -1.0), 1.0)
+            value = label(cell, scale, f"{path}:{line}:{column}")
+            if not math.isnan(value):
+                curve[segment] = value
         curves[song_id] = curve
     if not curves:
         raise LabelError(f"{path}:1: no songs in the file")
@@ -202,12 +193,31 @@ def canonical_id(cell: str) -> str:
     return re.sub(r"^(\d+)\.0+$", r"\1", cell.strip())
 
 
+def song_id_of(cell: str, place: str) -> str:
+    """The song id in a cell.
+
+    Raises:
+      LabelError: there is none.
+    """
+    song_id = canonical_id(cell)
+    if not song_id:
+        raise LabelError(f"{place}: no song id")
+    if len(song_id) > _MAX_ID_LENGTH or not song_id.isprintable():
+        raise LabelError(f"{place}: {song_id[:40]!r} is no song id")
+    return song_id
+
+
 def natural_key(song_id: str) -> tuple:
     """Sorts ids that are numbers by value, before those that are not."""
     return (0, int(song_id), song_id) if song_id.isdecimal() else (1, 0, song_id)
 
 
-def _rows(path: str | os.PathLike) -> Iterator[tuple[int, list[str]]]:
+def rows(path: str | os.PathLike) -> Iterator[tuple[int, list[str]]]:
+    """The rows of a CSV file, each with its line; spaces around cells are taken off.
+
+    Raises:
+      LabelError: it cannot be read.
+    """
     line = 1
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
@@ -252,8 +262,26 @@ def _segments_of_columns(
     return [time_ms // SEGMENT_MS for time_ms in times_ms]
 
 
-def _number(cell: str, place: str) -> float:
-    """The value of a cell; NaN where it says that there is none."""
+def label(cell: str, scale: Scale, place: str) -> float:
+    """The label in a cell, in [-1, 1]; NaN where it says that there is none.
+
+    Raises:
+      LabelError: it is no value of the scale.
+    """
+    value = number(cell, place)
+    if math.isnan(value):
+        return value
+    if not scale.contains(value):
+        raise LabelError(f"{place}: {cell} is outside [{scale.low:g}, {scale.high:g}]")
+    return min(max(scale.apply(value), -1.0), 1.0)
+
+
+def number(cell: str, place: str) -> float:
+    """The value of a cell; NaN where it says that there is none.
+
+    Raises:
+      LabelError: it is no finite number.
+    """
     if not cell or cell.lower() in ("nan", "na"):
         return math.nan
     # float() also takes '1_0', 'infinity' and digits of other scripts.

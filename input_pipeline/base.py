@@ -3,6 +3,7 @@
 import abc
 import dataclasses
 import hashlib
+import inspect
 import json
 import math
 import time
@@ -14,6 +15,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
+from tensorflow_datasets.core import dataset_metadata
 from tqdm import tqdm
 
 from damff_jax import audio
@@ -23,7 +25,13 @@ from input_pipeline.corpus import UNHEARD, Corpus, CorpusError, Options, Song
 from input_pipeline.extraction import Extracted
 from input_pipeline.feature_cache import CACHE_FOLDER, FeatureCache
 from input_pipeline.shards import SONGS, Account, ShardWriter
-from input_pipeline.splits import SongList, Split, refuse_missing_audio, song_ids_by_split
+from input_pipeline.splits import (
+    DrawnSplit,
+    SongList,
+    Split,
+    refuse_missing_audio,
+    song_ids_by_split,
+)
 
 _Options = TypeVar("_Options", bound=Options)
 
@@ -57,14 +65,20 @@ class SongBuilder(  # type: ignore[call-arg]  # TFDS takes the keyword, and has 
     many segments every song has, the ids of all labelled songs, the report of the build, and the
     shards' digests.
 
-    Subclasses give `OPTIONS` and `SPLIT` (dataclasses) and `corpus`; `SongBuilder[TheOptions]` as
-    their base says of what type `options` is.
+    Subclasses give `corpus` and, where they have settings, `OPTIONS` and `SPLIT` (dataclasses);
+    `SongBuilder[TheOptions]` as their base says of what type `options` is. Those that read the
+    user's files say what to bring in `MANUAL_DOWNLOAD_INSTRUCTIONS`. Files in a builder's own
+    folder (README.md, CITATIONS.bib, TAGS.txt) go into the shards' description; a builder without
+    a folder has its docstring there.
     """
 
     VERSION = tfds.core.Version("2.0.0")
     RELEASE_NOTES: ClassVar[dict[str, str]] = {"2.0.0": "All songs in one split."}
     OPTIONS: ClassVar[type[Options]] = Options
-    SPLIT: ClassVar[type[Split]]
+    SPLIT: ClassVar[type[Split]] = DrawnSplit
+    # Of a plug-in's code, whose change makes its shards outdated; within this package, VERSION says
+    # when they are.
+    code_digest: ClassVar[str] = ""
 
     # Set by whoever builds: worker processes (None: none); a split that the songs must allow,
     # whether want of audio for one of its songs is an error; and whether progress is shown.
@@ -94,8 +108,11 @@ class SongBuilder(  # type: ignore[call-arg]  # TFDS takes the keyword, and has 
         )
 
     @abc.abstractmethod
-    def corpus(self, manual_dir: Path | None) -> Corpus:
+    def corpus(self, manual_dir: Path) -> Corpus:
         """Finds the songs.
+
+        Args:
+          manual_dir: the folder of the user's files; says nothing to data sets that need none.
 
         Raises:
           CorpusError, LabelError: the directory does not hold the data set.
@@ -103,6 +120,13 @@ class SongBuilder(  # type: ignore[call-arg]  # TFDS takes the keyword, and has 
 
     def __init__(self, *, config: SongConfig | None = None, **kwargs: Any):
         super().__init__(config=config or self.config(), **kwargs)
+
+    @classmethod
+    def get_metadata(cls) -> dataset_metadata.DatasetMetadata:
+        # What lies beside a plug-in need not be about it.
+        if cls.code_digest:
+            return dataset_metadata.DatasetMetadata(description=None, citation=None, tags=[])
+        return super().get_metadata()
 
     @property
     def features(self) -> FeatureConfig:
@@ -116,6 +140,7 @@ class SongBuilder(  # type: ignore[call-arg]  # TFDS takes the keyword, and has 
         f, m = self.features.frames_per_segment, self.features.n_mels
         raw = tfds.features.Encoding.BYTES
         return self.dataset_info_from_configs(
+            description=inspect.getdoc(type(self)),
             features=tfds.features.FeaturesDict(
                 {
                     "song_id": tfds.features.Text(),
@@ -145,7 +170,7 @@ class SongBuilder(  # type: ignore[call-arg]  # TFDS takes the keyword, and has 
     ) -> dict[str, Iterator[tuple[str, dict[str, Any]]]]:
         self.info.metadata.pop("shards", None)  # Of the outdated data set.
         manual_dir = Path(dl_manager.manual_dir) if self.MANUAL_DOWNLOAD_INSTRUCTIONS else None
-        corpus = self.corpus(manual_dir)
+        corpus = self.corpus(manual_dir or Path())
         if self.split is not None:
             # Better known before the work than after it.
             n_segments = {song.song_id: len(song.labels) for song in corpus.songs}

@@ -6,6 +6,7 @@ Worker processes import this file, so it imports neither TensorFlow nor JAX.
 import dataclasses
 import math
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -99,19 +100,50 @@ class Corpus:
     n_before: int = 0
 
 
-def find_audio(directory: Path) -> dict[str, str]:
-    """Audio files below a directory, by their stem.
+def find_audio(directory: Path, pattern: str = "{song_id}.*") -> dict[str, str]:
+    """Audio files below a directory, by song id.
+
+    Args:
+      pattern: the end of their paths, in which `{song_id}` stands for the id and `*` for any text,
+        both within a name: `chorus/{song_id}.mp3`. Upper and lower case are the same.
 
     Raises:
-      CorpusError: two files have one stem.
+      CorpusError: two files have one id.
     """
+    ending = re.escape(pattern).replace(r"\{song_id\}", "([^/]+)").replace(r"\*", "[^/]*")
+    # Song ids may hold any character, such as a line break.
+    regex = re.compile(f"(?:.*/)?{ending}", re.DOTALL | re.IGNORECASE)
     paths: dict[str, str] = {}
     for path in audio.find(directory):
-        stem = os.path.splitext(os.path.basename(path))[0]
-        if stem in paths:
-            raise CorpusError(f"two audio files for song {stem}: {paths[stem]} and {path}")
-        paths[stem] = path
+        match = regex.fullmatch(Path(os.path.relpath(path, directory)).as_posix())
+        if match is None:
+            continue
+        song_id = match[1]
+        if song_id in paths:
+            raise CorpusError(f"two audio files for song {song_id}: {paths[song_id]} and {path}")
+        paths[song_id] = path
     return paths
+
+
+def find_sources(directory: Path, pattern: str = "{song_id}.*") -> dict[str, Source]:
+    """`find_audio`'s files as sources of songs, see `assemble`."""
+    return {song_id: AudioFile(path) for song_id, path in find_audio(directory, pattern).items()}
+
+
+def find_below(directory: Path, tail: str | Path, *, folder: bool = False) -> Path:
+    """The first file below a directory, at most three levels down, whose path ends in `tail`.
+
+    Args:
+      folder: whether it is to be a folder.
+
+    Raises:
+      CorpusError: there is none.
+    """
+    for depth in range(4):
+        for path in sorted(directory.glob("*/" * depth + str(tail))):
+            if path.is_dir() if folder else path.is_file():
+                return path
+    raise CorpusError(f"{directory}: no {'folder' if folder else 'file'} {tail} below it")
 
 
 def assemble(

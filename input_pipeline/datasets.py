@@ -6,7 +6,6 @@ import fcntl
 import fnmatch
 import functools
 import hashlib
-import importlib
 import io
 import os
 import shutil
@@ -33,7 +32,8 @@ from input_pipeline.embeddings import Embeddings, read_embeddings, teacher_targe
 from input_pipeline.extraction import pool
 from input_pipeline.feature_cache import CACHE_FOLDER
 from input_pipeline.pipeline import load_songs
-from input_pipeline.settings import classes, make_settings
+from input_pipeline.registry import builder_class
+from input_pipeline.settings import make_settings
 from input_pipeline.splits import Split, digest, refuse_missing_audio, song_ids_by_split
 
 # What TFDS raises where its own files are not as it wrote them.
@@ -47,16 +47,6 @@ _TFDS_ERRORS = (
     TypeError,
     ValueError,
 )
-
-
-def builder_class(name: str) -> type[SongBuilder]:
-    """The builder of a data set.
-
-    Raises:
-      CorpusError: there is none of that name.
-    """
-    classes(name)
-    return importlib.import_module(f"input_pipeline.{name}.{name}_dataset_builder").Builder
 
 
 @dataclasses.dataclass(frozen=True)
@@ -189,7 +179,7 @@ def open_builder(
     except CorpusError:
         raise
     except _TFDS_ERRORS as error:
-        folder, reason = Path(data_dir, name, config.name), " ".join(str(error).split())[:200]
+        folder, reason = Path(data_dir, cls.name, config.name), " ".join(str(error).split())[:200]
         raise CorpusError(
             f"{folder}: the account of its shards cannot be read ({reason}); delete the folder and "
             "prepare again"
@@ -252,9 +242,13 @@ def is_built(builder: SongBuilder) -> bool:
 
 def is_outdated(builder: SongBuilder, manual_dir: str | os.PathLike) -> bool:
     """Whether a built data set was made from other files than those of `manual_dir`."""
-    return builder.info.metadata.get("fingerprint") != fingerprint_of(
-        Path(manual_dir), builder.LABEL_FILES, builder.SOUND_FILES
-    )
+    return builder.info.metadata.get("fingerprint") != _fingerprint(type(builder), manual_dir)
+
+
+def _fingerprint(cls: type[SongBuilder], manual_dir: str | os.PathLike) -> str:
+    """Of the user's files and, of a plug-in, its code."""
+    files = fingerprint_of(Path(manual_dir), cls.LABEL_FILES, cls.SOUND_FILES)
+    return f"{files}-{cls.code_digest}" if cls.code_digest else files
 
 
 @contextlib.contextmanager
@@ -298,7 +292,7 @@ def prepare(
         if manual_dir is None or not Path(manual_dir).is_dir():
             what = "needs --manual_dir" if manual_dir is None else f"{manual_dir} is no directory"
             raise CorpusError(f"{builder.name}: {what}. {cls.MANUAL_DOWNLOAD_INSTRUCTIONS}")
-        fingerprint = fingerprint_of(Path(manual_dir), cls.LABEL_FILES, cls.SOUND_FILES)
+        fingerprint = _fingerprint(cls, manual_dir)
     if is_built(builder) and builder.info.metadata.get("fingerprint") == fingerprint:
         if require_all and split is not None:
             split_of = split.deal(builder.song_list(), Path(manual_dir) if manual_dir else None)

@@ -68,7 +68,12 @@ def _parser() -> Parser:
         add_help=False,
     )
     add = parser.add_argument
-    add("--dataset", required=True, metavar="NAME", help=f"of {', '.join(settings.NAMES)}")
+    add(
+        "--dataset",
+        required=True,
+        metavar="NAME",
+        help="one of those below, of a plug-in's, or a file NAME.py",
+    )
     add("--manual_dir", metavar="DIR", help="where the files of the data set are")
     add("--data_dir", default="data", metavar="DIR", help="where shards go (default: data)")
     cores = os.cpu_count() or 1
@@ -80,13 +85,13 @@ def _parser() -> Parser:
 
 def _add_fields(parser: Parser, cls: type, title: str, prefix: str = "") -> None:
     group = parser.add_argument_group(title)
-    described = _described(cls)
+    described, types = _described(cls), settings.types_of(cls)
     for field in dataclasses.fields(cls):
         choices = field.metadata.get("choices")
         group.add_argument(
             f"--{prefix}{field.name}",
-            type=field.type,
-            metavar="|".join(choices) if choices else field.type.__name__.upper(),
+            type=types[field.name],
+            metavar="|".join(choices) if choices else types[field.name].__name__.upper(),
             help=f"{described.get(field.name, '')} (default: {field.default!r})".strip(),
         )
 

@@ -6,22 +6,19 @@ Command lines are checked by this, so it imports neither TensorFlow nor JAX.
 import ast
 import dataclasses
 import importlib
-from pathlib import Path
+import typing
 from typing import Any
 
+from input_pipeline import registry
 from input_pipeline.corpus import CorpusError, Options
 from input_pipeline.splits import Split
 
-NAMES = ("synthetic", "deam", "mer1101", "vgmidi", "emopia", "folder")
-
 
 def listed() -> dict[str, str]:
-    """Every data set's name, and the first line of what its builder says of itself."""
-    folder = Path(__file__).parent
-    paths = {name: folder / name / f"{name}_dataset_builder.py" for name in NAMES}
+    """The data sets of this package by name, and the first line of what each says of itself."""
     return {
         name: (ast.get_docstring(ast.parse(path.read_text())) or "").partition("\n")[0]
-        for name, path in paths.items()
+        for name, path in registry.FILES.items()
     }
 
 
@@ -31,10 +28,18 @@ def classes(name: str) -> tuple[type[Options], type[Split]]:
     Raises:
       CorpusError: there is no data set of that name.
     """
-    if name not in NAMES:
-        raise CorpusError(f"no data set {name!r}; there are {', '.join(NAMES)}")
-    module = importlib.import_module(f"input_pipeline.{name}.settings")
-    return module.OPTIONS, module.SPLIT
+    file = registry.FILES.get(name)
+    if file and file.with_name("settings.py").is_file() and file.parent.name == name:
+        module = importlib.import_module(f"input_pipeline.{name}.settings")
+        return module.OPTIONS, module.SPLIT
+    cls = registry.builder_class(name)
+    return cls.OPTIONS, cls.SPLIT
+
+
+def types_of(cls: type) -> dict[str, type]:
+    """The types of a dataclass's fields by name, where they are written as text too."""
+    types = typing.get_type_hints(cls)
+    return {field.name: types[field.name] for field in dataclasses.fields(cls)}
 
 
 def make_settings(name: str, values: dict[str, Any]) -> tuple[Options, Split]:
@@ -53,17 +58,17 @@ def make_settings(name: str, values: dict[str, Any]) -> tuple[Options, Split]:
 
     def made(part: type) -> Any:
         kept = {}
-        for field in dataclasses.fields(part):
-            if field.name not in values:
+        for key, wanted in types_of(part).items():
+            if key not in values:
                 continue
-            value, wanted = values[field.name], field.type
+            value = values[key]
             fits = isinstance(value, (int, float) if wanted is float else wanted)
             if not fits or (isinstance(value, bool) and wanted is not bool):
                 raise CorpusError(
-                    f"option {field.name} of data set {name}: {value!r} is no {wanted.__name__}"
+                    f"option {key} of data set {name}: {value!r} is no {wanted.__name__}"
                 )
             # Converted, because 1 and 1.0 would name two versions of the data set.
-            kept[field.name] = wanted(value)
+            kept[key] = wanted(value)
         return part(**kept)
 
     options, split = map(made, parts)

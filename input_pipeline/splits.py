@@ -51,6 +51,29 @@ class Split(abc.ABC):
         """
 
 
+@dataclasses.dataclass(frozen=True)
+class DrawnSplit(Split):
+    """Songs drawn at random for validation and test: what a data set has that says nothing else.
+
+    Args:
+      validation_fraction, test_fraction: shares of the songs.
+      split_seed: decides the draw.
+    """
+
+    validation_fraction: float = 0.15
+    test_fraction: float = 0.15
+    split_seed: int = 0
+
+    def label(self) -> str:
+        return "drawn"
+
+    def deal(self, songs: SongList, manual_dir: Path | None) -> dict[str, str]:
+        # The songs that can be used share the splits, so that none comes out empty by chance.
+        fractions = {"validation": self.validation_fraction, "test": self.test_fraction}
+        split_of = split_by_song(songs.n_segments, fractions, seed=self.split_seed)
+        return dict.fromkeys(songs.labelled, "train") | split_of
+
+
 def song_ids_by_split(
     split: Split, songs: SongList, manual_dir: Path | None
 ) -> dict[str, tuple[str, ...]]:

@@ -98,12 +98,13 @@ def test_parameters_of_the_models(model):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_config_takes_every_model(name):
+    """Its features, crops and loss go with the model, which gives a curve for the crop."""
     for model in models.MODELS:
-        config = get_config(name, model)
-        run_config.check(with_files(config))
-        create_model(config.model, dtype=config.dtype, axis_name=None)
+        config = with_files(get_config(name, model))
+        run_config.check(config)
+        assert config.model.name == models.MODELS[model]().name
+        assert curve_shape(config) == (1, config.data.crop_segments, 2)
         if name == "deam_plus":  # It changes models.
-            assert config.model.name == models.MODELS[model]().name
             continue
         assert config.model == models.MODELS[model]()
         models.use(config, "damff")
@@ -111,6 +112,21 @@ def test_every_config_takes_every_model(name):
         assert config == get_config(name)
     with pytest.raises(ValueError, match=r"no model 'nope'; there are damff, damff_plus, constant"):
         get_config(name, "nope")
+
+
+def curve_shape(config):
+    """The shape of what a config's model makes of one crop."""
+    features, t = FeatureConfig(**config.features), config.data.crop_segments
+    model = create_model(config.model, dtype=config.dtype, axis_name=None)
+    # Embeddings have one frame per segment, and their dimensions in the place of Mel bins.
+    shape = (1, 200) if config.data.heard else (features.frames_per_segment, features.n_mels)
+    curve, _ = jax.eval_shape(
+        lambda *inputs: model.init_with_output(jax.random.key(0), *inputs, train=False),
+        jax.ShapeDtypeStruct((1, t, *shape), jnp.float16),
+        jax.ShapeDtypeStruct((1, t), bool),
+    )
+    assert curve.dtype == jnp.float32
+    return curve.shape
 
 
 def parse(monkeypatch, *arguments):

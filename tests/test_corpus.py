@@ -14,6 +14,8 @@ from input_pipeline.corpus import (
     CorpusError,
     assemble,
     find_audio,
+    find_below,
+    find_sources,
     first_segment,
     shorten,
 )
@@ -64,6 +66,26 @@ def alignment_of(*song_ids, **kwargs):
 
 def sources_of(*song_ids):
     return {song_id: AudioFile(f"{song_id}.wav") for song_id in song_ids}
+
+
+def test_audio_files_are_found_by_a_pattern(tmp_path):
+    touch(tmp_path, "R/chorus/1.mp3", "R/chorus/x.2.MP3", "R/full/3.mp3", "R/chorus/4.wav")
+    assert set(find_audio(tmp_path, "chorus/{song_id}.mp3")) == {"1", "x.2"}
+    assert set(find_audio(tmp_path / "R" / "chorus", "x.{song_id}.*")) == {"2"}
+    assert find_sources(tmp_path, "full/{song_id}.*") == {
+        "3": AudioFile(f"{tmp_path}/R/full/3.mp3")
+    }
+    assert not find_audio(tmp_path, "orus/{song_id}.mp3")
+
+
+def test_a_file_is_found_at_most_three_levels_down(tmp_path):
+    touch(tmp_path, "a/b/c/labels/x.csv", "a/b/c/d/e/x.csv", "b/labels/x.csv")
+    assert find_below(tmp_path, "labels/x.csv") == tmp_path / "b" / "labels" / "x.csv"
+    assert find_below(tmp_path, "c", folder=True) == tmp_path / "a" / "b" / "c"
+    with pytest.raises(CorpusError, match=r"no file e/x\.csv below it$"):
+        find_below(tmp_path, "e/x.csv")
+    with pytest.raises(CorpusError, match=r"no file c below it$"):
+        find_below(tmp_path, "c")
 
 
 def test_every_song_is_built_or_accounted_for():

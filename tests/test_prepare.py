@@ -497,7 +497,7 @@ def test_deam_without_its_folders_is_an_error(prepare, manual_dir):
     ("arguments", "reason"),
     [
         (["--colour=red"], "unrecognized arguments: --colour=red"),
-        (["--dataset=none"], "no data set 'none'; there are synthetic, deam, mer1101, vgmidi"),
+        (["--dataset=none"], "no data set 'none'; there are deam, emopia, folder, mer1101"),
         (["--features.n_mels=0"], "features: n_mels and hop_length must be positive"),
         (["--features.n_mels=many"], "argument --features.n_mels: invalid int value: 'many'"),
         (["--features.hop_length=441"], "features.hop_length: 441 samples do not divide"),

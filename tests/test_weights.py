@@ -249,9 +249,12 @@ def test_folders_of_the_machine_that_trained_stay_there(workdir, tmp_path):
     variables, meta = weights.load(workdir)
     meta = copy.deepcopy(meta)
     meta["config"]["data"] |= {"manual_dir": "/secret/a", "data_dir": "/secret/b"}
+    meta["config"]["data"]["dataset"] = "/secret/vgmidi.py"
     meta["config"]["init_from"] = meta["identity"]["init_from"] = "/secret/c"
     weights.save(tmp_path / "a.safetensors", variables, meta)
     assert b"secret" not in (tmp_path / "a.safetensors").read_bytes()
+    _, stored = weights.load(tmp_path / "a.safetensors")
+    assert stored["config"]["data"]["dataset"] == "vgmidi"
     assert "/secret/a" in json.dumps(meta)
 
 

@@ -9,7 +9,7 @@ import argparse
 import importlib
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from damff_jax.benchmark import results, table
@@ -116,7 +116,7 @@ def run(suites: Sequence[str], settings: Settings) -> Iterator[dict[str, Any]]:
         yield from importlib.import_module(f"damff_jax.benchmark.{suite}").cases(settings)
 
 
-def _list_of(element):
+def _list_of(element: Callable[[str], Any]) -> Callable[[str], tuple]:
     def parse(text: str) -> tuple:
         values = tuple(element(part.strip()) for part in text.split(","))
         return tuple(dict.fromkeys(values))
@@ -124,7 +124,7 @@ def _list_of(element):
     return parse
 
 
-def _one_of(names: Sequence[str]):
+def _one_of(names: Sequence[str]) -> Callable[[str], str]:
     def parse(text: str) -> str:
         if text not in names:
             raise argparse.ArgumentTypeError(f"{text!r}; there are {', '.join(names)}")

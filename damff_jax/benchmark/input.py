@@ -126,10 +126,11 @@ class _Loop:
 
 def _shards(settings: Settings, features: FeatureConfig, n_records: int) -> dict[str, Any]:
     from input_pipeline import datasets
+    from input_pipeline.settings import make_settings
 
     values = {"n_clips": n_records, "n_test": 0, "validation_fraction": 0.0}
     with tempfile.TemporaryDirectory() as folder:
-        options, split = datasets.make_settings("synthetic", values)
+        options, split = make_settings("synthetic", values)
         builder = datasets.open_builder(
             "synthetic", data_dir=folder, features=features, options=options
         )

@@ -45,7 +45,7 @@ def with_defaults(config: Mapping[str, Any]) -> dict[str, Any]:
 
     So a field that came later, with a default that changes nothing, makes no other model.
     """
-    cls = MODELS.get(config.get("name"))
+    cls = MODELS.get(config.get("name", ""))
     return {**fields.defaults(cls), **config} if cls else dict(config)
 
 

@@ -18,15 +18,15 @@ That is AFF as published. Its authors' public code doubles X, the paper's equati
 fusion here does. Letters: N segments, H time, W frequency, C channels.
 """
 
-from typing import Any, Literal
+from collections.abc import Callable
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from damff_jax.models.fields import one_of
 from damff_jax.models.normalization import BatchNorm
-
-Fusion = Literal["daff", "aff", "channel", "spatial", "sum", "concat"]
 
 
 class Bottleneck(nn.Module):
@@ -64,12 +64,66 @@ class _Product(nn.Module):
         return x_NxD.astype(self.dtype) @ kernel.astype(self.dtype), bias
 
 
+class Maps(NamedTuple):
+    """The two feature maps to weigh against each other, and their sum."""
+
+    a_NxHxWxC: jax.Array
+    b_NxHxWxC: jax.Array
+    sum_NxHxWxC: jax.Array
+
+
+# A `Bottleneck` with the fusion's settings, of a name and its input.
+Layer = Callable[[str, jax.Array], jax.Array]
+# Gives logits that broadcast to the maps' shape.
+Attention = Callable[[Maps, Layer], jax.Array]
+Fuse = Callable[[jax.Array, jax.Array, Layer], jax.Array]
+
+
+def channel_attention(maps: Maps, bottleneck: Layer) -> jax.Array:
+    n, _, _, c = maps.sum_NxHxWxC.shape
+    mean_NxC = jnp.mean(maps.sum_NxHxWxC, axis=(1, 2))
+    return bottleneck("channel", mean_NxC).reshape(n, 1, 1, c)
+
+
+def spatial_attention(maps: Maps, bottleneck: Layer) -> jax.Array:
+    n, h, w, _ = maps.sum_NxHxWxC.shape
+    mean_NxHW = jnp.mean(maps.sum_NxHxWxC, axis=3).reshape(n, h * w)
+    return bottleneck("spatial", mean_NxHW).reshape(n, h, w, 1)
+
+
+def local_attention(maps: Maps, bottleneck: Layer) -> jax.Array:
+    return bottleneck("local", maps.sum_NxHxWxC)
+
+
+def weighed_by(*attentions: Attention) -> Fuse:
+    """The fusion M ⊙ A + (1 − M) ⊙ B, where M is the sigmoid of the attentions' sum."""
+
+    def fuse(a_NxHxWxC: jax.Array, b_NxHxWxC: jax.Array, bottleneck: Layer) -> jax.Array:
+        maps = Maps(a_NxHxWxC, b_NxHxWxC, a_NxHxWxC + b_NxHxWxC)
+        first, *others = (attention(maps, bottleneck) for attention in attentions)
+        m = nn.sigmoid(sum(others, start=first))
+        return m * a_NxHxWxC + (1 - m) * b_NxHxWxC
+
+    return fuse
+
+
+FUSIONS: dict[str, Fuse] = {
+    "daff": weighed_by(channel_attention, spatial_attention),
+    "aff": weighed_by(channel_attention, local_attention),
+    "channel": weighed_by(channel_attention),
+    "spatial": weighed_by(spatial_attention),
+    "sum": lambda a_NxHxWxC, b_NxHxWxC, _: a_NxHxWxC + b_NxHxWxC,
+    "concat": lambda a_NxHxWxC, b_NxHxWxC, _: jnp.concatenate([a_NxHxWxC, b_NxHxWxC], axis=-1),
+}
+Fusion = Annotated[str, one_of(FUSIONS)]
+
+
 class AttentionFusion(nn.Module):
     """Fuses two feature maps (N, H, W, C) into one.
 
     Args:
-      fusion: 'daff', 'aff', their channel attention or DAFF's spatial one alone ('channel',
-        'spatial'), 'sum', or 'concat' (along channels, so that the result has 2 C).
+      fusion: of `FUSIONS`: 'daff', 'aff', their channel attention or DAFF's spatial one alone
+        ('channel', 'spatial'), 'sum', or 'concat' (along channels, so that the result has 2 C).
       reduction: r of the bottlenecks.
     """
 
@@ -82,29 +136,8 @@ class AttentionFusion(nn.Module):
     def __call__(
         self, a_NxHxWxC: jax.Array, b_NxHxWxC: jax.Array, mask_N: jax.Array, *, train: bool
     ) -> jax.Array:
-        if self.fusion == "concat":
-            return jnp.concatenate([a_NxHxWxC, b_NxHxWxC], axis=-1)
-        f_NxHxWxC = a_NxHxWxC + b_NxHxWxC
-        if self.fusion == "sum":
-            return f_NxHxWxC
-        n, h, w, c = f_NxHxWxC.shape
-        bottleneck = {
-            "reduction": self.reduction,
-            "dtype": self.dtype,
-            "axis_name": self.axis_name,
-        }
-        logits = jnp.zeros((), self.dtype)
-        if self.fusion in ("daff", "aff", "channel"):
-            channel_NxC = Bottleneck(**bottleneck, name="channel")(
-                jnp.mean(f_NxHxWxC, axis=(1, 2)), mask_N, train=train
-            )
-            logits = logits + channel_NxC.reshape(n, 1, 1, c)
-        if self.fusion in ("daff", "spatial"):
-            spatial_NxHW = Bottleneck(**bottleneck, name="spatial")(
-                jnp.mean(f_NxHxWxC, axis=3).reshape(n, h * w), mask_N, train=train
-            )
-            logits = logits + spatial_NxHW.reshape(n, h, w, 1)
-        if self.fusion == "aff":
-            logits = logits + Bottleneck(**bottleneck, name="local")(f_NxHxWxC, mask_N, train=train)
-        m = nn.sigmoid(logits)
-        return m * a_NxHxWxC + (1 - m) * b_NxHxWxC
+        def bottleneck(name: str, x: jax.Array) -> jax.Array:
+            layer = Bottleneck(self.reduction, self.dtype, self.axis_name, name=name)
+            return layer(x, mask_N, train=train)
+
+        return FUSIONS[self.fusion](a_NxHxWxC, b_NxHxWxC, bottleneck)

@@ -103,8 +103,7 @@ class CNNBiLSTM(nn.Module):
         x_BxTxFxM = standardized(self, log_mel_BxTxFxM, mask_BxT).astype(self.dtype)
         stages = MultiScaleBranches(
             channels=self.channels,
-            kernels_a=((3, 3),) * 3,
-            branches="a",
+            kernels={"a": ((3, 3),) * 3},
             dtype=self.dtype,
             axis_name=self.axis_name,
             name="branches",

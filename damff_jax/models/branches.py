@@ -10,7 +10,7 @@ Each block is convolution ('same') → batch normalisation → ReLU → 2 × 2 m
 (time, frequency). Letters: N segments, H time, W frequency, C channels.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import jax
@@ -57,27 +57,24 @@ class MultiScaleBranches(nn.Module):
     """The three stages; gives one feature map (N, H, W, C) per branch.
 
     Args:
+      kernels: (time, frequency) sizes of the three stages, by branch; one branch alone is a single
+        scale with nothing to join.
       channels: output channels per branch of the three stages.
-      kernels_a, kernels_b: (time, frequency) sizes of the three stages.
-      branches: 'ab', or 'a' or 'b' alone (single scale, nothing to join).
       join: axis of the join after stage 1: 'time' as in DAMFF, or 'channel'.
     """
 
+    kernels: Mapping[str, Sequence[Kernel]]
     channels: Sequence[int] = (8, 16, 64)
-    kernels_a: Sequence[Kernel] = ((1, 5), (5, 5), (3, 3))
-    kernels_b: Sequence[Kernel] = ((3, 1), (3, 3), (5, 5))
-    branches: Literal["ab", "a", "b"] = "ab"
     join: Literal["time", "channel"] = "time"
     dtype: Any = jnp.float32
     axis_name: str | None = "batch"
 
     @nn.compact
     def __call__(self, x_NxHxWxC: jax.Array, mask_N: jax.Array, *, train: bool) -> list[jax.Array]:
-        kernels = {"a": self.kernels_a, "b": self.kernels_b}
         stages = [
             ConvStage(
                 channels=self.channels[i],
-                kernels={name: kernels[name][i] for name in self.branches},
+                kernels={name: sizes[i] for name, sizes in self.kernels.items()},
                 dtype=self.dtype,
                 axis_name=self.axis_name,
                 name=f"stage{i + 1}",

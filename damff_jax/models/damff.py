@@ -28,8 +28,11 @@ class DAMFF(nn.Module):
     standard deviation in dB of every Mel bin over the training split, set by the trainer.
 
     Args:
-      channels, kernels_a, kernels_b, branches, join: see `MultiScaleBranches`.
-      fusion, reduction: see `AttentionFusion`; unused with a single branch.
+      channels, join: see `MultiScaleBranches`.
+      branches: both, or one of them alone; each letter stands for the kernels of that name.
+      kernels_a, kernels_b: (time, frequency) sizes of the three stages.
+      fusion, reduction: see `AttentionFusion`; unused with a single branch. Of more than two
+        branches, each further one is fused with what those before it gave.
       squeeze_channels: channels that the 1 × 1 convolution keeps per point.
       context_size: units that describe the crop as a whole, by the mean and the deviation of what
         is kept of its segments, and go into the sequence model beside each; 0: none, as in the
@@ -72,20 +75,18 @@ class DAMFF(nn.Module):
         common = {"dtype": self.dtype, "axis_name": self.axis_name}
         maps = MultiScaleBranches(
             channels=self.channels,
-            kernels_a=self.kernels_a,
-            kernels_b=self.kernels_b,
-            branches=self.branches,
+            kernels={branch: getattr(self, f"kernels_{branch}") for branch in self.branches},
             join=self.join,
             name="branches",
             **common,
         )(x_BxTxFxM.reshape(b * t, f, m, 1), mask_N, train=train)
-        if len(maps) == 2:
+        fused_NxHxWxC, *others = maps
+        for i, map_NxHxWxC in enumerate(others):
+            name = f"fusion_{self.branches[i + 1]}" if i else "fusion"
             fuse = AttentionFusion(
-                fusion=self.fusion, reduction=self.reduction, name="fusion", **common
+                fusion=self.fusion, reduction=self.reduction, name=name, **common
             )
-            fused_NxHxWxC = fuse(*maps, mask_N, train=train)
-        else:
-            (fused_NxHxWxC,) = maps
+            fused_NxHxWxC = fuse(fused_NxHxWxC, map_NxHxWxC, mask_N, train=train)
 
         # A 1 × 1 convolution is a dense layer over the channels.
         squeeze = nn.Dense(self.squeeze_channels, dtype=self.dtype, name="squeeze")

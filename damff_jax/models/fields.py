@@ -6,7 +6,7 @@ says its fields, and nowhere else.
 
 import dataclasses
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Annotated, Any, Literal
 
 Kernel = tuple[int, int]
@@ -18,6 +18,12 @@ class Check:
 
     passes: Callable[[Any], bool]
     complaint: str
+
+
+def one_of(names: Collection[str]) -> Check:
+    """That a value is one of these names, as a table's keys."""
+    known = tuple(names)  # What is looked for need not be hashable.
+    return Check(lambda value: value in known, f"is none of {', '.join(known)}")
 
 
 _RESERVED = ("parent", "name", "dtype", "axis_name")

@@ -47,7 +47,7 @@ def parse(argv: Sequence[str], description: str) -> Arguments:
         sys.exit(0)
     values = flags.FlagValues()
     try:
-        _define(values)
+        _define(values, argv)
         rest = values(argv)
         if len(rest) > 1:
             raise ValueError(f"unexpected argument {rest[1]!r}")
@@ -59,7 +59,8 @@ def parse(argv: Sequence[str], description: str) -> Arguments:
     except Exception as error:  # A config file is a program: it can raise anything.
         print(f"{_PROGRAM}: error: {_one_line(error)}", file=sys.stderr)
         sys.exit(2)
-    workdir = Path(values.workdir or default_workdir(values["config"].config_filename))
+    named = getattr(values["config"], "config_filename")  # noqa: B009 - as absl knows no such flag.
+    workdir = Path(values.workdir or default_workdir(named))
     return Arguments(values.config, workdir, values.mode, multihost if values.multihost else None)
 
 
@@ -69,18 +70,19 @@ def default_workdir(config: str) -> Path:
     return Path("runs") / "-".join(filter(None, [Path(path).stem, model]))
 
 
-def _define(values: flags.FlagValues) -> None:
+def _define(values: flags.FlagValues, argv: Sequence[str]) -> None:
     from ml_collections import config_flags
 
     default = configs.path_of("synthetic")
-    config_flags.DEFINE_config_file("config", default, flag_values=values)
-    how = {"flag_values": values}
-    flags.DEFINE_string("workdir", None, "where the run lives", **how)
-    flags.DEFINE_bool("multihost", False, "train together with other processes", **how)
-    flags.DEFINE_string("coordinator_address", None, "HOST:PORT", **how)
-    flags.DEFINE_integer("num_processes", None, "of all hosts", **how)
-    flags.DEFINE_integer("process_id", None, "from 0", **how)
-    flags.DEFINE_enum("mode", "train", ["train", "evaluate"], "evaluate does not train", **how)
+    config_flags.DEFINE_config_file("config", default, flag_values=values, sys_argv=[*argv])
+    flags.DEFINE_string("workdir", None, "where the run lives", flag_values=values)
+    flags.DEFINE_bool("multihost", False, "train together with other processes", flag_values=values)
+    flags.DEFINE_string("coordinator_address", None, "HOST:PORT", flag_values=values)
+    flags.DEFINE_integer("num_processes", None, "of all hosts", flag_values=values)
+    flags.DEFINE_integer("process_id", None, "from 0", flag_values=values)
+    flags.DEFINE_enum(
+        "mode", "train", ["train", "evaluate"], "evaluate does not train", flag_values=values
+    )
 
 
 def _help() -> str:

@@ -157,7 +157,7 @@ def load_study(path: str) -> dict[str, Any]:
       StudyError: there is no such file or function, or what it gives is no study.
     """
     spec = importlib.util.spec_from_file_location("study", path)
-    if spec is None:
+    if spec is None or spec.loader is None:
         raise StudyError(f"{path}: no Python file")
     try:
         module = importlib.util.module_from_spec(spec)

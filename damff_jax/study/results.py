@@ -110,7 +110,9 @@ class _System:
             "by_fold": _by_fold(self.per_fold),
             "against": {},
             "parameters": _n_parameters(all_runs[0]),
-            "seconds": float(np.median([run.record()["seconds"] for run in all_runs])),
+            "seconds": float(
+                np.median([record["seconds"] for run in all_runs if (record := run.record())])
+            ),
         }
 
 

@@ -34,7 +34,8 @@ def run_all(
     """
     outcomes = {path: "" for path in _done_before(runs, again)}  # '' or why it failed.
     share = _Cores(jobs)
-    waiting, running = list(runs), {}
+    waiting = list(runs)
+    running: dict[concurrent.futures.Future[str], Run] = {}
     with concurrent.futures.ThreadPoolExecutor(jobs) as executor:
         try:
             while waiting or running:

@@ -95,11 +95,11 @@ def paired_intervals(
     return intervals
 
 
-def _over_seeds(ccc_SxR: Sequence[np.ndarray], rng: np.random.Generator) -> np.ndarray:
+def _over_seeds(of_seeds: Sequence[np.ndarray], rng: np.random.Generator) -> np.ndarray:
     """The mean (R,) over all seeds in the first sample, over seeds drawn in the others."""
-    ccc_SxR = np.array(ccc_SxR)
-    drawn_SxR = rng.integers(len(ccc_SxR), size=ccc_SxR.shape)
-    drawn_SxR[:, 0] = np.arange(len(ccc_SxR))
+    ccc_SxR = np.array(of_seeds)
+    drawn_SxR = rng.integers(len(of_seeds), size=ccc_SxR.shape)
+    drawn_SxR[:, 0] = np.arange(len(of_seeds))
     return np.take_along_axis(ccc_SxR, drawn_SxR, axis=0).mean(axis=0)
 
 

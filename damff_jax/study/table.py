@@ -56,7 +56,7 @@ def _tables(part: Mapping[str, Any], reference: str) -> list[str]:
 
 def _scores(row: Mapping[str, Any], dimension: str) -> list[str]:
     several = len(row["seeds"]) > 1
-    cells = [_number(*row["scores"][f"{dimension}/{score}"], several) for score in _SCORES]
+    cells = [_number(row["scores"][f"{dimension}/{score}"], several) for score in _SCORES]
     return [cells[0], _interval(row["against"].get(dimension)), *cells[1:]]
 
 
@@ -70,7 +70,8 @@ def _table(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
 
 
-def _number(mean: float, std: float, several: bool) -> str:
+def _number(mean_and_std: Sequence[float], several: bool) -> str:
+    mean, std = mean_and_std
     return f"{_short(mean)} ± {_short(std)}" if several else _short(mean)
 
 

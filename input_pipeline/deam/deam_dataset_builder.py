@@ -5,18 +5,17 @@ from pathlib import Path
 from input_pipeline.annotations import read_labels
 from input_pipeline.base import SongBuilder
 from input_pipeline.corpus import (
-    AudioFile,
     Corpus,
-    CorpusError,
     assemble,
-    find_audio,
+    find_below,
+    find_sources,
 )
 from input_pipeline.deam.settings import DeamOptions, DeamSplit
 
 _LABELS = Path("annotations averaged per song") / "dynamic (per second annotations)"
 
 
-class Builder(SongBuilder):
+class Builder(SongBuilder[DeamOptions]):
     """The DEAM release, mp3 or any other format that is read."""
 
     OPTIONS = DeamOptions
@@ -38,16 +37,6 @@ def deam_corpus(manual_dir: Path, options: DeamOptions) -> Corpus:
     Raises:
       CorpusError, LabelError: it is not in that layout, or an option makes no sense.
     """
-    audio_dir = _find(manual_dir, Path("MEMD_audio"))
-    alignment = read_labels(_find(manual_dir, _LABELS))
-    sources = {song_id: AudioFile(path) for song_id, path in find_audio(audio_dir).items()}
-    return assemble(alignment, sources, audio_start=options.audio_start)
-
-
-def _find(manual_dir: Path, tail: Path) -> Path:
-    """The first folder below `manual_dir`, at most three levels down, whose path ends in `tail`."""
-    for depth in range(4):
-        for folder in sorted(manual_dir.glob("*/" * depth + str(tail))):
-            if folder.is_dir():
-                return folder
-    raise CorpusError(f"{manual_dir}: no folder {tail} below it")
+    audio_dir = find_below(manual_dir, "MEMD_audio", folder=True)
+    alignment = read_labels(find_below(manual_dir, _LABELS, folder=True))
+    return assemble(alignment, find_sources(audio_dir), audio_start=options.audio_start)

@@ -24,7 +24,7 @@ SIGNS = {"Q1": (1, 1), "Q2": (-1, 1), "Q3": (-1, -1), "Q4": (1, -1)}
 MAGNITUDE = 0.5
 
 
-class Builder(SongBuilder):
+class Builder(SongBuilder[RenderingOptions]):
     """EMOPIA's MIDI files, rendered by fluidsynth."""
 
     OPTIONS = RenderingOptions
@@ -69,5 +69,5 @@ def emopia_corpus(manual_dir: Path, options: RenderingOptions) -> Corpus:
 def labels_of(clip: str, duration_s: float) -> Labels:
     """The signs of a clip's quadrant times `MAGNITUDE`, the same in every segment."""
     n_segments = max(int(duration_s / SEGMENT_SECONDS), 1)
-    values_TxV = np.tile(np.float32(MAGNITUDE) * np.float32(SIGNS[clip[:2]]), (n_segments, 1))
+    values_TxV = np.tile(MAGNITUDE * np.array(SIGNS[clip[:2]], np.float32), (n_segments, 1))
     return Labels(0, values_TxV, np.ones_like(values_TxV, bool))

@@ -6,16 +6,15 @@ from pathlib import Path
 from input_pipeline.annotations import Scale, read_labels
 from input_pipeline.base import SongBuilder
 from input_pipeline.corpus import (
-    AudioFile,
     Corpus,
     CorpusError,
     assemble,
-    find_audio,
+    find_sources,
 )
 from input_pipeline.folder.settings import FolderOptions, FolderSplit
 
 
-class Builder(SongBuilder):
+class Builder(SongBuilder[FolderOptions]):
     """Audio files named by song id, anywhere below manual_dir, and two label files in it."""
 
     OPTIONS = FolderOptions
@@ -43,5 +42,4 @@ def folder_corpus(manual_dir: Path, options: FolderOptions) -> Corpus:
         raise CorpusError(f"start_time: {options.start_time} is not finite")
     start_time = options.start_time if options.start_time >= 0 else None
     alignment = read_labels(manual_dir, scale=scale, start_time=start_time)
-    sources = {song_id: AudioFile(path) for song_id, path in find_audio(manual_dir).items()}
-    return assemble(alignment, sources, audio_start=options.audio_start)
+    return assemble(alignment, find_sources(manual_dir), audio_start=options.audio_start)

@@ -5,9 +5,10 @@ import dataclasses
 from collections.abc import Iterable
 from pathlib import Path
 
+from damff_jax.songs import SPLITS
 from input_pipeline.annotations import canonical_id
 from input_pipeline.corpus import CorpusError, Options, shorten
-from input_pipeline.splits import SPLITS, SongList, Split, split_by_song
+from input_pipeline.splits import DrawnSplit, SongList
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,33 +29,25 @@ class FolderOptions(Options):
 
 
 @dataclasses.dataclass(frozen=True)
-class FolderSplit(Split):
-    """How a folder's songs are split.
+class FolderSplit(DrawnSplit):
+    """How a folder's songs are split: by a file, or drawn.
 
     Args:
       split_file: a CSV file `song_id,split`, relative to manual_dir; songs that it does not name
         are left out. Empty: splits are drawn from the seed.
-      validation_fraction, test_fraction: shares of the songs, if drawn.
-      split_seed: decides the draw.
     """
 
     split_file: str = ""
-    validation_fraction: float = 0.15
-    test_fraction: float = 0.15
-    split_seed: int = 0
 
     def label(self) -> str:
-        return "file" if self.split_file else "drawn"
+        return "file" if self.split_file else super().label()
 
     def deal(self, songs: SongList, manual_dir: Path | None) -> dict[str, str]:
         if self.split_file:
             if manual_dir is None and not Path(self.split_file).is_absolute():
                 raise CorpusError(f"split_file {self.split_file} lies in manual_dir, not given")
             return read_splits(Path(manual_dir or "", self.split_file), songs.labelled)
-        # The songs that can be used share the splits, so that none comes out empty by chance.
-        fractions = {"validation": self.validation_fraction, "test": self.test_fraction}
-        split_of = split_by_song(songs.n_segments, fractions, seed=self.split_seed)
-        return dict.fromkeys(songs.labelled, "train") | split_of
+        return super().deal(songs, manual_dir)
 
 
 def read_splits(path: Path, song_ids: Iterable[str]) -> dict[str, str]:

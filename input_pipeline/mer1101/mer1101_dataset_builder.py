@@ -9,7 +9,7 @@ from input_pipeline.folder.settings import FolderOptions
 from input_pipeline.mer1101.settings import Mer1101Options, Mer1101Split
 
 
-class Builder(SongBuilder):
+class Builder(SongBuilder[Mer1101Options]):
     """audio/<id>.<ext> with valence.csv and arousal.csv in DEAM's form."""
 
     OPTIONS = Mer1101Options

@@ -10,13 +10,13 @@ from input_pipeline.synthetic.settings import SyntheticOptions, SyntheticSplit
 from input_pipeline.synthetic.songs import write_songs
 
 
-class Builder(SongBuilder):
+class Builder(SongBuilder[SyntheticOptions]):
     """Composes the songs, then reads them as DEAM's builder reads DEAM."""
 
     OPTIONS = SyntheticOptions
     SPLIT = SyntheticSplit
 
-    def corpus(self, manual_dir: None) -> Corpus:
+    def corpus(self, manual_dir: Path) -> Corpus:
         options = self.options
         if not 1 <= options.n_clips <= LAST_CLIP_ID or options.n_test < 0:
             raise CorpusError(f"n_clips must be within 1..{LAST_CLIP_ID}, n_test not negative")

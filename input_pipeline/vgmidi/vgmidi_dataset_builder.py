@@ -19,7 +19,7 @@ from input_pipeline.vgmidi.ratings import labels_of, read_pieces
 from input_pipeline.vgmidi.settings import VgmidiSplit
 
 
-class Builder(SongBuilder):
+class Builder(SongBuilder[RenderingOptions]):
     """The labelled part of the VGMIDI repository, rendered by fluidsynth."""
 
     OPTIONS = RenderingOptions
