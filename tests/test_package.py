@@ -18,7 +18,7 @@ import soundfile
 import damff_jax
 from damff_jax import configs
 from damff_jax.system import extras
-from input_pipeline import settings
+from input_pipeline import registry, settings
 
 ROOT = Path(__file__).parents[1]
 COMMANDS = {
@@ -102,7 +102,7 @@ def test_a_wrong_command_line_is_told_before_any_framework_is_imported(command, 
     assert err.startswith(f"{program}: error: {reason}") and err.count("\n") == 1, err
 
 
-@pytest.mark.parametrize("name", settings.NAMES)
+@pytest.mark.parametrize("name", registry.NAMES)
 def test_every_data_set_says_its_options_before_any_framework_is_imported(name):
     status, out, err = started("prepare", f"--dataset={name}", "--help")
     assert (status, err) == (0, "")
