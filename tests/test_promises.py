@@ -52,7 +52,8 @@ def references(cell, file=None):
 @functools.cache
 def names_in(file):
     """Names of a file's tests, each with whether it is a slow one."""
-    body = ast.parse((ROOT / "tests" / file).read_text()).body
+    (path,) = (ROOT / "tests").rglob(file)
+    body = ast.parse(path.read_text()).body
     marks = [node.value for node in body if isinstance(node, ast.Assign) and is_pytestmark(node)]
     return {
         node.name: any("mark.slow" in ast.unparse(mark) for mark in [*marks, *node.decorator_list])

@@ -16,7 +16,7 @@ from damff_jax.audio import AudioError, AudioWarning
 from damff_jax.features import FeatureConfig
 from damff_jax.prediction import readers
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 CONFIG = FeatureConfig(sample_rate=16_000, n_fft=2048, win_length=1600, hop_length=800, n_mels=64)
 
 
@@ -159,7 +159,7 @@ def test_readers_wait_for_whoever_is_slow(paths):
 def test_readers_end_with_the_process_that_has_started_them(paths):
     code = (
         "import os, signal, sys; from damff_jax.prediction import readers;"
-        "from tests import test_readers;"
+        "from tests.prediction import test_readers;"
         "songs = readers.read_all(sys.argv[1:], test_readers.CONFIG, n_readers=2);"
         "[list(next(songs)) for _ in range(3)]; print(*test_readers.children());"
         "sys.stdout.flush(); os.kill(os.getpid(), signal.SIGKILL)"
@@ -177,7 +177,8 @@ def test_a_script_without_a_guard_finds_what_it_imports_itself(paths, tmp_path):
     (elsewhere / "soundfile.py").write_text("raise SystemError")
     script.write_text(
         f"import sys\nsys.path.insert(0, {str(ROOT)!r})\n"
-        "from damff_jax.prediction import readers\nfrom tests.test_readers import CONFIG\n"
+        "from damff_jax.prediction import readers\n"
+        "from tests.prediction.test_readers import CONFIG\n"
         "for song in readers.read_all(sys.argv[1:], CONFIG, n_readers=2):\n"
         "    print(sum(map(len, song)))\n"
     )

@@ -37,7 +37,7 @@ PARAMETERS = {
     "vgmidi": 102_271,
     "vgmidi_augmented": 102_271,
 }
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 NAMES = sorted(path.stem for path in (ROOT / "configs").glob("[a-z]*.py") if path.stem != "models")
 # At 50 frames × 128 bins, and at half of both.
 MODEL_PARAMETERS = {

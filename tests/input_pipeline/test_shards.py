@@ -21,7 +21,7 @@ from input_pipeline.folder.settings import FolderOptions, FolderSplit
 from input_pipeline.prepare import main
 from input_pipeline.shards import _in_order
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 DUMMY = ROOT / "input_pipeline" / "folder" / "dummy_data"
 FEATURES = {"sample_rate": 16_000, "n_fft": 512, "win_length": 512, "hop_length": 320, "n_mels": 16}
 

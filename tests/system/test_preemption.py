@@ -21,7 +21,7 @@ from damff_jax.run.train_log import TrainLog
 from damff_jax.system import preemption
 from damff_jax.system.preemption import Preempted
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SETTINGS = {
     "batch_size": 4,
     "num_train_steps": 12,

@@ -33,7 +33,7 @@ from damff_jax.models import create_model
 from damff_jax.system import extras
 from damff_jax.training import parallel
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 # The paper's form, and one that compiles in no time.
 TINY_MODEL = {"channels": (2, 3, 4), "hidden_size": 3}
 TINY = Sizes(segments=4, frames=8, n_mels=16, model=TINY_MODEL)

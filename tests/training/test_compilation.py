@@ -11,7 +11,7 @@ import pytest
 
 from damff_jax.training import compilation, parallel
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PROGRAM = """
 import jax, jax.numpy as jnp
 from damff_jax.training import compilation

@@ -18,7 +18,7 @@ from input_pipeline.annotations import read_labels
 from input_pipeline.corpus import AudioFile
 from input_pipeline.prepare import main
 
-PIPELINE = Path(__file__).parents[1] / "input_pipeline"
+PIPELINE = Path(__file__).parents[2] / "input_pipeline"
 # Small features, for speed.
 FEATURES = {"sample_rate": 16_000, "n_fft": 512, "win_length": 512, "hop_length": 320, "n_mels": 16}
 CONFIG = FeatureConfig(**FEATURES)
@@ -540,7 +540,7 @@ def test_report_is_kept_with_the_shards(prepare, manual_dir):
 
 
 def test_two_builds_of_one_data_set_at_a_time_are_one(tmp_path):
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     command = [sys.executable, "-m", "input_pipeline.prepare", "--dataset=folder"]
     command += ["--manual_dir=input_pipeline/folder/dummy_data", f"--data_dir={tmp_path}"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}

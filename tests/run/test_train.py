@@ -41,7 +41,7 @@ from input_pipeline import datasets
 from input_pipeline.datasets import Dataset
 from input_pipeline.pipeline import train_batches
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ from input_pipeline.feature_cache import FeatureCache
 from input_pipeline.midi import MidiFile
 
 CONFIG = FeatureConfig(sample_rate=8000, n_fft=400, win_length=400, hop_length=160, n_mels=16)
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -160,7 +160,7 @@ def test_killed_writer_leaves_nothing_that_is_read(song, cache, moment):
     code = f"""
 import os, hashlib, signal, sys
 from input_pipeline import feature_cache
-from tests.test_feature_cache import CONFIG, song_of
+from tests.input_pipeline.test_feature_cache import CONFIG, song_of
 original = feature_cache._write
 def write(*arguments):
     module, name = {moment!r}.split(".")

@@ -28,7 +28,7 @@ from input_pipeline import datasets, prepare
 from input_pipeline.deam.settings import mediaeval2015_ids
 from tests.make_deam_corpus import AUDIO, FILES, LABELS, make_corpus
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 REAL_LABELS = Path("deam", *LABELS.parts[1:])
 N_FOLDS = 10
 FEATURES = {"sample_rate": 16_000, "n_fft": 512, "win_length": 512, "hop_length": 800, "n_mels": 16}

@@ -21,7 +21,7 @@ from input_pipeline.vgmidi.ratings import labels_of, read_pieces
 from input_pipeline.vgmidi.settings import DEFAULT_FOLDS, VgmidiSplit, game_of, split_pieces
 from input_pipeline.vgmidi.vgmidi_dataset_builder import vgmidi_corpus
 
-DUMMY = Path(__file__).parents[1] / "input_pipeline" / "vgmidi" / "dummy_data"
+DUMMY = Path(__file__).parents[2] / "input_pipeline" / "vgmidi" / "dummy_data"
 
 
 # Labels ------------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from damff_jax.study.planning import plan
 from damff_jax.study.runs import PREDICTIONS
 from damff_jax.study.scheduler import run_all
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 # Planning ----------------------------------------------------------------------------------------
 

@@ -214,7 +214,7 @@ def test_a_start_behind_all_labels_is_an_error_that_says_so():
 
 # The folder data set ------------------------------------------------------------------------------
 
-DUMMY = Path(__file__).parents[1] / "input_pipeline" / "folder" / "dummy_data"
+DUMMY = Path(__file__).parents[2] / "input_pipeline" / "folder" / "dummy_data"
 
 
 @pytest.mark.parametrize(

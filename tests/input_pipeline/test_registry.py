@@ -10,7 +10,7 @@ from input_pipeline.corpus import CorpusError
 from input_pipeline.registry import NAMES, builder_class
 from input_pipeline.splits import DrawnSplit
 
-PMEMO = Path(__file__).parents[1] / "docs" / "extending" / "pmemo.py"
+PMEMO = Path(__file__).parents[2] / "docs" / "extending" / "pmemo.py"
 
 
 @pytest.fixture

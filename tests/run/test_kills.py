@@ -12,11 +12,11 @@ import pytest
 import soundfile
 
 from input_pipeline.synthetic.composer import compose_song
-from tests.test_readers import all_end, children
+from tests.prediction.test_readers import all_end, children
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 N_SONGS = 8
 
 

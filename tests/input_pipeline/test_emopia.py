@@ -12,7 +12,7 @@ from input_pipeline.emopia.settings import EmopiaSplit, song_of
 from input_pipeline.midi import RenderingOptions
 from input_pipeline.splits import SongList
 
-DUMMY = Path(__file__).parents[1] / "input_pipeline" / "emopia" / "dummy_data"
+DUMMY = Path(__file__).parents[2] / "input_pipeline" / "emopia" / "dummy_data"
 CLIP = DUMMY / "midis" / "Q1_one_0.mid"
 
 pytestmark = pytest.mark.usefixtures("soundfonts")

@@ -18,9 +18,9 @@ from damff_jax.models import create_model
 from damff_jax.report.page import write_html
 from damff_jax.run.checkpoint import CheckpointError
 from damff_jax.training import train_state
-from tests.test_weights import FEATURES, META, MODEL
+from tests.prediction.test_weights import FEATURES, META, MODEL
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
