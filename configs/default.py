@@ -24,7 +24,18 @@ def get_config(model: str = "damff") -> ml_collections.ConfigDict:
     config.init_from = ""  # Workdir of a run of the same model to start from; empty: from scratch.
     config.dtype = "float32"  # Of the computation: float32 or bfloat16.
 
-    config.features = features = ml_collections.ConfigDict()
+    config.features = _features()
+    models.use(config, model)  # Its settings are in models.py.
+    config.loss = _loss()
+    config.augment = _augment()
+    config.optim = _optim()
+    config.data = _data()
+    return config
+
+
+def _features() -> ml_collections.ConfigDict:
+    """Of the log-Mel spectrogram."""
+    features = ml_collections.ConfigDict()
     features.sample_rate = 44_100
     features.n_fft = 2646
     features.win_length = 2646  # 60 ms
@@ -32,18 +43,23 @@ def get_config(model: str = "damff") -> ml_collections.ConfigDict:
     features.n_mels = 128
     features.fmin = 0.0
     features.fmax = 0.0  # 0: half the sample rate.
+    return features
 
-    models.use(config, model)  # Its knobs stand in models.py.
 
-    # Weights of the training loss's terms. Ours: the paper's loss is not known.
-    config.loss = loss = ml_collections.ConfigDict()
+def _loss() -> ml_collections.ConfigDict:
+    """Weights of the training loss's terms. Ours: the paper's loss is not known."""
+    loss = ml_collections.ConfigDict()
     loss.mse = 0.0
     loss.ccc_pooled = 1.0  # 1 - CCC over the global batch.
     loss.ccc_per_crop = 0.0  # 1 - the crops' mean CCC.
     loss.teacher = 0.0  # Squared error to the embeddings of data.teacher, see model.teacher_size.
     loss.ccc_within = 0.0  # 1 - CCC over the global batch of the crops' movement about their means.
+    return loss
 
-    config.augment = augment = ml_collections.ConfigDict()  # Of training crops. Ours; off.
+
+def _augment() -> ml_collections.ConfigDict:
+    """Of training crops. Ours; off."""
+    augment = ml_collections.ConfigDict()
     augment.gain_db = 0.0  # Louder or softer by up to so much.
     augment.equalizer_db = 0.0  # Standard deviation of a smooth curve over the Mel bins.
     augment.n_bin_masks = 0  # Bands set to the mean, of up to that share of the bins.
@@ -51,8 +67,12 @@ def get_config(model: str = "damff") -> ml_collections.ConfigDict:
     augment.n_frame_masks = 0  # Spans of time set to the mean, of up to that share of a crop.
     augment.frame_mask_share = 0.1
     augment.mixup = 0.0  # Alpha of the Beta distribution by which crops are mixed in pairs.
+    return augment
 
-    config.optim = optim = ml_collections.ConfigDict()  # Ours.
+
+def _optim() -> ml_collections.ConfigDict:
+    """Of the optimiser. Ours."""
+    optim = ml_collections.ConfigDict()
     optim.learning_rate = 1e-3
     optim.schedule = "cosine"  # cosine, constant.
     optim.warmup_fraction = 0.05
@@ -61,8 +81,12 @@ def get_config(model: str = "damff") -> ml_collections.ConfigDict:
     optim.b1 = 0.9
     optim.b2 = 0.999
     optim.ema_decay = 0.0  # 0: no moving average of the parameters and statistics.
+    return optim
 
-    config.data = data = ml_collections.ConfigDict()
+
+def _data() -> ml_collections.ConfigDict:
+    """The data set, and how songs become crops and windows."""
+    data = ml_collections.ConfigDict()
     data.dataset = "synthetic"  # synthetic, deam, mer1101, vgmidi, emopia, folder; a file.py.
     data.options = ml_collections.ConfigDict()  # The data set's own; the rest is its default.
     data.manual_dir = ""  # Where the user's files of the data set are.
@@ -77,7 +101,7 @@ def get_config(model: str = "damff") -> ml_collections.ConfigDict:
     data.overlap = 15  # Segments that neighbouring windows share.
     data.eval_batch_size = 16  # Windows per evaluation step over all devices.
     data.eval_splits = ("validation", "test")  # Evaluated at the end, where they exist.
-    return config
+    return data
 
 
 def halve_resolution(config: ml_collections.ConfigDict) -> None:
