@@ -19,13 +19,12 @@ import sys
 import time
 import warnings
 
-from absl import app
-
 import train
 from damff_jax.evaluation import predictions
-from damff_jax.run import checkpoint_files
+from damff_jax.run import checkpoint_files, launch, loop  # noqa: F401 - before the fork
 from damff_jax.run.train_log import TrainLog
 from damff_jax.system import digests
+from input_pipeline import datasets
 
 
 def call_before(owner, name, function):
@@ -70,7 +69,7 @@ def arm(moment):
     if place == "step":
         call_before(TrainLog, "add", lambda log, n, metrics: send() if n == step else None)
     elif place == "preparing":
-        call_before(train, "open_dataset", lambda config: send())
+        call_before(datasets, "open_configured", lambda config: send())
     elif place == "evaluation":
         call_before(predictions, "write", lambda *arguments: send())
     else:
@@ -98,7 +97,7 @@ def start(spec, moment):
             arm(moment)
         # Not to be mixed with the answer.
         os.dup2(2, 1)
-        app.run(train.main, flags_parser=train.parse_flags)
+        sys.exit(train.main())
     statuses = dict.fromkeys(processes)
     left = set(processes)
 

@@ -13,10 +13,10 @@ import dataclasses
 import numpy as np
 from scipy import stats
 
-import train
 from damff_jax.configs import emopia
 from damff_jax.evaluation.metrics import DIMENSIONS
 from damff_jax.predict import Predictor
+from input_pipeline import datasets
 from input_pipeline.emopia.settings import song_of
 
 N_RESAMPLES = 2000
@@ -40,7 +40,7 @@ def main() -> None:
     config.data.update(manual_dir=arguments.manual_dir, data_dir=arguments.data_dir)
     predictor = Predictor(arguments.checkpoint) if arguments.checkpoint else Predictor()
     config.features.update(dataclasses.asdict(predictor.features))
-    data = train.open_dataset(config)
+    data = datasets.open_configured(config)
     songs, means, is_high = [], [], []
     for split in data.song_ids:
         for clip in data.load(split):

@@ -174,6 +174,7 @@ np.save(out, Predictor().from_log_mel(log_mel))
 """
 
 
+@pytest.mark.slow
 def test_a_new_field_changes_no_curve_and_no_run_of_before(changed, plug_in_run, tmp_path):
     """The third branch brings one, whose default changes nothing."""
     predictor, rng = Predictor(), np.random.default_rng(0)
@@ -205,11 +206,13 @@ def check_evaluation(workdir):
     assert evaluation["test"]["seconds"] == [15.0, 20.0]
 
 
+@pytest.mark.slow
 def test_a_data_set_by_the_path_of_its_file(plug_in_run):
     workdir, _ = plug_in_run
     check_evaluation(workdir)
 
 
+@pytest.mark.slow
 def test_a_data_set_within_the_package(changed, pmemo, tmp_path):
     tree, data_dir = changed("pmemo"), tmp_path / "data"
     features = [f"--features.{name}={value}" for name, value in FEATURES.items()]

@@ -80,7 +80,7 @@ def test_every_command_has_a_help_before_any_framework_is_imported(command):
         ("predict", ["a.wav", "--plott"], "unrecognized arguments: --plott"),
         ("predict", ["--batch_size=0", "a.wav"], "--batch_size must be positive"),
         ("prepare", ["--manual_dir=x"], "the following arguments are required: --dataset"),
-        ("prepare", ["--dataset=daem"], "no data set 'daem'; there are synthetic, deam, "),
+        ("prepare", ["--dataset=daem"], "no data set 'daem'; there are deam, "),
         ("prepare", ["--dataset=deam", "--protokol=all"], "unrecognized arguments: --protokol"),
         ("prepare", ["--dataset=deam", "--protocol=none"], "protocol 'none' is none of release, "),
         ("prepare", ["--dataset=deam", "--features.n_mels=0"], "features: n_mels and hop_length"),

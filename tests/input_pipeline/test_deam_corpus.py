@@ -394,7 +394,7 @@ PROTOCOLS = (
 )
 
 
-@pytest.fixture(scope="module", params=[16.0, 15.7])
+@pytest.fixture(scope="module", params=[16.0, pytest.param(15.7, marks=pytest.mark.slow)])
 def excerpts(request, corpus, tmp_path_factory):
     """The corpus from this second on, and the second."""
     tmp_path = tmp_path_factory.mktemp("excerpts")

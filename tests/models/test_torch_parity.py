@@ -19,6 +19,15 @@ BATCH, SEGMENTS, FRAMES, MELS = 3, 8, 18, 24
 RELATIVE = 1e-4
 
 
+@pytest.fixture(scope="module", autouse=True)
+def optimised():
+    """Programs as users have them: tolerances are of their rounding."""
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
+
+
 @pytest.fixture(scope="module")
 def case():
     """A model whose every variable is off its initial value, its peer, and a batch."""

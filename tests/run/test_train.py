@@ -57,7 +57,8 @@ def tiny_config(data_dir, model="damff", **changes):
     config.eval_every_steps = config.checkpoint_every_steps = 3
     config.features.update(sample_rate=8000, n_fft=512, win_length=480, hop_length=400, n_mels=16)
     if model == "damff":
-        config.model.update(channels=(2, 2, 4), hidden_size=4, dropout_rate=0.2)
+        # What a run does to a model can be seen by one branch, which is traced in half of the time.
+        config.model.update(branches="a", channels=(2, 2, 4), hidden_size=4, dropout_rate=0.2)
     config.optim.ema_decay = 0.9
     config.data.update(data_dir=str(data_dir), crop_segments=8, overlap=2, workers=1)
     with config.data.options.unlocked():
@@ -159,7 +160,7 @@ def test_a_run_that_goes_on_equals_one_without_a_break(
     predictions = (path / "predictions_test.csv" for path in (workdir, tmp_path))
     assert next(predictions).read_bytes() == next(predictions).read_bytes()
     ours, theirs = (everything_in_the_latest_checkpoint(path) for path in (workdir, tmp_path))
-    assert len(ours) > 100
+    assert len(ours) > 90
     for a, b in zip(ours, theirs, strict=True):
         np.testing.assert_array_equal(a, b)
 
@@ -366,7 +367,7 @@ def test_a_run_starts_from_weights_in_a_file_and_remembers_their_data(
     meta["identity"] = {**meta["identity"], "dataset": "emopia/clips"}
     path = tmp_path / "start.safetensors"
     weights.save(path, variables, meta)
-    config = tiny_config(data_dir, init_from=str(path), num_train_steps=3)
+    config = tiny_config(data_dir, init_from=str(path), num_train_steps=3, select="latest")
     train.run(config, tmp_path / "run")
     assert f"starting from step {meta['step']} of {path}" in capsys.readouterr().out
     path.unlink()
@@ -850,14 +851,15 @@ def test_training_on_a_split_without_training_songs_is_refused(manual_dir, tmp_p
         ({"split_file": "none.csv"}, "none.csv: No such file or directory"),
     ],
 )
-def test_settings_that_the_songs_refuse_are_one_line(manual_dir, tmp_path, options, message):
-    command = [sys.executable, ROOT / "train.py", f"--config={ROOT}/configs/folder.py"]
-    command += [f"--config.data.data_dir={tmp_path}/data", f"--workdir={tmp_path}/run"]
-    command += [f"--config.data.manual_dir={manual_dir}"]
-    command += [f"--config.data.options.{name}={value}" for name, value in options.items()]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert result.returncode == 1
-    (line,) = result.stderr.splitlines()
+def test_settings_that_the_songs_refuse_are_one_line(
+    manual_dir, tmp_path, options, message, capfd, monkeypatch
+):
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)  # Which the program sets.
+    argv = ["train.py", "--config=folder", f"--config.data.data_dir={tmp_path}/data"]
+    argv += [f"--workdir={tmp_path}/run", f"--config.data.manual_dir={manual_dir}"]
+    argv += [f"--config.data.options.{name}={value}" for name, value in options.items()]
+    assert train.main(argv) == 1
+    (line,) = capfd.readouterr().err.splitlines()
     assert line.startswith("prepare: error: ") and line.endswith(message)
     assert not (tmp_path / "run").exists()
 

@@ -312,8 +312,9 @@ def test_one_of_two_processes_that_ends_alone_ends_both(unbroken, data_dir, tmp_
     assert statuses[2] == [1, 1]
     # Of the other, the lost connection.
     assert statuses[3][1] == statuses[4][0] == statuses[5][0] == 1
-    for other in (statuses[3][0], statuses[4][1], statuses[5][1]):
-        assert other not in (None, 0)
+    assert statuses[3][0] not in (None, 0)
+    # A slow disk may fail so late that the other one has come to its end; it never hangs.
+    assert None not in (statuses[4][1], statuses[5][1])
     # Noticed at the next save, which is the last: nobody waits any more.
     assert statuses[6] == [1, 0]
     assert statuses[-1] == [0, 0]
