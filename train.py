@@ -114,7 +114,7 @@ def evaluate(this: "Run", dataset: "Dataset") -> dict[str, Any]:
     from damff_jax.run import checkpoint, identity, loop
     from damff_jax.run.metric_writer import read_metrics
     from damff_jax.run.train_log import banner
-    from damff_jax.system.files import write_aside
+    from damff_jax.system.files import atomic_write
     from damff_jax.training import parallel
 
     banner("evaluation")
@@ -139,7 +139,7 @@ def evaluate(this: "Run", dataset: "Dataset") -> dict[str, Any]:
         times = {song.song_id: song.times_T for song in songs}
         predictions.write(workdir / f"predictions_{split}.csv", curves, times)
         plots.plot_comparison(workdir / f"curves_{split}.png", title, curves, times)
-    with write_aside(workdir / "evaluation.json") as file:
+    with atomic_write(workdir / "evaluation.json") as file:
         json.dump(summaries, file, indent=2, allow_nan=False)
     plots.plot_learning(workdir / "learning.png", f"{name}: {workdir}", read_metrics(workdir))
     print(f"wrote evaluation.json, predictions_<split>.csv and plots to {workdir}")

@@ -27,7 +27,7 @@ from damff_jax.pretrained import SUFFIX, shipped, shipped_name
 from damff_jax.run.checkpoint_errors import CheckpointError, CheckpointWarning
 from damff_jax.songs import Song
 from damff_jax.system.command_line import Parser, program
-from damff_jax.system.files import write_aside
+from damff_jax.system.files import atomic_write
 
 # The collection of variables, of no model, that holds a `familiarity.Profile`.
 PROFILE = "familiarity"
@@ -127,7 +127,7 @@ def _write(path: str | os.PathLike, arrays: Mapping[str, np.ndarray], text: str)
     # The library writes an array's buffer, whatever its order.
     arrays = {name: np.asarray(x, order="C") for name, x in arrays.items()}
     texts = {"damff_jax": text, "sha256": _digest(arrays, text)}
-    with write_aside(path, mode="wb") as file:
+    with atomic_write(path, mode="wb") as file:
         file.write(safetensors.numpy.save(arrays, texts))
 
 

@@ -21,10 +21,10 @@ from tqdm import tqdm
 from damff_jax import audio
 from damff_jax.features import SEGMENT_SECONDS, FeatureConfig
 from input_pipeline.annotations import Labels
-from input_pipeline.corpus import UNHEARD, Corpus, CorpusError, Options, Song
+from input_pipeline.corpus import UNHEARD, Corpus, CorpusError, Options, Recording
 from input_pipeline.extraction import Extracted
 from input_pipeline.feature_cache import CACHE_FOLDER, FeatureCache
-from input_pipeline.shards import SONGS, Account, ShardWriter
+from input_pipeline.shards import SONGS, Manifest, ShardWriter
 from input_pipeline.splits import (
     DrawnSplit,
     SongList,
@@ -152,7 +152,7 @@ class SongBuilder(  # type: ignore[call-arg]  # TFDS takes the keyword, and has 
                     "times": tfds.features.Tensor(shape=(None,), dtype=np.float32),
                 }
             ),
-            metadata=Account(
+            metadata=Manifest(
                 features=self.features.to_json(), options=dataclasses.asdict(self.options)
             ),
         )
@@ -177,7 +177,7 @@ class SongBuilder(  # type: ignore[call-arg]  # TFDS takes the keyword, and has 
             songs = SongList(tuple(corpus.labelled), n_segments)
             song_ids_by_split(self.split, songs, manual_dir)
             if self.require_all:
-                refuse_missing_audio(self.split.deal(songs, manual_dir), corpus.left_out)
+                refuse_missing_audio(self.split.assign(songs, manual_dir), corpus.left_out)
         return {SONGS: self._generate_examples(corpus)}
 
     def _generate_examples(self, corpus: Corpus) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -220,7 +220,7 @@ class BuildReport:
         self._seconds = [math.inf, 0.0]
         self._started = time.monotonic()
 
-    def add(self, song: Song, labels: Labels, features: Extracted) -> None:
+    def add(self, song: Recording, labels: Labels, features: Extracted) -> None:
         """Enters a song, of whose labels these have audio."""
         if not len(labels):
             self._note(self._corpus.left_out, UNHEARD, song.song_id)

@@ -66,7 +66,7 @@ class AudioFile:
 
 
 @dataclasses.dataclass(frozen=True)
-class Song:
+class Recording:
     """A song with labels.
 
     Attributes:
@@ -93,7 +93,7 @@ class Corpus:
       n_before: labelled segments before the start of the audio, which were cut off.
     """
 
-    songs: list[Song]
+    songs: list[Recording]
     labelled: list[str]
     left_out: dict[str, list[str]] = dataclasses.field(default_factory=dict)
     notes: dict[str, list[str]] = dataclasses.field(default_factory=dict)
@@ -173,7 +173,7 @@ def assemble(
         if n:
             cut_off.append(song_id)
             n_before += n
-        songs.append(Song(song_id, sources[song_id], labels.after(n), audio_start))
+        songs.append(Recording(song_id, sources[song_id], labels.after(n), audio_start))
     if unheard and not songs:
         raise CorpusError(f"audio_start {audio_start:g}: no label is of that second or a later one")
     if not songs:

@@ -295,7 +295,7 @@ def prepare(
         fingerprint = _fingerprint(cls, manual_dir)
     if is_built(builder) and builder.info.metadata.get("fingerprint") == fingerprint:
         if require_all and split is not None:
-            split_of = split.deal(builder.song_list(), Path(manual_dir) if manual_dir else None)
+            split_of = split.assign(builder.song_list(), Path(manual_dir) if manual_dir else None)
             refuse_missing_audio(split_of, builder.info.metadata["report"]["left_out"])
         return False
     _remove_left_behind(builder)

@@ -19,7 +19,7 @@ import numpy as np
 
 from damff_jax.audio import AudioWarning
 from damff_jax.features import SEGMENT_SECONDS, FeatureConfig, log_mel_blocks, segments
-from input_pipeline.corpus import CorpusError, Song, first_segment
+from input_pipeline.corpus import CorpusError, Recording, first_segment
 
 # Numerical libraries would otherwise start a thread per core in every worker.
 _SINGLE_THREADED = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -40,7 +40,7 @@ class Extracted:
     warnings: list[str]
 
 
-def extract(song: Song, config: FeatureConfig) -> Extracted:
+def extract(song: Recording, config: FeatureConfig) -> Extracted:
     """Computes a song's features over its labels' span, streaming.
 
     Raises:

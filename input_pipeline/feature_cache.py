@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 
 from damff_jax.features import FeatureConfig
-from damff_jax.system.files import write_aside
-from input_pipeline.corpus import Song
+from damff_jax.system.files import atomic_write
+from input_pipeline.corpus import Recording
 from input_pipeline.extraction import Extracted, extract
 
 # Below the folder of all data sets, which share it.
@@ -43,7 +43,7 @@ class FeatureCache:
 
     folder: Path
 
-    def extract(self, song: Song, config: FeatureConfig) -> Extracted:
+    def extract(self, song: Recording, config: FeatureConfig) -> Extracted:
         """What `extraction.extract` gives, bit for bit.
 
         Raises:
@@ -55,10 +55,10 @@ class FeatureCache:
 
     def extract_all(
         self,
-        songs: Iterable[Song],
+        songs: Iterable[Recording],
         config: FeatureConfig,
         executor: concurrent.futures.Executor | None = None,
-    ) -> Iterator[tuple[Song, Extracted]]:
+    ) -> Iterator[tuple[Recording, Extracted]]:
         """Extracts songs in their order; with an executor, ahead of the consumer.
 
         An exception of a worker is raised here, at its song.
@@ -71,7 +71,7 @@ class FeatureCache:
             for song in songs:
                 yield song, self.extract(song, config)
             return
-        pending: collections.deque[tuple[Song, concurrent.futures.Future[Path]]]
+        pending: collections.deque[tuple[Recording, concurrent.futures.Future[Path]]]
         pending = collections.deque()
         try:
             for song in songs:
@@ -84,7 +84,7 @@ class FeatureCache:
             for _, future in pending:
                 future.cancel()
 
-    def _fill(self, song: Song, config: FeatureConfig) -> Path:
+    def _fill(self, song: Recording, config: FeatureConfig) -> Path:
         """Sees to it that a song has its file, and gives no more than its name.
 
         Features are too large for the pipe between two processes: a worker that is killed in the
@@ -96,30 +96,30 @@ class FeatureCache:
         return path
 
     def _filled(
-        self, pending: tuple[Song, concurrent.futures.Future[Path]], config: FeatureConfig
-    ) -> tuple[Song, Extracted]:
+        self, pending: tuple[Recording, concurrent.futures.Future[Path]], config: FeatureConfig
+    ) -> tuple[Recording, Extracted]:
         song, path = pending[0], pending[1].result()
         return song, _read(path, song) or _extract_to(path, song, config)
 
-    def _path(self, song: Song, config: FeatureConfig) -> Path:
+    def _path(self, song: Recording, config: FeatureConfig) -> Path:
         return self.folder / config.hash / _key(song)
 
 
-def _extract_to(path: Path, song: Song, config: FeatureConfig) -> Extracted:
+def _extract_to(path: Path, song: Recording, config: FeatureConfig) -> Extracted:
     extracted = extract(song, config)
     path.parent.mkdir(parents=True, exist_ok=True)
     _write(path, song, extracted)
     return extracted
 
 
-def _key(song: Song) -> str:
+def _key(song: Recording) -> str:
     """Names a song's sound and the span of its labels, which is all that is extracted."""
     span = song.labels.first_segment, len(song.labels), song.audio_start
     values = [_VERSION, song.source.identity(), *span]
     return hashlib.sha256(json.dumps(values).encode()).hexdigest()
 
 
-def _read(path: Path, song: Song) -> Extracted | None:
+def _read(path: Path, song: Recording) -> Extracted | None:
     """The content of a file; None if it is absent or not as it was written."""
     try:
         content = path.read_bytes()
@@ -137,14 +137,14 @@ def _read(path: Path, song: Song) -> Extracted | None:
     )
 
 
-def _write(path: Path, song: Song, extracted: Extracted) -> None:
+def _write(path: Path, song: Recording, extracted: Extracted) -> None:
     header = {
         "shape": extracted.log_mel_TxFxM.shape,
         "n_missing": extracted.n_missing,
         "warnings": [text.replace(song.source.path, _PATH) for text in extracted.warnings],
     }
     body = json.dumps(header).encode() + b"\n" + extracted.log_mel_TxFxM.astype("<f2").tobytes()
-    with write_aside(path, "wb") as file:
+    with atomic_write(path, "wb") as file:
         file.write(_digest(path, body) + body)
 
 

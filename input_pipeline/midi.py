@@ -186,7 +186,7 @@ def original_of(name: str) -> str:
     return re.sub(r"@\d+$", "", name)
 
 
-def deal_altered(songs: SongList, split_of: Mapping[str, str]) -> dict[str, str]:
+def assign_altered(songs: SongList, split_of: Mapping[str, str]) -> dict[str, str]:
     """The split of the pieces, and with it that of all renderings: altered ones only train."""
     return {
         name: split_of[original_of(name)]

@@ -23,7 +23,7 @@ SONGS = "songs"
 _REMEDY = "delete the folder and prepare again"
 
 
-class Account(tfds.core.Metadata):
+class Manifest(tfds.core.Metadata):
     """A data set's metadata, saved with a digest of itself."""
 
     def save_metadata(self, data_dir: str | os.PathLike) -> None:

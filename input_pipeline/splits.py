@@ -33,14 +33,14 @@ class SongList:
 
 @dataclasses.dataclass(frozen=True)
 class Split(abc.ABC):
-    """How songs are dealt; a data set's subclass of it adds the settings, and says `deal`."""
+    """How songs are split; a data set's subclass adds the settings and implements `assign`."""
 
     def label(self) -> str:
         """A readable word for the settings."""
         return "songs"
 
     @abc.abstractmethod
-    def deal(self, songs: SongList, manual_dir: Path | None) -> dict[str, str]:
+    def assign(self, songs: SongList, manual_dir: Path | None) -> dict[str, str]:
         """{song id: split}. Songs that take no part are absent; songs without audio may be named.
 
         Args:
@@ -67,7 +67,7 @@ class DrawnSplit(Split):
     def label(self) -> str:
         return "drawn"
 
-    def deal(self, songs: SongList, manual_dir: Path | None) -> dict[str, str]:
+    def assign(self, songs: SongList, manual_dir: Path | None) -> dict[str, str]:
         # The songs that can be used share the splits, so that none comes out empty by chance.
         fractions = {"validation": self.validation_fraction, "test": self.test_fraction}
         split_of = split_by_song(songs.n_segments, fractions, seed=self.split_seed)
@@ -80,9 +80,9 @@ def song_ids_by_split(
     """The songs in the shards by split, in natural order; splits without songs are absent.
 
     Raises:
-      CorpusError: see `Split.deal`; or no song is left.
+      CorpusError: see `Split.assign`; or no song is left.
     """
-    split_of = split.deal(songs, manual_dir)
+    split_of = split.assign(songs, manual_dir)
     by_split = {
         name: tuple(
             sorted((s for s in songs.n_segments if split_of.get(s) == name), key=natural_key)

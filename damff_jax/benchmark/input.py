@@ -75,7 +75,7 @@ def _train(songs: Any, variant: Variant, settings: Settings, sizes: Sizes) -> di
     batches = parallel.prefetch(_batches(songs, variant, sizes), devices=devices)
     batch = next(batches)
     compile_s = analyse(train_step, state, batch)["compile_s"]
-    loop = _Loop(train_step, state, batches)
+    loop = _TimedLoop(train_step, state, batches)
 
     works = {
         "pipeline": Work(lambda: next(batches)),
@@ -102,7 +102,7 @@ def _train(songs: Any, variant: Variant, settings: Settings, sizes: Sizes) -> di
     )
 
 
-class _Loop:
+class _TimedLoop:
     """A training loop that can be gone on with; counts where its time goes."""
 
     def __init__(self, train_step: Callable, state: Any, batches: Iterator[Any]):

@@ -7,7 +7,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from damff_jax.benchmark.results import OURS
-from damff_jax.system.files import write_aside
+from damff_jax.system.files import atomic_write
 
 _COLOURS = {
     OURS: "#1f77b4",
@@ -44,5 +44,5 @@ def plot(path: str | os.PathLike, title: str, cases: Sequence[Mapping[str, Any]]
         axes.set_title(f"{case['suite']}/{case['name']}", fontsize="medium", parse_math=False)
         axes.tick_params(labelsize="small")
         axes.grid(axis="y", alpha=0.3)
-    with write_aside(path, "wb") as file:
+    with atomic_write(path, "wb") as file:
         figure.savefig(file, format="png", dpi=110)

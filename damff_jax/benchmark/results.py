@@ -17,7 +17,7 @@ import numpy as np
 from damff_jax.benchmark.settings import BenchmarkError
 from damff_jax.benchmark.timing import median_and_spread
 from damff_jax.prediction.readers import n_cores
-from damff_jax.system.files import write_aside
+from damff_jax.system.files import atomic_write
 
 OURS = "ours"
 PACKAGES = ("jax", "jaxlib", "flax", "torch", "tensorflow", "librosa", "numpy")
@@ -72,7 +72,7 @@ def document(cases: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 def write(path: str | os.PathLike, cases: Sequence[Mapping[str, Any]]) -> None:
     """Writes the JSON file, whole or not at all."""
-    with write_aside(path) as file:
+    with atomic_write(path) as file:
         json.dump(document(cases), file, indent=2, allow_nan=False)
 
 

@@ -137,7 +137,7 @@ def join_windows(
       What the model gives for the song (T, V), float64, T being its number of segments; or the
       exception that its stream raised.
     """
-    curves: collections.deque[_Curve[_Error]] = collections.deque()
+    curves: collections.deque[_JoinedWindows[_Error]] = collections.deque()
     first = 0
     batch: list[_Window] = []
 
@@ -149,7 +149,7 @@ def join_windows(
 
     for item in _windows_of_songs(songs, windowing, errors):
         if item.song - first >= len(curves):
-            curves.append(_Curve(windowing.margin))
+            curves.append(_JoinedWindows(windowing.margin))
         if isinstance(item, _End):
             curves[item.song - first].end(item.error)
         else:
@@ -166,7 +166,7 @@ def join_windows(
         yield curve.result()
 
 
-class _Curve(Generic[_Error]):
+class _JoinedWindows(Generic[_Error]):
     """Weighted sums of a song's windows."""
 
     def __init__(self, margin: int):

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from damff_jax.evaluation.metrics import DIMENSIONS, Curve
-from damff_jax.system.files import write_aside
+from damff_jax.system.files import atomic_write
 
 COLUMNS = ("song_id", "time_s", "valence", "arousal", "valence_true", "arousal_true")
 
@@ -25,7 +25,7 @@ def write(
 
     Numbers have nine digits, so the float32 values come back exactly.
     """
-    with write_aside(path, newline="") as file:
+    with atomic_write(path, newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
         for song_id, curve in curves.items():

@@ -95,7 +95,7 @@ def local_attention(maps: Maps, bottleneck: Layer) -> jax.Array:
     return bottleneck("local", maps.sum_NxHxWxC)
 
 
-def weighed_by(*attentions: Attention) -> Fuse:
+def weighted_by(*attentions: Attention) -> Fuse:
     """The fusion M ⊙ A + (1 − M) ⊙ B, where M is the sigmoid of the attentions' sum."""
 
     def fuse(a_NxHxWxC: jax.Array, b_NxHxWxC: jax.Array, bottleneck: Layer) -> jax.Array:
@@ -108,10 +108,10 @@ def weighed_by(*attentions: Attention) -> Fuse:
 
 
 FUSIONS: dict[str, Fuse] = {
-    "daff": weighed_by(channel_attention, spatial_attention),
-    "aff": weighed_by(channel_attention, local_attention),
-    "channel": weighed_by(channel_attention),
-    "spatial": weighed_by(spatial_attention),
+    "daff": weighted_by(channel_attention, spatial_attention),
+    "aff": weighted_by(channel_attention, local_attention),
+    "channel": weighted_by(channel_attention),
+    "spatial": weighted_by(spatial_attention),
     "sum": lambda a_NxHxWxC, b_NxHxWxC, _: a_NxHxWxC + b_NxHxWxC,
     "concat": lambda a_NxHxWxC, b_NxHxWxC, _: jnp.concatenate([a_NxHxWxC, b_NxHxWxC], axis=-1),
 }

@@ -10,7 +10,7 @@ from damff_jax.features import SEGMENT_SECONDS
 from damff_jax.prediction.predictor import Prediction, Predictor
 from damff_jax.report import page
 from damff_jax.system.command_line import printable
-from damff_jax.system.files import write_aside
+from damff_jax.system.files import atomic_write
 
 # Of files, beside the CSV.
 KINDS = ("plot", "html", "json")
@@ -35,12 +35,12 @@ def write(
     """
     source, curve_TxV = printable(os.path.basename(path)), prediction.curve_TxV
     times_T = SEGMENT_SECONDS * np.arange(len(curve_TxV))
-    with write_aside(f"{stem}.csv") as file:
+    with atomic_write(f"{stem}.csv") as file:
         file.write("time_s,valence,arousal\n")
         for time, (valence, arousal) in zip(times_T, curve_TxV, strict=True):
             file.write(f"{time:.1f},{valence:.6f},{arousal:.6f}\n")
     if "json" in kinds:
-        with write_aside(f"{stem}.json") as file:
+        with atomic_write(f"{stem}.json") as file:
             json.dump(
                 {
                     "source": source,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from damff_jax.evaluation.metrics import DIMENSIONS
-from damff_jax.system.files import write_aside
+from damff_jax.system.files import atomic_write
 
 _COLOURS = {"valence": "#1f77b4", "arousal": "#d62728"}
 
@@ -60,5 +60,5 @@ def write_html(
         f"{''.join(svg)}<details><summary>Values</summary><table>"
         f"<tr><th>time (s)<th>valence<th>arousal{rows}</table></details>\n"
     )
-    with write_aside(path) as file:
+    with atomic_write(path) as file:
         file.write(page)

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from damff_jax.evaluation.metrics import DIMENSIONS, Curve
-from damff_jax.system.files import write_aside
+from damff_jax.system.files import atomic_write
 
 COLOURS = {"valence": "#1f77b4", "arousal": "#d62728"}
 
@@ -90,5 +90,5 @@ def _finish(axes: Axes, title: str) -> None:
 
 
 def _save(figure: Figure, path: str | os.PathLike) -> None:
-    with write_aside(path, "wb") as file:
+    with atomic_write(path, "wb") as file:
         figure.savefig(file, format="png", dpi=110)

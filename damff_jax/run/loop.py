@@ -28,7 +28,7 @@ from damff_jax.run.processes import Silent
 from damff_jax.run.train_log import NotFiniteError, TrainLog, banner
 from damff_jax.songs import Songs
 from damff_jax.system import preemption
-from damff_jax.system.files import write_aside
+from damff_jax.system.files import atomic_write
 from damff_jax.system.preemption import Preempted
 from damff_jax.training import calibration, closed_form, parallel, steps, train_state
 from damff_jax.training.augmentation import AugmentConfig
@@ -329,7 +329,7 @@ def open_workdir(
             nonlocal checkpoints, restored
             checkpoints = stack.enter_context(Checkpoints(run.workdir))
             restored = checkpoints.restore_latest(state, run.meta)
-            with write_aside(run.workdir / "config.json") as file:
+            with atomic_write(run.workdir / "config.json") as file:
                 json.dump(run.meta["config"], file, indent=2)
             return restored is not None
 

@@ -11,7 +11,7 @@ from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
-from damff_jax.system.files import naming, write_aside
+from damff_jax.system.files import atomic_write, naming
 
 
 class MetricWriter:
@@ -25,7 +25,7 @@ class MetricWriter:
     def __init__(self, workdir: str | os.PathLike, *, first_step: int):
         self._path = Path(workdir) / "metrics.jsonl"
         kept = [event for event in read_metrics(workdir) if event["step"] <= first_step]
-        with write_aside(self._path) as file:
+        with atomic_write(self._path) as file:
             file.writelines(json.dumps(event) + "\n" for event in kept)
         self._file = open(self._path, "a", encoding="utf-8")  # noqa: SIM115
         self._events = EventFileWriter(os.fspath(workdir))

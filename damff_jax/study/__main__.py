@@ -19,11 +19,11 @@ from damff_jax import configs
 from damff_jax.study import StudyError, table
 from damff_jax.study.planning import plan
 from damff_jax.study.results import results_of_protocols
-from damff_jax.study.runs import Run
+from damff_jax.study.runs import StudyRun
 from damff_jax.study.scheduler import run_all
 from damff_jax.system import extras
 from damff_jax.system.command_line import Parser, program
-from damff_jax.system.files import write_aside
+from damff_jax.system.files import atomic_write
 
 _PROGRAM = program("study")
 
@@ -70,9 +70,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     text = table.markdown(results)
     print(f"\n{text}")
     if arguments.output:
-        with write_aside(f"{arguments.output}.md") as file:
+        with atomic_write(f"{arguments.output}.md") as file:
             file.write(text + "\n")
-        with write_aside(f"{arguments.output}.json") as file:
+        with atomic_write(f"{arguments.output}.json") as file:
             json.dump(results, file, indent=1, allow_nan=False)
     return 1 if failed or left_out else 0
 
@@ -116,7 +116,7 @@ def plans_of(
     arguments: argparse.Namespace,
     systems: Sequence[str] | None,
     seeds: Sequence[int] | None,
-) -> dict[str, list[Run]]:
+) -> dict[str, list[StudyRun]]:
     """The runs of every chosen protocol; of all systems that have a row and all seeds if None.
 
     Raises:
@@ -175,7 +175,7 @@ def load_study(path: str) -> dict[str, Any]:
     return study
 
 
-def execute(runs: Sequence[Run], jobs: int, again: bool) -> int:
+def execute(runs: Sequence[StudyRun], jobs: int, again: bool) -> int:
     """Runs what is not done, with a line of progress each; the number of failures."""
     started, n_failed = time.monotonic(), 0
     for n_done, (run, reason) in enumerate(run_all(runs, jobs=jobs, again=again), start=1):

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from damff_jax.study import StudyError
-from damff_jax.study.runs import Run
+from damff_jax.study.runs import StudyRun
 
 
 def plan(
@@ -20,7 +20,7 @@ def plan(
     manual_dir: str = "",
     data_dir: str = "data",
     extra: Sequence[str] = (),
-) -> list[Run]:
+) -> list[StudyRun]:
     """The runs of some of a study's systems, pretraining included, in an order to run them.
 
     Args:
@@ -49,9 +49,9 @@ class _Plan:
     protocol: str
     places: Mapping[str, str]
     extra: Sequence[str]
-    runs: dict[Path, Run] = dataclasses.field(default_factory=dict)
+    runs: dict[Path, StudyRun] = dataclasses.field(default_factory=dict)
 
-    def add(self, name: str, fold: int, seed: int, *followers: str) -> Run:
+    def add(self, name: str, fold: int, seed: int, *followers: str) -> StudyRun:
         """The run of a system, added with those that it starts from unless it is there.
 
         Args:
@@ -71,13 +71,13 @@ class _Plan:
         if workdir in self.runs:
             return self.runs[workdir]
         places: dict[str, Any] = {"workdir": workdir, **self.places}
-        after: tuple[Run, ...] = ()
+        after: tuple[StudyRun, ...] = ()
         if origin := system.get("init_from"):
             after = (self.add(origin, fold, seed, *followers, name),)
             places["init_from"] = after[0].workdir
         recipe = self._recipe(system["command"], fold, seed)
         predicts = not pretraining
-        run = Run(name, fold, seed, workdir, recipe, places, after, predicts, self.protocol)
+        run = StudyRun(name, fold, seed, workdir, recipe, places, after, predicts, self.protocol)
         return self.runs.setdefault(workdir, run)
 
     def _recipe(self, command: Sequence[str], fold: int, seed: int) -> tuple[str, ...]:

@@ -12,12 +12,12 @@ from damff_jax.evaluation import metrics, predictions
 from damff_jax.evaluation.metrics import Curve
 from damff_jax.features import SEGMENT_SECONDS
 from damff_jax.study import StudyError, scores
-from damff_jax.study.runs import PREDICTIONS, Run
+from damff_jax.study.runs import PREDICTIONS, StudyRun
 from damff_jax.system.command_line import program, show_warnings
 
 
 def results_of_protocols(
-    study: Mapping[str, Any], plans: Mapping[str, Sequence[Run]]
+    study: Mapping[str, Any], plans: Mapping[str, Sequence[StudyRun]]
 ) -> tuple[dict[str, Any], list[str]]:
     """All scores of the runs that are done: {"reference", "protocols": {name: `results_of`}}.
 
@@ -32,7 +32,9 @@ def results_of_protocols(
     return results, [reason for _, reasons in parts.values() for reason in reasons]
 
 
-def results_of(study: Mapping[str, Any], runs: Sequence[Run]) -> tuple[dict[str, Any], list[str]]:
+def results_of(
+    study: Mapping[str, Any], runs: Sequence[StudyRun]
+) -> tuple[dict[str, Any], list[str]]:
     """All scores of a protocol's runs that are done.
 
     Returns:
@@ -46,7 +48,7 @@ def results_of(study: Mapping[str, Any], runs: Sequence[Run]) -> tuple[dict[str,
     Raises:
       StudyError: systems or folds do not fit together.
     """
-    by_system: dict[str, dict[int, list[Run]]] = {}
+    by_system: dict[str, dict[int, list[StudyRun]]] = {}
     for run in runs:
         if not study["systems"][run.system].get("pretraining"):
             by_system.setdefault(run.system, {}).setdefault(run.seed, []).append(run)
@@ -79,7 +81,7 @@ class _System:
       times: the first and the last of every song, s.
     """
 
-    runs: dict[int, list[Run]] = dataclasses.field(default_factory=dict)
+    runs: dict[int, list[StudyRun]] = dataclasses.field(default_factory=dict)
     per_fold: list[list[Mapping[str, Curve]]] = dataclasses.field(default_factory=list)
     times: list[float] = dataclasses.field(default_factory=list)
 
@@ -116,7 +118,7 @@ class _System:
         }
 
 
-def _read(seeds: Mapping[int, list[Run]], left_out: list[str]) -> _System:
+def _read(seeds: Mapping[int, list[StudyRun]], left_out: list[str]) -> _System:
     """A system's predictions of the seeds of which all folds are done.
 
     Args:
@@ -152,7 +154,7 @@ def _group(song: str, pattern: str) -> str:
     return match[1] if match else song
 
 
-def _n_parameters(run: Run) -> int | None:
+def _n_parameters(run: StudyRun) -> int | None:
     """The number of a run's trained values, if it has checkpoints."""
     if not (run.workdir / "checkpoints").is_dir():
         return None

@@ -22,7 +22,7 @@ PREDICTIONS = "predictions_test.csv"
 
 
 @dataclasses.dataclass(frozen=True)
-class Run:
+class StudyRun:
     """A system on a fold with a seed.
 
     Attributes:
@@ -40,7 +40,7 @@ class Run:
     workdir: Path
     recipe: tuple[str, ...]
     places: Mapping[str, Any]
-    after: tuple["Run", ...] = ()
+    after: tuple["StudyRun", ...] = ()
     predicts: bool = True
     protocol: str = ""
 

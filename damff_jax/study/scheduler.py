@@ -12,14 +12,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from damff_jax.study import StudyError
-from damff_jax.study.runs import PREDICTIONS, Run
-from damff_jax.system.files import write_aside
+from damff_jax.study.runs import PREDICTIONS, StudyRun
+from damff_jax.system.files import atomic_write
 from damff_jax.system.subprocesses import environment
 
 
 def run_all(
-    runs: Sequence[Run], *, jobs: int = 1, again: bool = False
-) -> Iterator[tuple[Run, str]]:
+    runs: Sequence[StudyRun], *, jobs: int = 1, again: bool = False
+) -> Iterator[tuple[StudyRun, str]]:
     """Runs what is not done; gives every run, when it is, with '', or the reason why it failed.
 
     Args:
@@ -35,7 +35,7 @@ def run_all(
     outcomes = {path: "" for path in _done_before(runs, again)}  # '' or why it failed.
     share = _Cores(jobs)
     waiting = list(runs)
-    running: dict[concurrent.futures.Future[str], Run] = {}
+    running: dict[concurrent.futures.Future[str], StudyRun] = {}
     with concurrent.futures.ThreadPoolExecutor(jobs) as executor:
         try:
             while waiting or running:
@@ -60,7 +60,7 @@ def run_all(
                 job.cancel()
 
 
-def _done_before(runs: Sequence[Run], again: bool) -> set[Path]:
+def _done_before(runs: Sequence[StudyRun], again: bool) -> set[Path]:
     """Workdirs of the runs that need not be run, and of those that runs wait for."""
     known: set[Path] = set()
     done: set[Path] = set()
@@ -83,7 +83,7 @@ class _Cores:
         for job in range(jobs):
             self._shares.put(cores[job::jobs] or cores)
 
-    def execute(self, run: Run, *, again: bool) -> str:
+    def execute(self, run: StudyRun, *, again: bool) -> str:
         """Runs a program on a share of the cores; '' or why it failed."""
         share = self._shares.get()
         try:
@@ -94,14 +94,14 @@ class _Cores:
             self._shares.put(share)
 
 
-def _execute(run: Run, *, again: bool, n_jobs: int) -> str:
+def _execute(run: StudyRun, *, again: bool, n_jobs: int) -> str:
     try:
         return _execute_alone(run, again=again, n_jobs=n_jobs)
     except OSError as error:
         return str(error)
 
 
-def _execute_alone(run: Run, *, again: bool, n_jobs: int) -> str:
+def _execute_alone(run: StudyRun, *, again: bool, n_jobs: int) -> str:
     run.workdir.mkdir(parents=True, exist_ok=True)
     with open(run.workdir / "lock", "w") as lock:
         try:
@@ -118,7 +118,7 @@ def _execute_alone(run: Run, *, again: bool, n_jobs: int) -> str:
         return _execute_locked(run, lock.fileno(), n_jobs)
 
 
-def _execute_locked(run: Run, lock: int, n_jobs: int) -> str:
+def _execute_locked(run: StudyRun, lock: int, n_jobs: int) -> str:
     log = run.workdir / "log.txt"
     variables = environment()
     if n_jobs > 1:
@@ -143,7 +143,7 @@ def _execute_locked(run: Run, lock: int, n_jobs: int) -> str:
     if run.predicts and not (run.workdir / PREDICTIONS).is_file():
         return f"exit status 0, but no {PREDICTIONS} (see {log})"
     seconds = time.monotonic() - started
-    with write_aside(run.workdir / "study.json") as file:
+    with atomic_write(run.workdir / "study.json") as file:
         record = {"recipe": list(run.recipe), "seconds": round(seconds, 1), "ended": time.time()}
         json.dump(record, file)
     return ""

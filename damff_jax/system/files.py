@@ -10,19 +10,19 @@ from typing import IO, Literal, overload
 
 
 @overload
-def write_aside(
+def atomic_write(
     path: str | os.PathLike[str], mode: Literal["w"] = "w", *, newline: str | None = None
 ) -> contextlib.AbstractContextManager[IO[str]]: ...
 
 
 @overload
-def write_aside(
+def atomic_write(
     path: str | os.PathLike[str], mode: Literal["wb"]
 ) -> contextlib.AbstractContextManager[IO[bytes]]: ...
 
 
 @contextlib.contextmanager
-def write_aside(
+def atomic_write(
     path: str | os.PathLike[str], mode: str = "w", *, newline: str | None = None
 ) -> Iterator[IO]:
     """Opens a file beside `path` that takes its place at the end, and is gone after an error.

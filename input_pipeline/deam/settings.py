@@ -61,7 +61,7 @@ class DeamSplit(Split):
     def label(self) -> str:
         return self.protocol + (f"-fold{self.fold}" if self.in_folds else "")
 
-    def deal(self, songs: SongList, manual_dir: Path | None) -> dict[str, str]:
+    def assign(self, songs: SongList, manual_dir: Path | None) -> dict[str, str]:
         # From the labels, so that a split does not depend on which audio is there.
         return split_songs(list(songs.labelled), self)
 

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 from input_pipeline.corpus import CorpusError
-from input_pipeline.midi import RenderingOptions, deal_altered, original_of
+from input_pipeline.midi import RenderingOptions, assign_altered, original_of
 from input_pipeline.splits import SongList, Split, split_by_song
 
 _NAME = re.compile(r"(?P<quadrant>Q[1-4])_(?P<song>.+)_(?P<clip>\d+)")
@@ -26,11 +26,11 @@ class EmopiaSplit(Split):
     def label(self) -> str:
         return "clips"
 
-    def deal(self, songs: SongList, manual_dir: Path | None) -> dict[str, str]:
+    def assign(self, songs: SongList, manual_dir: Path | None) -> dict[str, str]:
         clips = [name for name in songs.n_segments if original_of(name) == name]
         fractions = {"validation": self.validation_fraction}
         split_of_song = split_by_song(map(song_of, clips), fractions, seed=self.split_seed)
-        return deal_altered(songs, {clip: split_of_song[song_of(clip)] for clip in clips})
+        return assign_altered(songs, {clip: split_of_song[song_of(clip)] for clip in clips})
 
 
 def song_of(clip: str) -> str:

@@ -42,12 +42,12 @@ class FolderSplit(DrawnSplit):
     def label(self) -> str:
         return "file" if self.split_file else super().label()
 
-    def deal(self, songs: SongList, manual_dir: Path | None) -> dict[str, str]:
+    def assign(self, songs: SongList, manual_dir: Path | None) -> dict[str, str]:
         if self.split_file:
             if manual_dir is None and not Path(self.split_file).is_absolute():
                 raise CorpusError(f"split_file {self.split_file} lies in manual_dir, not given")
             return read_splits(Path(manual_dir or "", self.split_file), songs.labelled)
-        return super().deal(songs, manual_dir)
+        return super().assign(songs, manual_dir)
 
 
 def read_splits(path: Path, song_ids: Iterable[str]) -> dict[str, str]:

@@ -51,7 +51,7 @@ PROGRESSIONS = np.array([[0, 4, 5, 3], [0, 5, 3, 4], [0, 3, 0, 4], [5, 3, 0, 4],
 TO_CHORD_TONE = np.array([0, -1, 0, -1, 0, -1, 1])  # steps from (degree - root) mod 7 to the triad
 
 
-class Song(NamedTuple):
+class Composition(NamedTuple):
     """Samples and the curves they follow; segment i covers [0.5 i, 0.5 i + 0.5) s."""
 
     samples: np.ndarray  # float32 (n,) in [-1, 1]
@@ -116,7 +116,7 @@ def compose_song(
     sample_rate: int = 44100,
     valence: np.ndarray | None = None,
     arousal: np.ndarray | None = None,
-) -> Song:
+) -> Composition:
     """Composes and synthesises the song of a seed; the same arguments give the same bytes.
 
     Args:
@@ -143,7 +143,7 @@ def compose_song(
     arousal_T = drawn_arousal if arousal is None else _checked("arousal", arousal, n_segments)
     parts = compose_parts(draw_style(style_rng), valence_T, arousal_T, note_rng)
     samples = render(list(parts.values()), round(duration_s * sample_rate), sample_rate)
-    return Song(samples, valence_T, arousal_T)
+    return Composition(samples, valence_T, arousal_T)
 
 
 def _checked(name: str, curve: np.ndarray, n_segments: int) -> np.ndarray:

@@ -37,8 +37,8 @@ class SyntheticSplit(Split):
 
     validation_fraction: float = 0.125
 
-    def deal(self, songs: SongList, manual_dir: Path | None) -> dict[str, str]:
-        return DeamSplit(validation_fraction=self.validation_fraction).deal(songs, manual_dir)
+    def assign(self, songs: SongList, manual_dir: Path | None) -> dict[str, str]:
+        return DeamSplit(validation_fraction=self.validation_fraction).assign(songs, manual_dir)
 
 
 OPTIONS, SPLIT = SyntheticOptions, SyntheticSplit

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from damff_jax.features import SEGMENT_SECONDS
 from input_pipeline.corpus import CorpusError
-from input_pipeline.midi import RenderingOptions, deal_altered, original_of
+from input_pipeline.midi import RenderingOptions, assign_altered, original_of
 from input_pipeline.splits import SongList, Split, balanced_folds, split_by_song
 
 # Three folds by game of about equal playing time; fold k is the test split of run k.
@@ -64,12 +64,12 @@ class VgmidiSplit(Split):
     def label(self) -> str:
         return f"fold{self.fold}" if self.fold >= 0 else "all"
 
-    def deal(self, songs: SongList, manual_dir: Path | None) -> dict[str, str]:
+    def assign(self, songs: SongList, manual_dir: Path | None) -> dict[str, str]:
         pieces = {s: n for s, n in songs.n_segments.items() if original_of(s) == s}
         durations = {song_id: SEGMENT_SECONDS * n for song_id, n in pieces.items()}
         # A piece without a MIDI file has no duration, so no fold; it is wanted for training.
         missing = dict.fromkeys(set(songs.labelled) - songs.n_segments.keys(), "train")
-        return missing | deal_altered(songs, split_pieces(durations, self))
+        return missing | assign_altered(songs, split_pieces(durations, self))
 
 
 def split_pieces(durations: Mapping[str, float], options: VgmidiSplit) -> dict[str, str]:

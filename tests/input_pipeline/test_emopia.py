@@ -29,7 +29,7 @@ def dataset(folder, names):
 def splits(corpus, split):
     """{clip: split}, of clips that take part."""
     n_segments = {song.song_id: len(song.labels) for song in corpus.songs}
-    return split.deal(SongList(tuple(corpus.labelled), n_segments), None)
+    return split.assign(SongList(tuple(corpus.labelled), n_segments), None)
 
 
 @pytest.mark.parametrize(

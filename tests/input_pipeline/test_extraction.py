@@ -17,7 +17,7 @@ from damff_jax.audio import AudioError, AudioWarning
 from damff_jax.features import FeatureConfig, log_mel
 from input_pipeline import extraction
 from input_pipeline.annotations import Labels
-from input_pipeline.corpus import AudioFile, CorpusError, Song, first_segment
+from input_pipeline.corpus import AudioFile, CorpusError, Recording, first_segment
 from input_pipeline.extraction import extract
 from input_pipeline.feature_cache import FeatureCache
 from input_pipeline.midi import MidiFile
@@ -50,7 +50,7 @@ def labels_of(first_segment, n_segments):
 
 
 def song_of(source, first_segment=0, n_segments=8, audio_start=0.0):
-    return Song("song", source, labels_of(first_segment, n_segments), audio_start)
+    return Recording("song", source, labels_of(first_segment, n_segments), audio_start)
 
 
 # One song ----------------------------------------------------------------------------------------
@@ -192,12 +192,12 @@ def songs(tmp_path_factory):
     for i in range(10):
         path = str(folder / f"{i}.flac")
         soundfile.write(path, Noise(i, 3 + i / 3).samples(), RATE)
-        songs.append(Song(str(i), AudioFile(path), labels_of(i % 3, 5)))
+        songs.append(Recording(str(i), AudioFile(path), labels_of(i % 3, 5)))
     return songs
 
 
 def broken(songs):
-    return [*songs[:5], Song("broken", AudioFile("/none.wav"), songs[0].labels), *songs[6:]]
+    return [*songs[:5], Recording("broken", AudioFile("/none.wav"), songs[0].labels), *songs[6:]]
 
 
 def test_workers_give_the_songs_in_order_with_the_same_bytes(songs, tmp_path):

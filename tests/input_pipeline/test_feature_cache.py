@@ -15,7 +15,7 @@ from damff_jax.audio import AudioError
 from damff_jax.features import FeatureConfig
 from input_pipeline import extraction, feature_cache
 from input_pipeline.annotations import Labels
-from input_pipeline.corpus import AudioFile, Song
+from input_pipeline.corpus import AudioFile, Recording
 from input_pipeline.extraction import extract
 from input_pipeline.feature_cache import FeatureCache
 from input_pipeline.midi import MidiFile
@@ -36,7 +36,7 @@ def song(tmp_path):
 def song_of(path, first_segment=2, n_segments=8, audio_start=0.0):
     shape = n_segments, 2
     labels = Labels(first_segment, np.zeros(shape, np.float32), np.ones(shape, bool))
-    return Song("song", AudioFile(str(path)), labels, audio_start)
+    return Recording("song", AudioFile(str(path)), labels, audio_start)
 
 
 @pytest.fixture

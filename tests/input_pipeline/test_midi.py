@@ -17,7 +17,7 @@ from input_pipeline.corpus import CorpusError
 from input_pipeline.midi import (
     MidiFile,
     add_altered,
-    deal_altered,
+    assign_altered,
     find_soundfonts,
     midi_seconds,
     original_of,
@@ -374,7 +374,7 @@ def test_a_rendering_names_its_piece(name, piece):
 def test_altered_renderings_train_with_their_piece_and_are_in_no_other_split():
     pieces = {"a": "train", "b": "validation", "c": "train", "d": "test", "e": "train"}
     names = [f"{piece}{end}" for piece in "abcdf" for end in ("", "@1", "@2")]
-    split_of = deal_altered(SongList(tuple(names), dict.fromkeys(names, 8)), pieces)
+    split_of = assign_altered(SongList(tuple(names), dict.fromkeys(names, 8)), pieces)
     # Of e there is no sound, and f takes no part.
     assert split_of == {
         **{f"{piece}{end}": "train" for piece in "ac" for end in ("", "@1", "@2")},

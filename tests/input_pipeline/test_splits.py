@@ -306,7 +306,7 @@ def test_songs_outside_the_split_file_are_in_no_split(tmp_path):
 )
 def test_bad_splits_of_the_folder_are_refused(tmp_path, options, reason):
     with pytest.raises(CorpusError, match=reason):
-        FolderSplit(**options).deal(song_list("abc"), tmp_path)
+        FolderSplit(**options).assign(song_list("abc"), tmp_path)
 
 
 def test_songs_without_audio_take_no_place_in_the_splits():
@@ -330,7 +330,7 @@ class Given(Split):
 
     split_of: dict = dataclasses.field(default_factory=dict)
 
-    def deal(self, songs, manual_dir):
+    def assign(self, songs, manual_dir):
         return self.split_of
 
 

@@ -220,7 +220,7 @@ def test_fold_that_does_not_exist_is_refused(options):
 # The corpus ---------------------------------------------------------------------------------------
 
 
-def deal(corpus, split):
+def assign(corpus, split):
     """{split: ids of its songs} of a corpus all of whose songs have their full length."""
     n_segments = {song.song_id: len(song.labels) for song in corpus.songs}
     return song_ids_by_split(split, SongList(tuple(corpus.labelled), n_segments), None)
@@ -237,7 +237,9 @@ def test_pieces_without_midi_files_are_left_out(tmp_path):
     }
     left = {"A_NES_Chrono Trigger_Two", "A_NES_The Sims_Three"}
     assert {song.song_id for song in corpus.songs} == left
-    assert {s for song_ids in deal(corpus, VgmidiSplit(fold=1)).values() for s in song_ids} == left
+    assert {
+        s for song_ids in assign(corpus, VgmidiSplit(fold=1)).values() for s in song_ids
+    } == left
 
 
 @pytest.mark.usefixtures("soundfonts")
@@ -247,7 +249,7 @@ def test_a_piece_without_a_midi_file_is_wanted_in_every_fold(tmp_path):
     corpus = vgmidi_corpus(folder, RenderingOptions())
     songs = SongList(tuple(corpus.labelled), {s.song_id: len(s.labels) for s in corpus.songs})
     for fold in range(-1, 3):
-        split_of = VgmidiSplit(fold=fold).deal(songs, None)
+        split_of = VgmidiSplit(fold=fold).assign(songs, None)
         with pytest.raises(CorpusError, match="1 labelled songs have no audio: A_NES_Tetris_One"):
             refuse_missing_audio(split_of, corpus.left_out)
 
@@ -283,12 +285,12 @@ def test_pieces_are_rendered_otherwise_with_the_same_ratings():
 def test_only_renderings_of_training_pieces_are_in_a_split():
     corpus = vgmidi_corpus(DUMMY, RenderingOptions(renderings=3))
     for fold in range(3):
-        by_split = deal(corpus, VgmidiSplit(fold=fold))
+        by_split = assign(corpus, VgmidiSplit(fold=fold))
         # The same games as without altered renderings.
-        once = deal(vgmidi_corpus(DUMMY, RenderingOptions()), VgmidiSplit(fold=fold))
+        once = assign(vgmidi_corpus(DUMMY, RenderingOptions()), VgmidiSplit(fold=fold))
         (piece,) = once["train"]
         assert by_split == {**once, "train": (piece, f"{piece}@1", f"{piece}@2")}
-    assert "A_NES_Tetris_One" in deal(corpus, VgmidiSplit(fold=0))["test"]
+    assert "A_NES_Tetris_One" in assign(corpus, VgmidiSplit(fold=0))["test"]
 
 
 @pytest.mark.usefixtures("soundfonts")

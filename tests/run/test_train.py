@@ -128,7 +128,7 @@ class StopError(Exception):
     """Breaks a run off."""
 
 
-def run_broken_off(config, workdir, monkeypatch, *, after):
+def run_interrupted(config, workdir, monkeypatch, *, after):
     """A run that ends with an exception once what a step logs is written."""
     write = loop.MetricWriter.write
 
@@ -148,7 +148,7 @@ def test_a_run_that_goes_on_equals_one_without_a_break(
 ):
     """Breaks before, at and after a save; what was not saved is done again."""
     workdir, returned = finished
-    run_broken_off(tiny_config(data_dir), tmp_path, monkeypatch, after=k)
+    run_interrupted(tiny_config(data_dir), tmp_path, monkeypatch, after=k)
     assert train.run(tiny_config(data_dir), tmp_path) == returned
     log = (tmp_path / "metrics.jsonl").read_text()
     assert log == (workdir / "metrics.jsonl").read_text()
@@ -166,7 +166,7 @@ def test_a_run_that_goes_on_equals_one_without_a_break(
 
 def test_the_latest_state_can_be_the_one_that_counts(finished, data_dir, tmp_path, monkeypatch):
     config = tiny_config(data_dir, select="latest")
-    run_broken_off(config, tmp_path, monkeypatch, after=4)
+    run_interrupted(config, tmp_path, monkeypatch, after=4)
     train.run(config, tmp_path)
     assert not (tmp_path / "checkpoints/best").exists()
     assert checkpoint.load_variables(tmp_path)[1]["step"] == 6
@@ -341,7 +341,7 @@ def test_a_run_that_started_from_another_goes_on_without_it(
 ):
     first = shutil.copytree(finished[0], tmp_path / "first")
     config = tiny_config(data_dir, init_from=str(first))
-    run_broken_off(config, tmp_path / "run", monkeypatch, after=4)
+    run_interrupted(config, tmp_path / "run", monkeypatch, after=4)
     assert re.search(rf"starting from step \d of {first}\n", capsys.readouterr().out)
     shutil.rmtree(first)
     assert train.run(config, tmp_path / "run") != finished[1]

@@ -168,7 +168,9 @@ def test_a_signal_that_waited_is_raised_at_the_end():
     assert reached
 
 
-def broken_off(data_dir, workdir, moments, *, to_the_end=True, n_processes=1, n_devices=4, **how):
+def run_interrupted(
+    data_dir, workdir, moments, *, to_the_end=True, n_processes=1, n_devices=4, **how
+):
     """Starts training once per moment and to its end; gives the starts' exit statuses."""
     specification = {
         "processes": n_processes,
@@ -177,7 +179,7 @@ def broken_off(data_dir, workdir, moments, *, to_the_end=True, n_processes=1, n_
         **how,
     }
     flag = f"--xla_force_host_platform_device_count={n_devices // n_processes}"
-    command = [sys.executable, "-m", "tests.broken_off", json.dumps(specification)]
+    command = [sys.executable, "-m", "tests.interrupted", json.dumps(specification)]
     log = workdir.with_suffix(".log")
     with open(log, "w") as file:
         result = subprocess.run(
@@ -211,7 +213,7 @@ def assert_nearly_same_log(workdir, other):
 def test_signals_at_every_step_change_nothing(unbroken, data_dir, tmp_path):
     moments = [moment(15 if n % 2 else 2, "step", n, times=1 + n % 2) for n in range(1, 13)]
     moments.append(moment(15, "evaluation"))
-    statuses = broken_off(data_dir, tmp_path / "run", moments)
+    statuses = run_interrupted(data_dir, tmp_path / "run", moments)
     assert statuses == [[143 if m["signal"] == 15 else 130] for m in moments] + [[0]]
     assert_same_run(tmp_path / "run", unbroken)
 
@@ -239,7 +241,7 @@ def test_kills_at_any_moment_change_nothing(unbroken, data_dir, tmp_path):
             ("evaluation", None),
         )
     ]
-    statuses = broken_off(data_dir, tmp_path / "run", moments)
+    statuses = run_interrupted(data_dir, tmp_path / "run", moments)
     assert statuses == [[-9]] * len(moments) + [[0]]
     assert_same_run(tmp_path / "run", unbroken)
 
@@ -250,16 +252,18 @@ def test_a_run_goes_on_with_other_devices(unbroken, data_dir, tmp_path):
     workdir = tmp_path / "run"
     for step, n_devices in ((2, 4), (5, 1)):
         moments = [moment(15, "step", step)]
-        statuses = broken_off(data_dir, workdir, moments, n_devices=n_devices, to_the_end=False)
+        statuses = run_interrupted(
+            data_dir, workdir, moments, n_devices=n_devices, to_the_end=False
+        )
         assert statuses == [[143]]
-    assert broken_off(data_dir, workdir, [], n_devices=2) == [[0]]
+    assert run_interrupted(data_dir, workdir, [], n_devices=2) == [[0]]
     assert_nearly_same_log(workdir, unbroken)
 
 
 @pytest.mark.slow
 def test_two_processes_train_as_one_and_go_on_as_one(unbroken, data_dir, tmp_path):
     """Whichever of them gets the signal, and whichever is killed."""
-    assert broken_off(data_dir, tmp_path / "two", [], n_processes=2) == [[0, 0]]
+    assert run_interrupted(data_dir, tmp_path / "two", [], n_processes=2) == [[0, 0]]
     assert_nearly_same_log(tmp_path / "two", unbroken)
 
     # All stop at the step after the one that the signal came in.
@@ -278,7 +282,7 @@ def test_two_processes_train_as_one_and_go_on_as_one(unbroken, data_dir, tmp_pat
         moment(9, "latest done", 12),
         moment(15, "evaluation"),
     ]
-    statuses = broken_off(data_dir, tmp_path / "run", moments, n_processes=2)
+    statuses = run_interrupted(data_dir, tmp_path / "run", moments, n_processes=2)
     for number, (first, second) in enumerate(statuses[:-1]):
         if moments[number]["signal"] == 9:
             assert -9 in (first, second)
@@ -305,7 +309,7 @@ def test_one_of_two_processes_that_ends_alone_ends_both(unbroken, data_dir, tmp_
         {"error": "disk full", "at": "latest", "step": 4},
         {"error": "disk full", "at": "latest", "step": 8},
     ]
-    statuses = broken_off(data_dir, tmp_path / "run", moments, n_processes=2, within=90)
+    statuses = run_interrupted(data_dir, tmp_path / "run", moments, n_processes=2, within=90)
     assert statuses[0] == [143, 143]
     # If it came to one before the other waited for it, that one has lost it.
     assert sorted(statuses[1]) in ([130, 130], [1, 130], [-signal.SIGABRT, 130])
@@ -317,5 +321,5 @@ def test_one_of_two_processes_that_ends_alone_ends_both(unbroken, data_dir, tmp_
     # Noticed at the next save, which is the last: nobody waits any more.
     assert statuses[6] == [1, 0]
     assert statuses[-1] == [0, 0]
-    assert broken_off(data_dir, tmp_path / "two", [], n_processes=2) == [[0, 0]]
+    assert run_interrupted(data_dir, tmp_path / "two", [], n_processes=2) == [[0, 0]]
     assert_same_run(tmp_path / "run", tmp_path / "two")

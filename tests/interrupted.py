@@ -1,6 +1,6 @@
 """Starts train.py again and again in one workdir, each time broken off at a given moment.
 
-    python -m tests.broken_off '{"processes": 1, "moments": [...], "arguments": [...]}'
+    python -m tests.interrupted '{"processes": 1, "moments": [...], "arguments": [...]}'
 
 Of a moment, `signal` is sent `at` a place of `step` in process number `process` (0 if not given):
 `preparing`, when it first opens the data set; `step`, when a step's metrics are there; `best` or
