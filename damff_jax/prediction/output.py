@@ -12,7 +12,7 @@ from damff_jax.report import page
 from damff_jax.system.command_line import printable
 from damff_jax.system.files import atomic_write
 
-# Of files, beside the CSV.
+# Kinds of files besides the CSV.
 KINDS = ("plot", "html", "json")
 
 
@@ -24,14 +24,14 @@ def write(
     *,
     kinds: Collection[str] = (),
 ) -> None:
-    """Writes `<stem>.csv`, and what else is wanted.
+    """Writes `<stem>.csv`, and other files on request.
 
     Args:
-      path: of the audio file, for its name.
+      path: the audio file, whose name is shown.
       kinds: some of `KINDS`.
 
     Raises:
-      OSError: it cannot be written.
+      OSError: a file cannot be written.
     """
     source, curve_TxV = printable(os.path.basename(path)), prediction.curve_TxV
     times_T = SEGMENT_SECONDS * np.arange(len(curve_TxV))
@@ -67,10 +67,10 @@ def write(
 
 
 def _notes(prediction: Prediction, predictor: Predictor) -> list[str]:
-    """Sentences for the page: on the model, on the curve's time, on the input."""
+    """Sentences for the page about the model, the curve's times, and the input."""
     notes = [f"The model was {predictor.origin}.", "A time is the start of its segment of 0.5 s."]
     if predictor.lag_s is not None:
-        notes.append(f"The curve follows a change in the sound by {predictor.lag_s:.1f} s.")
+        notes.append(f"The curve lags {predictor.lag_s:.1f} s behind the sound.")
     if prediction.unlikeness is not None and prediction.unlikeness > 1:
-        notes.append("This file is unlike the songs of the training: the curve says little.")
+        notes.append("This file is unlike the training songs: the curve is not reliable.")
     return notes

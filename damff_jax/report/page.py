@@ -1,4 +1,4 @@
-"""A self-contained HTML page of a curve."""
+"""A self-contained HTML page with a curve."""
 
 import html
 import os
@@ -20,10 +20,10 @@ def write_html(
     *,
     notes: Sequence[str] = (),
 ) -> None:
-    """A page with the curve as inline SVG and a table; needs no network and no script.
+    """Writes a page with the curve as inline SVG and a table, without scripts or external files.
 
     Args:
-      notes: sentences on how the curve is to be read.
+      notes: sentences about how to read the curve.
     """
     width, height, pad = 900.0, 260.0, 30.0
     span = max(float(times_T[-1]), 0.5)
