@@ -1,4 +1,4 @@
-"""What can be set of EMOPIA: its renderings, and how its clips are split."""
+"""The settings of EMOPIA: its renderings, and how its clips are split."""
 
 import dataclasses
 import re
@@ -16,8 +16,8 @@ class EmopiaSplit(Split):
     """How EMOPIA's clips are split, by song. There is no test split.
 
     Args:
-      validation_fraction: share of the songs kept for validation.
-      split_seed: decides which songs those are.
+      validation_fraction: share of the songs that is used for validation.
+      split_seed: determines these songs.
     """
 
     validation_fraction: float = 0.1
@@ -34,10 +34,10 @@ class EmopiaSplit(Split):
 
 
 def song_of(clip: str) -> str:
-    """The song that a clip is of: `Q1_<song>_<number>`.
+    """The song of a clip named `Q1_<song>_<number>`.
 
     Raises:
-      CorpusError: that is not its name's form.
+      CorpusError: the name does not have that form.
     """
     match = _NAME.fullmatch(clip)
     if match is None:
