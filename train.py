@@ -1,13 +1,14 @@
 """Trains and evaluates a model: `python train.py [--config=NAME[:MODEL]] [--config.a.b=V]`.
 
-Into the workdir go config.json, metrics.jsonl, TensorBoard files and checkpoints/ and, at the end,
+The workdir gets config.json, metrics.jsonl, TensorBoard files and checkpoints/ and, at the end,
 evaluation.json, predictions_<split>.csv and plots. If the workdir holds a run, training resumes
 from its last checkpoint.
 
-Exit status: 0 done, 1 an error, named in one line (another process is using the workdir, say), 2
-usage, 143 after SIGTERM, 130 after SIGINT (Ctrl-C). After these two, training ends with its present
-step, which is saved; the next start resumes from there, to the same bytes as without interruption.
-With --multihost, a process that ends alone ends the others, with any status but 0.
+Exit status: 0 done, 1 an error, reported in one line (for example, another process is using the
+workdir), 2 wrong usage, 143 after SIGTERM, 130 after SIGINT (Ctrl-C). After these two signals,
+training ends after its current step, which is saved; the next start resumes from there, with the
+same bytes as a result as without the interruption. With --multihost, a process that fails ends the
+others, with a status other than 0.
 """
 
 import contextlib
@@ -28,9 +29,9 @@ if TYPE_CHECKING:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs a command line; gives the exit status."""
+    """Runs a command line; returns the exit status."""
     arguments = train_flags.parse(argv or sys.argv, __doc__)
-    # Frameworks, which take seconds to import, come after the command line is known to be right.
+    # Frameworks take seconds to import, so the command line is checked first.
     from damff_jax.run.launch import launch
 
     job = functools.partial(run, arguments.config, arguments.workdir, mode=arguments.mode)
@@ -38,10 +39,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run(config: "ConfigDict", workdir: Path, *, mode: str = "train") -> dict[str, Any]:
-    """Trains (unless `mode` is 'evaluate'), then evaluates; gives what evaluation.json holds.
+    """Trains (unless `mode` is 'evaluate'), then evaluates; returns the data of evaluation.json.
 
     Raises:
-      ValueError, OSError: the configuration, the data or the workdir is at fault; the message is
+      ValueError, OSError: an error in the configuration, the data or the workdir; the message is
         one line.
     """
     from damff_jax import weights
@@ -55,9 +56,9 @@ def run(config: "ConfigDict", workdir: Path, *, mode: str = "train") -> dict[str
     run_config.check(config, mode)
     model = create_model(config.model, dtype=config.dtype, axis_name=steps.AXIS_NAME)
     if mode == "evaluate" and not workdir.is_dir():
-        raise checkpoint.CheckpointError(f"{workdir}: no such directory, so no checkpoint in it")
+        raise checkpoint.CheckpointError(f"{workdir}: no such directory, so there is no checkpoint")
     start, origin = None, processes.from_first(lambda: checkpoint.load_meta(workdir))
-    # A run that resumes has what it started from in it.
+    # A run that resumes already includes what it started from.
     resumed = origin is not None
     if not resumed and config.init_from and mode == "train":
         start, origin = weights.load(config.init_from)
@@ -77,7 +78,7 @@ def run(config: "ConfigDict", workdir: Path, *, mode: str = "train") -> dict[str
     eval_step = parallel.map_eval_step(functools.partial(steps.eval_step, model=model))
     this = loop.Run(config, model, eval_step, workdir, meta, start)
     with contextlib.ExitStack() as locked:
-        # To the end, because an evaluation must be one of the checkpoint that it names.
+        # To the end, so that no other run changes the checkpoint during the evaluation.
         processes.from_first(lambda: locked.enter_context(workdir_lock(workdir)))
         if mode == "train":
             train(this, dataset)
@@ -88,7 +89,7 @@ def run(config: "ConfigDict", workdir: Path, *, mode: str = "train") -> dict[str
 
 
 def train(this: "Run", dataset: "Dataset") -> None:
-    """Trains a run, step by step or in closed form, and keeps what its songs sound like."""
+    """Trains a run, step by step or in closed form, and saves the profile of its songs."""
     from damff_jax import weights
     from damff_jax.run import loop, processes
     from damff_jax.training.closed_form import SOLVABLE
@@ -104,17 +105,17 @@ def train(this: "Run", dataset: "Dataset") -> None:
 
 
 def evaluate(this: "Run", dataset: "Dataset") -> dict[str, Any]:
-    """Evaluates a run's checkpoint on the configured splits; gives what evaluation.json holds.
+    """Evaluates a run's checkpoint on the configured splits; returns the data of evaluation.json.
 
     Raises:
-      CheckpointError: there is none, or it is of another model or data set.
+      CheckpointError: there is none, or it belongs to another model or data set.
     """
     from damff_jax.evaluation import metrics, predictions
     from damff_jax.report import plots
     from damff_jax.run import checkpoint, identity, loop
     from damff_jax.run.metric_writer import read_metrics
     from damff_jax.run.train_log import banner
-    from damff_jax.system.files import write_aside
+    from damff_jax.system.files import atomic_write
     from damff_jax.training import parallel
 
     banner("evaluation")
@@ -123,7 +124,7 @@ def evaluate(this: "Run", dataset: "Dataset") -> dict[str, Any]:
     identity.check_compatible(stored, this.meta)
     print(f"checkpoint of step {stored['step']} from {workdir}")
     if name == "synthetic":
-        print("These songs are synthetic: the scores say that the program works, no more.")
+        print("These songs are synthetic: the scores only show that the program works.")
     apply = functools.partial(this.eval_step, parallel.replicate(variables))
     summaries = {}
     for split in config.data.eval_splits:
@@ -139,7 +140,7 @@ def evaluate(this: "Run", dataset: "Dataset") -> dict[str, Any]:
         times = {song.song_id: song.times_T for song in songs}
         predictions.write(workdir / f"predictions_{split}.csv", curves, times)
         plots.plot_comparison(workdir / f"curves_{split}.png", title, curves, times)
-    with write_aside(workdir / "evaluation.json") as file:
+    with atomic_write(workdir / "evaluation.json") as file:
         json.dump(summaries, file, indent=2, allow_nan=False)
     plots.plot_learning(workdir / "learning.png", f"{name}: {workdir}", read_metrics(workdir))
     print(f"wrote evaluation.json, predictions_<split>.csv and plots to {workdir}")

@@ -1,27 +1,27 @@
-"""Configs of train.py by name: NAME or NAME:MODEL, each a file of this folder.
+"""Configs of train.py by name: NAME or NAME:MODEL, each a file in this folder.
 
-Importing this imports no framework.
+Importing this does not import any framework.
 """
 
 import ast
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
-# What other configs are made of.
+# Parts of other configs.
 _PARTS = ("__init__", "default", "models")
 
 
 def path_of(name: str, folder: str = "") -> str:
-    """The path that a config's name means, with its model; anything else is given back as it is.
+    """The path of a config, given its name, with its model; any other string is returned unchanged.
 
     Args:
-      folder: below this one, such as `studies`.
+      folder: a subfolder, such as `studies`.
     """
     stem, colon, model = name.partition(":")
     path = FOLDER / folder / f"{stem}.py"
     if stem.isidentifier() and stem not in _PARTS and path.is_file():
         return f"{path}{colon}{model}"
-    # Of an installed package, the folder that the documents name is not in the present one.
+    # For an installed package, a path configs/NAME.py need not exist in the current folder.
     relative = Path(stem)
     if not relative.exists() and relative.parts[:1] == ("configs",):
         inside = FOLDER.joinpath(*relative.parts[1:])
@@ -31,7 +31,7 @@ def path_of(name: str, folder: str = "") -> str:
 
 
 def with_path(argument: str) -> str:
-    """An argument of a command line in which a config's name has become its path."""
+    """A command-line argument in which a config's name is replaced by its path."""
     option, equals, value = argument.partition("=")
     if option in ("--config", "-config") and equals:
         return f"--config={path_of(value)}"
@@ -39,7 +39,7 @@ def with_path(argument: str) -> str:
 
 
 def listed(folder: str = "") -> dict[str, str]:
-    """Every config's name, and the first line of what it says of itself; see `path_of`."""
+    """Every config's name, and the first line of its docstring; see `path_of`."""
     paths = sorted(FOLDER.joinpath(folder).glob("*.py"))
     return {
         path.stem: (ast.get_docstring(ast.parse(path.read_text())) or "").partition("\n")[0]

@@ -1,11 +1,11 @@
-"""DEAM by the recipe of damff_plus: what a frozen tagger knows as a second target of training.
+"""DEAM by the recipe of damff_plus: a frozen tagger's embeddings as a second training target.
 
 Command: python train.py --config=configs/deam_plus.py:damff_plus --config.data.manual_dir=DIR \
   --config.data.teacher=FILE.npz
   with the options of configs/deam.py. FILE has embeddings of the training songs, see
   input_pipeline/embeddings.py; only training needs them.
 Hardware, wall time, score: docs/results.md, row damff_plus.
-Chosen by songs that are in no test split of the first of five folds; see docs/results.md.
+The recipe was chosen without the test songs of the first of five folds; see docs/results.md.
 """
 
 import ml_collections
@@ -17,21 +17,21 @@ def get_config(model: str = "damff") -> ml_collections.ConfigDict:
     config = deam_reduced.get_config(model)
     config.num_train_steps = 1200
     config.eval_every_steps = 240
-    # All songs but those of the test train; nothing is left to be chosen.
+    # All songs but the test songs are for training; nothing is left to choose.
     config.select = "latest"
     config.calibrate = True
     config.data.options.validation_fraction = 0.0
     config.data.eval_splits = ("test",)
     config.optim.learning_rate = 2e-3
     config.loss.ccc_within = 2.0
-    # Excerpts of 10 s, or crops of that length, are also what prediction sees at a time.
+    # Crops, and windows in prediction, are 10 s long.
     config.data.crop_segments = 20
     config.data.overlap = 10
     if model == "damff_plus":
-        config.model.join = "channel"  # Half the work of the join along time, and no worse.
+        config.model.join = "channel"  # Half the work of joining along time, and no worse.
         config.model.squeeze_channels = 16
         config.model.hidden_size = 64
-        config.model.smoothing = (1, 0)  # A curve that waits for nothing.
+        config.model.smoothing = (1, 0)  # A curve without delay.
     if "teacher_size" in config.model:
         config.model.teacher_size = 200
         config.loss.teacher = 6.0

@@ -1,7 +1,7 @@
-"""DEAM at a tenth of the paper's points, for two CPU cores: what the study's models share.
+"""DEAM at a tenth of the paper's points, for two CPU cores: the base of the study's models.
 
 Command: python train.py --config=configs/deam_reduced.py --config.data.manual_dir=DIR
-  with the options of configs/deam.py; a model's name after a colon takes another model.
+  with the options of configs/deam.py; a name after a colon selects another model.
 Hardware, wall time, score: docs/results.md, rows of the compared models.
 """
 

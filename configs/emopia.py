@@ -1,8 +1,8 @@
 """DAMFF on EMOPIA's quadrants: pretraining for the other piano music, at the features of vgmidi.py.
 
 Command: python train.py --config=configs/emopia.py --config.data.manual_dir=DIR
-  and then --config=configs/vgmidi.py --config.init_from=runs/emopia for what goes on from it.
-Score: of signs that are the same all through a clip, so no score of a curve.
+  and then --config=configs/vgmidi.py --config.init_from=runs/emopia to train from its weights.
+Score: of signs that are constant within a clip, so not of a curve.
 """
 
 import ml_collections
@@ -23,7 +23,7 @@ def get_config(model: str = "damff") -> ml_collections.ConfigDict:
     data.dataset = "emopia"
     data.options.validation_fraction = 0.1
     data.options.split_seed = 0
-    data.options.renderings = 1  # Of every clip; from the second on altered, and for training.
+    data.options.renderings = 1  # Of every clip; all but the first altered, for training.
     data.options.rendering_seed = 0
     data.eval_splits = ("validation",)
     return config

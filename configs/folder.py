@@ -1,7 +1,7 @@
 """DAMFF on your own songs: a folder of audio, valence.csv and arousal.csv.
 
 Command: python train.py --config=configs/folder.py --config.data.manual_dir=DIR
-Hardware, wall time, score: those of your songs.
+Hardware, wall time, score: they depend on your songs.
 """
 
 import ml_collections

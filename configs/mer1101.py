@@ -1,7 +1,7 @@
-"""DAMFF on MER1101 at the paper's setting.
+"""DAMFF on MER1101 at the paper's settings.
 
 Command: python train.py --config=configs/mer1101.py --config.data.manual_dir=DIR
-Hardware, wall time, score: not measured, the data set is not at hand.
+Hardware, wall time, score: not measured, because the data set is not available.
 """
 
 import ml_collections

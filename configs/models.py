@@ -2,32 +2,32 @@
 
     python train.py --config=configs/vgmidi.py:ridge
 
-trains another one than DAMFF on that data set, into runs/vgmidi-ridge. Everything else stays as
-the data set's config says; models that are solved rather than trained leave the optimiser, the
-loss and the numbers of steps unread. Parameters are counted at 50 frames × 128 Mel bins (44.1 kHz)
-and, in brackets, at 25 × 64 (`default.halve_resolution`).
+trains ridge regression instead of DAMFF on that data set, in runs/vgmidi-ridge. Everything else is
+as in the data set's config; models that are solved in closed form ignore the optimiser, the loss
+and the numbers of steps. Parameters are counted at 50 frames × 128 Mel bins (44.1 kHz) and, in
+brackets, at 25 × 64 (`default.halve_resolution`).
 """
 
 import ml_collections
 
 
 def damff() -> ml_collections.ConfigDict:
-    """DAMFF as read from the paper: 188,819 parameters (115,703)."""
+    """DAMFF as described in the paper: 188,819 parameters (115,703)."""
     model = ml_collections.ConfigDict()
     model.name = "damff"
     model.channels = (8, 16, 64)  # Per branch, of the three stages.
     model.kernels_a = ((1, 5), (5, 5), (3, 3))  # (time, frequency)
     model.kernels_b = ((3, 1), (3, 3), (5, 5))
-    model.branches = "ab"  # Both, or one scale alone: a, b.
+    model.branches = "ab"  # Both scales, or one: a, b.
     model.join = "time"  # Of the branches after stage 1: time, channel.
     model.fusion = "daff"  # daff, aff, channel, spatial, sum, concat.
     model.reduction = 4  # Of the attentions' bottlenecks.
     model.squeeze_channels = 1  # Kept per point by the 1 x 1 convolution.
-    model.context_size = 0  # Units that tell the sequence model of the whole crop; 0: none.
+    model.context_size = 0  # Units that describe the whole crop to the sequence model; 0: none.
     model.sequence = "bilstm"  # bilstm, lstm, none.
     model.hidden_size = 48  # LSTM units per direction.
     model.dropout_rate = 0.0
-    model.smoothing = (1, 0)  # Of the output: width, delay in segments; none.
+    model.smoothing = (1, 0)  # Of the output: width, delay in segments; (1, 0): none.
     model.teacher_size = 0  # Dimensions of a teacher's embeddings; 0: none.
     return model
 
@@ -35,8 +35,8 @@ def damff() -> ml_collections.ConfigDict:
 def damff_plus() -> ml_collections.ConfigDict:
     """DAMFF with eight channels into the sequence model: 705,370 parameters (245,182).
 
-    Ours. The paper's one channel is its bottleneck. Outside of training the output is averaged
-    over 10 s and 3 s late, as ratings are.
+    Not from the paper, whose single channel is a bottleneck. Except in training, the output is
+    averaged over 10 s with a delay of 3 s, because ratings are smooth and late.
     """
     model = damff()
     model.squeeze_channels = 8
@@ -46,10 +46,10 @@ def damff_plus() -> ml_collections.ConfigDict:
 
 
 def constant() -> ml_collections.ConfigDict:
-    """The training labels' mean: 2 parameters (2). Its RMSE is the one to beat.
+    """The training labels' mean: 2 parameters (2). A baseline for the RMSE.
 
-    CCC is 0 within a fold. Over several folds it is a little below, because a fold whose labels are
-    high leaves a low mean to train on.
+    Its CCC is 0 within a fold, and slightly negative over several folds, because if the labels of a
+    fold are high, those of its training songs are low.
     """
     model = ml_collections.ConfigDict()
     model.name = "constant"
@@ -57,7 +57,7 @@ def constant() -> ml_collections.ConfigDict:
 
 
 def ridge() -> ml_collections.ConfigDict:
-    """Ridge regression on log-Mel statistics, solved: 2,050 parameters (1,026)."""
+    """Ridge regression on log-Mel statistics, in closed form: 2,050 parameters (1,026)."""
     model = ml_collections.ConfigDict()
     model.name = "ridge"
     model.windows = (1, 7, 21, 0)  # Segments, odd; 0: the whole crop.
@@ -67,7 +67,7 @@ def ridge() -> ml_collections.ConfigDict:
 
 
 def cnn_bigru() -> ml_collections.ConfigDict:
-    """CNN + BiGRU after Malik et al. (2017), of DAMFF's size: 182,692 parameters (133,540)."""
+    """CNN + BiGRU after Malik et al. (2017), as large as DAMFF: 182,692 parameters (133,540)."""
     model = ml_collections.ConfigDict()
     model.name = "cnn_bigru"
     model.channels = 16  # Of the one convolution.
@@ -79,7 +79,7 @@ def cnn_bigru() -> ml_collections.ConfigDict:
 
 
 def cnn_bigru_small() -> ml_collections.ConfigDict:
-    """The same with few parameters, as theirs has: 10,804 parameters (6,708)."""
+    """The same with few parameters, like the original: 10,804 parameters (6,708)."""
     model = cnn_bigru()
     model.channels = 8
     model.dense_size = 16
@@ -110,7 +110,7 @@ def frame_bilstm() -> ml_collections.ConfigDict:
 
 
 def embedding_bigru() -> ml_collections.ConfigDict:
-    """A BiGRU on a frozen encoder's embeddings, of the file data.heard; 200 dimensions: 72,002."""
+    """A BiGRU on a frozen encoder's embeddings, in the file data.heard; 200 dimensions: 72,002."""
     model = ml_collections.ConfigDict()
     model.name = "embedding_bigru"
     model.hidden_size = 48  # GRU units per direction.
@@ -135,11 +135,11 @@ MODELS = {
 
 
 def use(config: ml_collections.ConfigDict, name: str) -> None:
-    """Gives a config another model.
+    """Sets a config's model.
 
     Raises:
-      ValueError: there is none of that name.
+      ValueError: the name is unknown.
     """
     if name not in MODELS:
-        raise ValueError(f"no model {name!r}; there are {', '.join(MODELS)}")
+        raise ValueError(f"unknown model {name!r}; available: {', '.join(MODELS)}")
     config.model = MODELS[name]()

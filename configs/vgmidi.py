@@ -1,8 +1,8 @@
 """DAMFF on VGMIDI: people's ratings of piano pieces, split by game.
 
 Command: python train.py --config=configs/vgmidi.py --config.data.manual_dir=DIR
-  with --config.data.options.fold=1 --workdir=runs/vgmidi1, and 2 likewise, for the other folds.
-Hardware, wall time: one CPU core, 3 to 4 minutes, and up to 9 on two to render and prepare.
+  with --config.data.options.fold=1 --workdir=runs/vgmidi1, and likewise 2, for the other folds.
+Hardware, wall time: one CPU core, 3 to 4 minutes; rendering and preparing, two cores, up to 9.
 Score: pooled CCC .25 valence, .65 arousal on the test games of fold 0 (seed 0).
 Features at a tenth of the paper's points (see `default.piano_recipe`), for two CPU cores.
 """
@@ -27,6 +27,6 @@ def get_config(model: str = "damff") -> ml_collections.ConfigDict:
     data.options.n_folds = 0  # 0: the three given folds.
     data.options.validation_fraction = 0.15
     data.options.split_seed = 0
-    data.options.renderings = 1  # Of every piece; from the second on altered, and for training.
+    data.options.renderings = 1  # Of every piece; all but the first altered, for training.
     data.options.rendering_seed = 0
     return config

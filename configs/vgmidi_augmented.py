@@ -1,9 +1,9 @@
-"""VGMIDI with altered renderings, twice the steps, and a loss that counts movement by itself.
+"""VGMIDI with altered renderings, twice the steps, and a loss term for movement within crops.
 
 Command:
   python train.py --config=configs/vgmidi_augmented.py:damff_plus --config.data.manual_dir=DIR
-  with --config.data.options.fold=1 --workdir=runs/augmented1, and 2 likewise, for the other folds.
-Hardware, wall time: one CPU core, 7 minutes, and up to 15 on two to render and prepare.
+  with --config.data.options.fold=1 --workdir=runs/augmented1, and likewise 2, for the other folds.
+Hardware, wall time: one CPU core, 7 minutes; rendering and preparing, two cores, up to 15.
 Score: docs/results.md, rows damff_plus, damff_augmented and cnn_bigru_augmented.
 """
 

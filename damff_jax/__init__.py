@@ -1,7 +1,7 @@
-"""DAMFF in JAX/Flax: a valence and an arousal curve of a song, 2 values a second.
+"""DAMFF in JAX/Flax: the valence and arousal of a song over time, twice a second.
 
 Importing this package imports neither JAX nor TensorFlow: the worker processes that compute
-features use `damff_jax.audio` and `damff_jax.features` alone.
+features use only `damff_jax.audio` and `damff_jax.features`.
 """
 
 __version__ = "0.1.0"

@@ -22,25 +22,25 @@ REVISION = 1
 _FRAMES_PER_CHUNK = 32
 # Mel bins that are computed together, from the FFT bins that they cover.
 _MELS_PER_BAND = 16
-# Of Slaney's Mel scale, above 1 kHz: log Hz per mel.
+# Slaney's Mel scale above 1 kHz: log Hz per mel.
 _LOG_STEP = np.log(6.4) / 27
 
 
 @dataclasses.dataclass(frozen=True)
 class FeatureConfig:
-    """Knobs of the log-Mel spectrogram, in librosa's spelling.
+    """Settings of the log-Mel spectrogram, named as in librosa.
 
-    The defaults are the setting read for DAMFF: 44.1 kHz, a window of 60 ms, a hop of 10 ms and
-    128 Mel bins, so 50 frames in a segment of 0.5 s.
+    The defaults are those assumed for DAMFF: 44.1 kHz, a window of 60 ms, a hop of 10 ms and
+    128 Mel bins, so 50 frames per segment of 0.5 s.
 
     Args:
       sample_rate: Hz; audio is resampled to it.
       n_fft, win_length, hop_length: samples; a periodic Hann window, zero-padded to n_fft.
       n_mels: Mel bins (Slaney's scale and area normalisation, as librosa's default).
-      fmin, fmax: Hz; the band that the bins cover. fmax 0 stands for half the sample rate.
+      fmin, fmax: Hz; the band that the bins cover. fmax 0 means half the sample rate.
 
     Raises:
-      ValueError: a knob is out of range, or a segment is no whole number of hops.
+      ValueError: a setting is out of range, or a segment is not a whole number of hops.
     """
 
     sample_rate: int = 44_100
@@ -56,7 +56,10 @@ class FeatureConfig:
             value = getattr(self, field.name)
             wanted: type[int] | type[float] = float if field.type is float else int
             if isinstance(value, bool) or not isinstance(value, (int, wanted)):
-                raise ValueError(f"features.{field.name}: {value!r} is no {wanted.__name__}")
+                article = "an" if wanted is int else "a"
+                raise ValueError(
+                    f"features.{field.name}: {value!r} is not {article} {wanted.__name__}"
+                )
             object.__setattr__(self, field.name, wanted(value))
         if not 8_000 <= self.sample_rate <= 192_000:
             raise ValueError(f"features.sample_rate: {self.sample_rate} is outside 8000-192000")
@@ -65,10 +68,10 @@ class FeatureConfig:
         if not 1 <= self.win_length <= self.n_fft or self.n_fft % 2:
             raise ValueError("features: n_fft must be even, and win_length within 1..n_fft")
         if self.n_fft > self.sample_rate:
-            raise ValueError("features: n_fft must not exceed a second")
+            raise ValueError("features: n_fft must not exceed one second")
         top = self.fmax or self.sample_rate / 2
         if not 0 <= self.fmin < top <= self.sample_rate / 2:
-            raise ValueError("features: 0 <= fmin < fmax <= sample_rate / 2 does not hold")
+            raise ValueError("features: 0 <= fmin < fmax <= sample_rate / 2 is required")
         if self.sample_rate % (2 * self.hop_length):
             raise ValueError(
                 f"features.hop_length: {self.hop_length} samples do not divide a segment of "
@@ -90,7 +93,7 @@ class FeatureConfig:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "FeatureConfig":
-        """Reads what `to_json` gave.
+        """Reads what `to_json` returned.
 
         Raises:
           FeatureMismatchError: the hash shows that another revision computed the features.
@@ -101,32 +104,32 @@ class FeatureConfig:
         if config.hash != stored_hash:
             raise FeatureMismatchError(
                 f"features {stored_hash} were computed by another revision of damff_jax, "
-                f"which now gives {config.hash} for {config}"
+                f"which computes {config.hash} for {config}"
             )
         return config
 
 
 class FeatureMismatchError(ValueError):
-    """Features of one configuration were about to be used as those of another."""
+    """Features of one configuration would be used as those of another."""
 
 
 def check_same(stored: FeatureConfig, wanted: FeatureConfig, what: str) -> None:
-    """Refuses features that differ.
+    """Checks that two configurations are the same.
 
     Raises:
       FeatureMismatchError: naming `what` was stored and showing both configurations.
     """
     if stored.hash != wanted.hash:
         raise FeatureMismatchError(
-            f"{what} has features {stored.hash}: {stored}; wanted are {wanted.hash}: {wanted}"
+            f"{what} has features {stored.hash}: {stored}; expected {wanted.hash}: {wanted}"
         )
 
 
 def log_mel_blocks(blocks: Iterable[np.ndarray], config: FeatureConfig) -> Iterator[np.ndarray]:
     """Log-Mel of a stream of samples, block by block: float32 (n_frames, n_mels) in dB.
 
-    Frame n is centred on sample n · hop_length; beyond both ends the signal is zero. The frames of
-    all blocks together are those of the whole signal, 1 + n_samples // hop_length of them.
+    Frame n is centred on sample n · hop_length; beyond both ends the signal is zero. All blocks
+    together have the frames of the whole signal, 1 + n_samples // hop_length of them.
     """
     pad = np.zeros(config.n_fft // 2, np.float32)
     rest = pad
@@ -159,7 +162,7 @@ def _log_mel_frames(samples: np.ndarray, n_frames: int, config: FeatureConfig) -
     frames = np.lib.stride_tricks.sliding_window_view(samples, config.n_fft)
     frames = frames[:: config.hop_length][:n_frames]
     power = np.empty((n_frames, config.n_mels), np.float32)
-    # Chunks share their buffers: fresh memory would cost as much as the transform.
+    # Chunks share their buffers: allocating memory would cost as much as the transform.
     n_bins = config.n_fft // 2 + 1
     whole_cache_lines = config.n_fft + -config.n_fft % 8
     buffers: tuple[np.ndarray, ...] = (
@@ -171,8 +174,9 @@ def _log_mel_frames(samples: np.ndarray, n_frames: int, config: FeatureConfig) -
     for start in range(0, n_frames, _FRAMES_PER_CHUNK):
         chunk = frames[start : start + _FRAMES_PER_CHUNK]
         windowed, spectrum, squares, bin_power = (buffer[: len(chunk)] for buffer in buffers)
-        # In float64, as librosa: in float32 the quiet bins under a loud one would be rounding.
-        windowed[:] = chunk  # apart from the product, for NumPy converts within one slowly
+        # In float64, as in librosa: in float32, quiet bins beside a loud one would be lost to
+        # rounding.
+        windowed[:] = chunk  # separately, because NumPy converts slowly within a product
         windowed *= window
         np.fft.rfft(windowed, out=spectrum)
         squares[:] = spectrum.view(np.float64).reshape(squares.shape)
@@ -201,7 +205,7 @@ def _window(config: FeatureConfig) -> np.ndarray:
 
 @functools.lru_cache(maxsize=4)
 def _mel_bands(config: FeatureConfig) -> list[tuple[slice, slice, np.ndarray]]:
-    """The Mel filters, band by band, less most of their zeros: bins, mels, (n_bins, n_mels)."""
+    """The Mel filters by band, without most of their zeros: bins, mels, (n_bins, n_mels)."""
     filters = _mel_filters(config)
     bands = []
     for first in range(0, config.n_mels, _MELS_PER_BAND):
@@ -215,7 +219,7 @@ def _mel_bands(config: FeatureConfig) -> list[tuple[slice, slice, np.ndarray]]:
 def _mel_filters(config: FeatureConfig) -> np.ndarray:
     """Triangles of equal area, evenly spaced on Slaney's Mel scale: float32 (n_bins, n_mels).
 
-    They are `librosa.filters.mel`, but librosa takes a second to import.
+    The same as `librosa.filters.mel`, but librosa takes a second to import.
     """
     band = np.array([config.fmin, config.fmax or config.sample_rate / 2])
     lowest, highest = _hz_to_mel(band)
@@ -230,7 +234,7 @@ def _mel_filters(config: FeatureConfig) -> np.ndarray:
 
 
 def _hz_to_mel(hz: np.ndarray) -> np.ndarray:
-    """Slaney's scale: linear up to 1 kHz, which is 15 mel, and from there logarithmic."""
+    """Slaney's scale: linear up to 1 kHz, which is 15 mel, and logarithmic above."""
     return np.where(hz < 1000, hz * 3 / 200, 15 + np.log(np.maximum(hz, 1000) / 1000) / _LOG_STEP)
 
 

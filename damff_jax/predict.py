@@ -2,11 +2,11 @@
 
     python -m damff_jax.predict AUDIO_OR_FOLDER... [--checkpoint=WORKDIR]
 
-writes `<stem>.csv` per file with the header `time_s,valence,arousal`, a row every 0.5 s, the time
-being the start of the segment. In Python: `Predictor`.
+writes `<stem>.csv` per file with the header `time_s,valence,arousal` and a row every 0.5 s, where
+the time is the start of the segment. In Python: `Predictor`.
 
-Exit status: 0 all done, 1 some inputs failed (each named), 2 usage, 143 after SIGTERM, 130 after
-SIGINT (Ctrl-C).
+Exit status: 0 all done, 1 some inputs failed (each named), 2 wrong usage, 143 after SIGTERM, 130
+after SIGINT (Ctrl-C).
 """
 
 import argparse
@@ -31,7 +31,7 @@ _PROGRAM = program("predict")
 
 
 def __getattr__(name: str) -> Any:
-    # JAX takes seconds to import, which a wrong command line need not wait for.
+    # Imported late, because JAX takes seconds: a usage error should not wait for it.
     if name in ("Prediction", "Predictor"):
         from damff_jax.prediction import predictor
 
@@ -85,7 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _predict_and_write(
     predictor: "Predictor", paths: Sequence[str], arguments: argparse.Namespace
 ) -> Iterator[bool]:
-    """Says of each file whether its curve was written."""
+    """Yields for each file whether its curve was written."""
     from damff_jax.audio import AudioError
     from damff_jax.prediction import output
     from damff_jax.prediction.inputs import output_names
@@ -117,20 +117,20 @@ def _parser() -> Parser:
         help="a training run's workdir, a .safetensors file, or weights shipped with the package: "
         f"{', '.join(pretrained.shipped())}; default: {pretrained.DEFAULT.stem}",
     )
-    parser.add_argument("--output_dir", default=".", metavar="DIR", help="default: this folder")
-    parser.add_argument("--plot", action="store_true", help="write <stem>.png too")
-    parser.add_argument("--html", action="store_true", help="write <stem>.html too")
-    parser.add_argument("--json", action="store_true", help="write <stem>.json too")
-    parser.add_argument("--strict", action="store_true", help="refuse truncated files")
+    parser.add_argument("--output_dir", default=".", metavar="DIR", help="default: current folder")
+    parser.add_argument("--plot", action="store_true", help="also write <stem>.png")
+    parser.add_argument("--html", action="store_true", help="also write <stem>.html")
+    parser.add_argument("--json", action="store_true", help="also write <stem>.json")
+    parser.add_argument("--strict", action="store_true", help="reject truncated files")
     parser.add_argument("--batch_size", type=int, default=4, help="windows per model call")
     return parser
 
 
 def _make_folder(path: str) -> None:
-    """Makes a folder to write to; what cannot be written is better known before the work.
+    """Makes a folder, and checks before the work starts that it is writable.
 
     Raises:
-      OSError: it cannot be written to.
+      OSError: the folder cannot be written to.
     """
     os.makedirs(path, exist_ok=True)
     if not os.access(path, os.W_OK | os.X_OK):

@@ -1,4 +1,4 @@
-"""Songs with labels, as training and evaluation take them: a song, and all songs of a split.
+"""Songs with labels, for training and evaluation: one song, and all songs of a split.
 
 Letters: T segments, R segments of all songs, F frames per segment, M Mel bins, V = 2.
 """
@@ -11,7 +11,7 @@ import numpy as np
 from damff_jax.features import SEGMENT_SECONDS
 
 SPLITS = ("train", "validation", "test")
-# Segments whose statistics are taken together: few enough to stay in the cache.
+# Segments whose statistics are computed together: few enough to stay in the cache.
 _ROWS_PER_SUM = 32
 
 
@@ -36,12 +36,12 @@ class Song:
 
 @dataclasses.dataclass(frozen=True)
 class Songs:
-    """All songs of a split, their segments in one array each (R of them in all).
+    """All songs of a split; the segments of all songs (R in total) are joined in each array.
 
     Attributes:
       song_ids: in natural order.
-      first, length: int64 per song, where its segments lie.
-      targets: more arrays (R, ...) that crops are cut from, for training, by their name in a batch.
+      first, length: int64 per song, where its segments are.
+      targets: more arrays (R, ...) for training, cut into crops too, by their name in a batch.
     """
 
     song_ids: list[str]
@@ -57,7 +57,7 @@ class Songs:
         return len(self.song_ids)
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """What crops are cut from, by its name in a batch."""
+        """The arrays that crops are cut from, by their name in a batch."""
         return {
             "log_mel": self.log_mel_RxFxM,
             "labels": self.labels_RxV,
@@ -66,13 +66,13 @@ class Songs:
         }
 
     def seconds(self) -> tuple[float, float]:
-        """The span of the songs that is used: from the first segment's start to the last's end."""
+        """The span of all songs, from the earliest segment's start to the latest one's end."""
         return float(self.times_R.min()), float(self.times_R.max()) + SEGMENT_SECONDS
 
     def mel_statistics(self) -> dict[str, np.ndarray]:
         """`mean` and `std` (M,) of every Mel bin over all frames, in dB, float64.
 
-        A bin that never moves gets the standard deviation 1.
+        A constant bin gets the standard deviation 1.
         """
         n, zeros_M = 0, np.zeros(self.log_mel_RxFxM.shape[-1])
         sum_M, sum_of_squares_M = zeros_M, zeros_M

@@ -1,10 +1,10 @@
-"""Weights as one file: the variables of a trained model, and what it takes to use them.
+"""Weights as one file: the variables of a trained model, and the metadata needed to use them.
 
     python -m damff_jax.weights WORKDIR FILE.safetensors
 
-A safetensors file holds arrays and text and nothing that could be run. Names of arrays are paths,
-`params/branches/stage1/a_kernel`; the text is the checkpoint's meta data as JSON, and a SHA-256 of
-it all, by which a damaged file is known.
+A safetensors file holds arrays and text, but no code. The names of arrays are paths such as
+`params/branches/stage1/a_kernel`; the text is the checkpoint's metadata as JSON, and a SHA-256
+digest of everything, by which damage is detected.
 """
 
 import copy
@@ -27,36 +27,35 @@ from damff_jax.pretrained import SUFFIX, shipped, shipped_name
 from damff_jax.run.checkpoint_errors import CheckpointError, CheckpointWarning
 from damff_jax.songs import Song
 from damff_jax.system.command_line import Parser, program
-from damff_jax.system.files import write_aside
+from damff_jax.system.files import atomic_write
 
-# The collection of variables, of no model, that holds a `familiarity.Profile`.
+# A collection of variables that holds a `familiarity.Profile`; models do not have it.
 PROFILE = "familiarity"
 _PROFILE_FILE = f"{PROFILE}{SUFFIX}"
 _PROGRAM = program("weights")
 
 
 def load(path: str | os.PathLike) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Variables and meta data of a run's workdir, of a safetensors file, or of shipped weights.
+    """Variables and metadata of a run's workdir, of a safetensors file, or of shipped weights.
 
     Args:
-      path: the workdir or file; or, where there is neither of that name, a name of `shipped`.
+      path: the workdir or file or, if neither exists, a name of `shipped`.
 
     Returns:
-      As `checkpoint.load_variables`; where there is a profile of the training songs, its arrays are
-      one more collection of the variables, `PROFILE`.
+      Like `checkpoint.load_variables`; if there is a profile of the training songs, its arrays are
+      an additional collection of the variables, `PROFILE`.
 
     Raises:
-      CheckpointError: there is no such file or checkpoint, it holds something else, or it is
-        damaged.
+      CheckpointError: there is no such file or checkpoint, or it is damaged or something else.
     """
     if path == pretrained.DEFAULT and not pretrained.DEFAULT.exists():
         raise CheckpointError(
-            f"{path}: missing, so there are no default weights; name those of a training run, its "
-            f"workdir or a {SUFFIX} file"
+            f"{path}: missing, so there are no default weights; give the workdir of a training run "
+            f"or a {SUFFIX} file"
         )
     if name := shipped_name(path):
         path = shipped()[name]
-    # They import JAX, which a wrong command line need not wait for.
+    # Imported late, because it imports JAX: a usage error should not wait for it.
     from flax import traverse_util
 
     if not str(path).endswith(SUFFIX):
@@ -76,12 +75,12 @@ def load(path: str | os.PathLike) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def save_profile(workdir: str | os.PathLike, profile: Profile) -> None:
-    """Keeps the profile of a run's training songs beside its checkpoints."""
+    """Saves the profile of a run's training songs next to its checkpoints."""
     _write(Path(workdir) / _PROFILE_FILE, profile.arrays(), text="")
 
 
 def keep_profile(workdir: str | os.PathLike, songs: Iterable[Song]) -> None:
-    """Keeps in a workdir what the training songs sound like, so that other input can be told."""
+    """Saves the profile of the training songs in a workdir, unless it has one already."""
     if load_profile(workdir) is None:
         profile = Profile.of_songs(song.log_mel_TxFxM for song in songs)
         if profile is not None:
@@ -89,8 +88,9 @@ def keep_profile(workdir: str | os.PathLike, songs: Iterable[Song]) -> None:
 
 
 def load_profile(workdir: str | os.PathLike) -> Profile | None:
-    """The profile that `save_profile` wrote; None if there is none, or, with a warning, a damaged
-    one, without which a model predicts as well.
+    """The profile that `save_profile` wrote; None if it is missing or, with a warning, damaged.
+
+    A model can predict without it.
     """
     path = Path(workdir) / _PROFILE_FILE
     if not path.exists():
@@ -98,16 +98,16 @@ def load_profile(workdir: str | os.PathLike) -> Profile | None:
     try:
         return Profile.from_arrays(_read(path)[0])
     except (CheckpointError, ValueError) as error:
-        message = f"{error}; songs unlike those of training are not told"
+        message = f"{error}; songs unlike the training songs are not detected"
         warnings.warn(message, CheckpointWarning, stacklevel=1)
         return None
 
 
 def _read(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], str]:
-    """Arrays by name, and the text beside them.
+    """Arrays by name, and the text of the file.
 
     Raises:
-      CheckpointError: there is no such file, or it is not what `_write` wrote.
+      CheckpointError: the file is missing, or not what `_write` wrote.
     """
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
@@ -119,28 +119,28 @@ def _read(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], str]:
     except (safetensors.SafetensorError, ValueError, LookupError, TypeError) as error:
         raise CheckpointError(f"{path}: not weights of this program ({error!r})") from error
     if _digest(flat, text) != stored_digest:
-        raise CheckpointError(f"{path}: damaged: its content is not what was written")
+        raise CheckpointError(f"{path}: damaged: its content does not match its digest")
     return flat, text
 
 
 def _write(path: str | os.PathLike, arrays: Mapping[str, np.ndarray], text: str) -> None:
-    # The library writes an array's buffer, whatever its order.
+    # The library writes an array's buffer as if it were in C order.
     arrays = {name: np.asarray(x, order="C") for name, x in arrays.items()}
     texts = {"damff_jax": text, "sha256": _digest(arrays, text)}
-    with write_aside(path, mode="wb") as file:
+    with atomic_write(path, mode="wb") as file:
         file.write(safetensors.numpy.save(arrays, texts))
 
 
 def save(path: str | os.PathLike, variables: dict[str, Any], meta: dict[str, Any]) -> None:
-    """Writes variables and meta data to a safetensors file, whole or not at all.
+    """Writes variables and metadata to a safetensors file, atomically.
 
-    Folders of the machine that trained are left out of the meta data.
+    The metadata leaves out folders of the machine on which the model was trained.
     """
     from flax import traverse_util
 
     meta = copy.deepcopy(meta)
     config = meta["config"]
-    # That of a plug-in may be a path.
+    # The config's name of a plug-in may be a path.
     config["data"]["dataset"] = meta["identity"]["dataset"].partition("/")[0]
     for values, name in (
         (config["data"], "manual_dir"),
@@ -165,13 +165,13 @@ def _digest(arrays: Mapping[str, np.ndarray], text: str) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = Parser("weights", description=__doc__.split("\n\n")[0])
-    parser.add_argument("workdir", help="of a training run; its best checkpoint is written")
-    parser.add_argument("file", help=f"to write, *{SUFFIX}")
+    parser.add_argument("workdir", help="of a training run, whose best checkpoint is written")
+    parser.add_argument("file", help=f"the file to write, *{SUFFIX}")
     parser.add_argument(
         "--lag_s",
         type=float,
         metavar="S",
-        help="by how much its curves follow the sound, as damff_jax.lag measured it",
+        help="seconds by which its curves lag behind the sound, as measured by damff_jax.lag",
     )
     arguments = parser.parse_args(argv)
     if not arguments.file.endswith(SUFFIX):

@@ -1,14 +1,13 @@
 """Label files: valence and arousal curves in DEAM's CSV form, checked and aligned.
 
 A file has a row per song and a column per time: `song_id,sample_15000ms,sample_15500ms,...`. The
-column at time t is the label of the segment [t, t + 0.5) s. What the reader does with files that
-are not perfect:
+column at time t is the label of the segment [t, t + 0.5) s. Files need not be perfect:
 
-- Handled: a byte-order mark, CRLF, spaces around cells, ids such as `2.0`, columns in any order,
-  rows that end early, blank or NaN cells (no label there).
-- Refused, with file, line and column: anything else in a cell, infinities, values outside the
-  scale, duplicate ids or times, a row longer than the header, times that are no multiples of 0.5 s,
-  a file without a header.
+- Accepted: a byte-order mark, CRLF, spaces around cells, ids such as `2.0`, columns in any order,
+  rows that end early, blank or NaN cells (no label).
+- Rejected, with file, line and column: anything else in a cell, infinities, values outside the
+  scale, duplicate ids or times, a row longer than the header, times that are not multiples of
+  0.5 s, a file without a header.
 """
 
 import csv
@@ -21,11 +20,11 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 SEGMENT_MS = 500
-# Nine digits of milliseconds are eleven days; more would be a typing error.
+# Nine digits of milliseconds are eleven days; more must be a typing error.
 _COLUMN = re.compile(r"sample_(\d{1,9})\s*ms", re.ASCII)
-# What a file system takes as a name.
+# The longest name that file systems allow.
 _MAX_ID_LENGTH = 255
-# Characters; the columns of a day take three quarters of it.
+# Characters; the columns of a whole day take three quarters of it.
 _MAX_LINE_LENGTH = 2**22
 
 
@@ -69,16 +68,16 @@ class Labels:
         return len(self.values_TxV)
 
     def head(self, n_segments: int) -> "Labels":
-        """The first `n_segments` of them."""
+        """The labels of the first `n_segments`."""
         return Labels(self.first_segment, self.values_TxV[:n_segments], self.mask_TxV[:n_segments])
 
     def after(self, n_segments: int) -> "Labels":
-        """All but the first `n_segments` of them."""
+        """The labels of all but the first `n_segments`."""
         first = self.first_segment + n_segments
         return Labels(first, self.values_TxV[n_segments:], self.mask_TxV[n_segments:])
 
 
-# Values by segment index, NaN-free: a segment without a label is not in it.
+# Values by segment index, without NaN: a segment without a label is absent.
 Curve = dict[int, float]
 
 
@@ -90,8 +89,8 @@ def read_curves(
     Args:
       path: the CSV file.
       scale: the range of its values; [-1, 1] by default.
-      start_time: seconds of the first column; the columns are then 0.5 s apart in their order and
-        their names are not read. By default the times come from names such as `sample_15000ms`.
+      start_time: time of the first column in seconds; the columns are then taken to be 0.5 s apart,
+        whatever their names. By default, times come from names such as `sample_15000ms`.
 
     Raises:
       LabelError: see the module's docstring.
@@ -106,7 +105,7 @@ def read_curves(
             continue
         if len(row) > len(header):
             raise LabelError(
-                f"{path}:{line}:{len(header) + 1}: the header has {len(header)} columns only"
+                f"{path}:{line}:{len(header) + 1}: the header has only {len(header)} columns"
             )
         song_id = song_id_of(row[0], f"{path}:{line}:1")
         if song_id in curves:
@@ -123,11 +122,11 @@ def read_curves(
 
 
 def align(valence: Mapping[str, Curve], arousal: Mapping[str, Curve]) -> "Alignment":
-    """Brings both curves of every song together, over the span that both cover.
+    """Joins both curves of every song, over the span that both cover.
 
-    The span goes from the later of the two first labels to the earlier of the two last ones, so
-    that a stray value far behind the end of one curve reaches no further than the other curve.
-    Missing labels inside the span are masked.
+    The span is from the later of the two first labels to the earlier of the two last ones, so that
+    a stray value far beyond the end of one curve does not extend it. Missing labels inside the span
+    are masked.
     """
     labels, unequal, interior, unlabelled = {}, [], [], []
     for song_id in sorted(valence.keys() & arousal.keys(), key=natural_key):
@@ -159,13 +158,13 @@ def align(valence: Mapping[str, Curve], arousal: Mapping[str, Curve]) -> "Alignm
 
 @dataclasses.dataclass(frozen=True)
 class Alignment:
-    """Labels by song id, and the songs (ids) that were not plain.
+    """Labels by song id, and the ids of songs with irregularities.
 
     Attributes:
       labels: of the songs with both curves.
       unequal_lengths: the two curves do not cover the same segments; the common span is kept.
       interior_gaps: a label is missing between two others.
-      unlabelled: both rows exist, but share no segment.
+      unlabelled: both rows exist, but have no segment in common.
       valence_only, arousal_only: only one of the files has the song.
     """
 
@@ -189,7 +188,7 @@ def read_labels(
 
 
 def canonical_id(cell: str) -> str:
-    """A song id as text; what spreadsheets make of whole numbers (`2.0`) is undone."""
+    """A song id as text; integers that a spreadsheet has written as `2.0` are restored."""
     return re.sub(r"^(\d+)\.0+$", r"\1", cell.strip())
 
 
@@ -197,26 +196,26 @@ def song_id_of(cell: str, place: str) -> str:
     """The song id in a cell.
 
     Raises:
-      LabelError: there is none.
+      LabelError: the cell does not contain one.
     """
     song_id = canonical_id(cell)
     if not song_id:
         raise LabelError(f"{place}: no song id")
     if len(song_id) > _MAX_ID_LENGTH or not song_id.isprintable():
-        raise LabelError(f"{place}: {song_id[:40]!r} is no song id")
+        raise LabelError(f"{place}: {song_id[:40]!r} is not a song id")
     return song_id
 
 
 def natural_key(song_id: str) -> tuple:
-    """Sorts ids that are numbers by value, before those that are not."""
+    """A sort key: ids that are numbers by value, before all others."""
     return (0, int(song_id), song_id) if song_id.isdecimal() else (1, 0, song_id)
 
 
 def rows(path: str | os.PathLike) -> Iterator[tuple[int, list[str]]]:
-    """The rows of a CSV file, each with its line; spaces around cells are taken off.
+    """The rows of a CSV file, each with its line number; spaces around cells are removed.
 
     Raises:
-      LabelError: it cannot be read.
+      LabelError: the file cannot be read.
     """
     line = 1
     try:
@@ -234,7 +233,7 @@ def rows(path: str | os.PathLike) -> Iterator[tuple[int, list[str]]]:
 
 def _checked(line: str) -> str:
     if len(line) == _MAX_LINE_LENGTH:
-        raise csv.Error("a line of millions of characters")
+        raise csv.Error("a line has millions of characters")
     return line
 
 
@@ -252,21 +251,23 @@ def _segments_of_columns(
         for column, name in enumerate(header[1:], start=2):
             match = _COLUMN.fullmatch(name)
             if not match:
-                raise LabelError(f"{path}:{line}:{column}: {name!r} is no sample_<time>ms")
+                raise LabelError(
+                    f"{path}:{line}:{column}: {name!r} is not of the form sample_<time>ms"
+                )
             times_ms.append(int(match[1]))
     for column, time_ms in enumerate(times_ms, start=2):
         if time_ms % SEGMENT_MS or time_ms < 0:
-            raise LabelError(f"{path}:{line}:{column}: {time_ms} ms is no multiple of 500 ms")
+            raise LabelError(f"{path}:{line}:{column}: {time_ms} ms is not a multiple of 500 ms")
     if len(set(times_ms)) < len(times_ms):
         raise LabelError(f"{path}:{line}: a time occurs twice in the header")
     return [time_ms // SEGMENT_MS for time_ms in times_ms]
 
 
 def label(cell: str, scale: Scale, place: str) -> float:
-    """The label in a cell, in [-1, 1]; NaN where it says that there is none.
+    """The label in a cell, mapped to [-1, 1]; NaN if the cell is blank or NaN.
 
     Raises:
-      LabelError: it is no value of the scale.
+      LabelError: not a number within the scale.
     """
     value = number(cell, place)
     if math.isnan(value):
@@ -277,16 +278,16 @@ def label(cell: str, scale: Scale, place: str) -> float:
 
 
 def number(cell: str, place: str) -> float:
-    """The value of a cell; NaN where it says that there is none.
+    """The value of a cell; NaN if the cell is blank or NaN.
 
     Raises:
-      LabelError: it is no finite number.
+      LabelError: not a finite number.
     """
     if not cell or cell.lower() in ("nan", "na"):
         return math.nan
-    # float() also takes '1_0', 'infinity' and digits of other scripts.
+    # float() also accepts '1_0', 'infinity' and digits of other scripts.
     if not re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", cell, re.ASCII):
-        raise LabelError(f"{place}: {cell[:40]!r} is no number")
+        raise LabelError(f"{place}: {cell[:40]!r} is not a number")
     value = float(cell)
     if not math.isfinite(value):
         raise LabelError(f"{place}: {cell[:40]!r} is not finite")

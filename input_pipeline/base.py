@@ -1,4 +1,4 @@
-"""The builder that all data sets share: a corpus of songs in, TFRecord shards of log-Mel out."""
+"""The base of all data set builders: from a corpus of songs to TFRecord shards of log-Mel."""
 
 import abc
 import dataclasses
@@ -21,10 +21,10 @@ from tqdm import tqdm
 from damff_jax import audio
 from damff_jax.features import SEGMENT_SECONDS, FeatureConfig
 from input_pipeline.annotations import Labels
-from input_pipeline.corpus import UNHEARD, Corpus, CorpusError, Options, Song
+from input_pipeline.corpus import UNHEARD, Corpus, CorpusError, Options, Recording
 from input_pipeline.extraction import Extracted
 from input_pipeline.feature_cache import CACHE_FOLDER, FeatureCache
-from input_pipeline.shards import SONGS, Account, ShardWriter
+from input_pipeline.shards import SONGS, Manifest, ShardWriter
 from input_pipeline.splits import (
     DrawnSplit,
     SongList,
@@ -38,20 +38,20 @@ _Options = TypeVar("_Options", bound=Options)
 
 @dataclasses.dataclass(eq=False)
 class SongConfig(tfds.core.BuilderConfig):
-    """Names a version of a data set by its options and features.
+    """A version of a data set, named by its options and features.
 
-    The name holds hashes of both, so shards of other features are never taken for these. How the
-    songs are split stands nowhere in it: all splits share the shards.
+    The name contains hashes of both, so shards with other features cannot be confused with these.
+    The split is not part of the name: all splits share the shards.
     """
 
     features: FeatureConfig = dataclasses.field(default_factory=FeatureConfig)
     options: Options = dataclasses.field(default_factory=Options)
 
 
-class SongBuilder(  # type: ignore[call-arg]  # TFDS takes the keyword, and has no types.
+class SongBuilder(  # type: ignore[call-arg]  # TFDS accepts the keyword, but is not typed.
     tfds.core.GeneratorBasedBuilder, Generic[_Options], skip_registration=True
 ):
-    """Base of the data sets.
+    """Base class of the data sets.
 
     An example is a song over the span of its labels, T segments long:
 
@@ -61,34 +61,34 @@ class SongBuilder(  # type: ignore[call-arg]  # TFDS takes the keyword, and has 
         mask      bool (T, 2), false where a label is missing
         times     float32 (T,), the segments' starts in seconds
 
-    All songs are in one TFDS split, `songs`. `info.metadata` holds the features, the options, how
-    many segments every song has, the ids of all labelled songs, the report of the build, and the
-    shards' digests.
+    All songs are in one TFDS split, `songs`. `info.metadata` is the manifest: the features, the
+    options, the number of segments of every song, the ids of all labelled songs, the report of the
+    build, and the shards' digests.
 
-    Subclasses give `corpus` and, where they have settings, `OPTIONS` and `SPLIT` (dataclasses);
-    `SongBuilder[TheOptions]` as their base says of what type `options` is. Those that read the
-    user's files say what to bring in `MANUAL_DOWNLOAD_INSTRUCTIONS`. Files in a builder's own
-    folder (README.md, CITATIONS.bib, TAGS.txt) go into the shards' description; a builder without
-    a folder has its docstring there.
+    Subclasses define `corpus` and, if they have settings, `OPTIONS` and `SPLIT` (dataclasses);
+    their base `SongBuilder[TheOptions]` declares the type of `options`. Those that read the user's
+    files describe them in `MANUAL_DOWNLOAD_INSTRUCTIONS`. Files in a builder's own folder
+    (README.md, CITATIONS.bib, TAGS.txt) become the description of the shards; for a builder without
+    a folder, its docstring does.
     """
 
     VERSION = tfds.core.Version("2.0.0")
     RELEASE_NOTES: ClassVar[dict[str, str]] = {"2.0.0": "All songs in one split."}
     OPTIONS: ClassVar[type[Options]] = Options
     SPLIT: ClassVar[type[Split]] = DrawnSplit
-    # Of a plug-in's code, whose change makes its shards outdated; within this package, VERSION says
-    # when they are.
+    # Of a plug-in's code: a change makes its shards outdated. Within this package, VERSION does.
     code_digest: ClassVar[str] = ""
 
-    # Set by whoever builds: worker processes (None: none); a split that the songs must allow,
-    # whether want of audio for one of its songs is an error; and whether progress is shown.
+    # Set by the caller of a build: worker processes (None: none); a split that must be possible
+    # with the songs, and whether missing audio of one of its songs is an error; and whether to show
+    # progress.
     executor: Executor | None = None
     split: Split | None = None
     require_all: bool = False
     progress: bool = False
 
-    # Below the user's folder: files whose content decides about labels, and files of sound, of
-    # which names and sizes are enough to tell whether the shards are outdated.
+    # In the user's folder: label files, which are compared by content, and sound files, which are
+    # compared by name and size, to decide whether the shards are outdated.
     LABEL_FILES: ClassVar[tuple[str, ...]] = ("*.csv", "*.json", "*.txt")
     SOUND_FILES: ClassVar[tuple[str, ...]] = tuple(f"*{name}" for name in audio.EXTENSIONS)
 
@@ -96,7 +96,7 @@ class SongBuilder(  # type: ignore[call-arg]  # TFDS takes the keyword, and has 
     def config(
         cls, features: FeatureConfig | None = None, options: Options | None = None
     ) -> SongConfig:
-        """The builder config of these features and options."""
+        """The builder config with these features and options."""
         features, options = features or FeatureConfig(), options or cls.OPTIONS()
         values = dataclasses.asdict(options)
         digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
@@ -112,7 +112,7 @@ class SongBuilder(  # type: ignore[call-arg]  # TFDS takes the keyword, and has 
         """Finds the songs.
 
         Args:
-          manual_dir: the folder of the user's files; says nothing to data sets that need none.
+          manual_dir: the folder of the user's files; ignored by data sets that need none.
 
         Raises:
           CorpusError, LabelError: the directory does not hold the data set.
@@ -123,7 +123,7 @@ class SongBuilder(  # type: ignore[call-arg]  # TFDS takes the keyword, and has 
 
     @classmethod
     def get_metadata(cls) -> dataset_metadata.DatasetMetadata:
-        # What lies beside a plug-in need not be about it.
+        # Files next to a plug-in need not belong to it.
         if cls.code_digest:
             return dataset_metadata.DatasetMetadata(description=None, citation=None, tags=[])
         return super().get_metadata()
@@ -152,7 +152,7 @@ class SongBuilder(  # type: ignore[call-arg]  # TFDS takes the keyword, and has 
                     "times": tfds.features.Tensor(shape=(None,), dtype=np.float32),
                 }
             ),
-            metadata=Account(
+            metadata=Manifest(
                 features=self.features.to_json(), options=dataclasses.asdict(self.options)
             ),
         )
@@ -161,28 +161,28 @@ class SongBuilder(  # type: ignore[call-arg]  # TFDS takes the keyword, and has 
         return ShardWriter(self.info.file_format, self.info.metadata)
 
     def song_list(self) -> SongList:
-        """The songs of a data set that is built."""
+        """The songs of a built data set."""
         metadata = self.info.metadata
         return SongList(tuple(metadata["labelled"]), metadata["songs"])
 
     def _split_generators(
         self, dl_manager: tfds.download.DownloadManager
     ) -> dict[str, Iterator[tuple[str, dict[str, Any]]]]:
-        self.info.metadata.pop("shards", None)  # Of the outdated data set.
+        self.info.metadata.pop("shards", None)  # Those of the outdated data set.
         manual_dir = Path(dl_manager.manual_dir) if self.MANUAL_DOWNLOAD_INSTRUCTIONS else None
         corpus = self.corpus(manual_dir or Path())
         if self.split is not None:
-            # Better known before the work than after it.
+            # Errors in the split should be found before the work.
             n_segments = {song.song_id: len(song.labels) for song in corpus.songs}
             songs = SongList(tuple(corpus.labelled), n_segments)
             song_ids_by_split(self.split, songs, manual_dir)
             if self.require_all:
-                refuse_missing_audio(self.split.deal(songs, manual_dir), corpus.left_out)
+                refuse_missing_audio(self.split.assign(songs, manual_dir), corpus.left_out)
         return {SONGS: self._generate_examples(corpus)}
 
     def _generate_examples(self, corpus: Corpus) -> Iterator[tuple[str, dict[str, Any]]]:
         report = BuildReport(corpus)
-        # <data_dir>/<data set>/<config>/<version>; all data sets share the cache.
+        # data_dir is <folder>/<data set>/<config>/<version>; all data sets share the cache.
         cache = FeatureCache(Path(self.data_dir).parents[2] / CACHE_FOLDER)
         extracted = cache.extract_all(corpus.songs, self.features, self.executor)
         bar = tqdm(extracted, self.name, len(corpus.songs), unit="song", disable=not self.progress)
@@ -204,14 +204,14 @@ class SongBuilder(  # type: ignore[call-arg]  # TFDS takes the keyword, and has 
             )
         if not report.n_segments:
             raise CorpusError("no song has a labelled segment with audio")
-        # Written with the data set's info once all is done.
+        # Written with the data set's info at the end.
         self.info.metadata.update(
             report=report.to_json(), songs=report.n_segments, labelled=corpus.labelled
         )
 
 
 class BuildReport:
-    """What a build has found and handled, song by song."""
+    """What a build has found and done, song by song."""
 
     def __init__(self, corpus: Corpus):
         self.n_segments: dict[str, int] = {}
@@ -220,16 +220,16 @@ class BuildReport:
         self._seconds = [math.inf, 0.0]
         self._started = time.monotonic()
 
-    def add(self, song: Song, labels: Labels, features: Extracted) -> None:
-        """Enters a song, of whose labels these have audio."""
+    def add(self, song: Recording, labels: Labels, features: Extracted) -> None:
+        """Adds a song; `labels` are those that have audio."""
         if not len(labels):
             self._note(self._corpus.left_out, UNHEARD, song.song_id)
         elif features.n_missing:
-            what = "labels past the end of the audio, cut off"
+            what = "labels after the end of the audio, cut off"
             self._note(self._corpus.notes, what, song.song_id)
             self._n_past += features.n_missing
         for warning in features.warnings:
-            self._note(self._corpus.notes, "decoder's warnings", warning)
+            self._note(self._corpus.notes, "decoder warnings", warning)
         if len(labels):
             self.n_segments[song.song_id] = len(labels)
             self._n_labels += int(labels.mask_TxV.sum())
@@ -242,7 +242,7 @@ class BuildReport:
         notes.setdefault(reason, []).append(text)
 
     def to_json(self) -> dict[str, Any]:
-        """Counts; the span of the songs that is used, in s; what was cut off, left out, noted."""
+        """Counts; the span of the songs in s; what was cut off, left out, and noted."""
         return {
             "n_songs": len(self.n_segments),
             "n_segments": sum(self.n_segments.values()),
@@ -256,6 +256,6 @@ class BuildReport:
 
 
 def hide_accelerators_from_tensorflow() -> None:
-    """Leaves GPUs and TPUs to JAX; must come before TensorFlow's first operation."""
+    """Leaves GPUs and TPUs to JAX; call it before TensorFlow's first operation."""
     for kind in ("GPU", "TPU"):
         tf.config.set_visible_devices([], kind)

@@ -1,4 +1,4 @@
-"""What a data set is before its features are computed: songs with sources and labels.
+"""A data set before its features are computed: songs with sources and labels.
 
 Worker processes import this file, so it imports neither TensorFlow nor JAX.
 """
@@ -22,22 +22,22 @@ UNHEARD = "no labelled segment within the audio"
 
 
 class CorpusError(ValueError):
-    """A data set that cannot be built; the message is one line and names what is wrong."""
+    """A data set cannot be built; the message is one line."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """What decides a data set's songs, other than its files.
+    """Settings that, together with its files, determine a data set's songs.
 
-    A builder's subclass of it becomes flags of the command line, as its `Split` does.
+    The fields of a builder's subclass become flags of the command line, like those of its `Split`.
     """
 
 
 class Source(Protocol):
-    """Where a song's sound comes from; picklable, so that a worker process can open it.
+    """The source of a song's sound; picklable, so that worker processes can open it.
 
     Attributes:
-      path: the file that messages name.
+      path: the file to name in messages.
     """
 
     @property
@@ -47,7 +47,7 @@ class Source(Protocol):
         """Mono float32 samples at `sample_rate`, block by block."""
 
     def identity(self) -> str:
-        """All that decides the samples, and nothing else: not where the file lies.
+        """Text that identifies the samples: all that determines them, but not the file's location.
 
         Raises:
           AudioError: the source cannot be read.
@@ -66,12 +66,12 @@ class AudioFile:
 
 
 @dataclasses.dataclass(frozen=True)
-class Song:
-    """A song with labels.
+class Recording:
+    """A song with its sound and labels.
 
     Attributes:
       audio_start: the second of the song at which its source begins.
-      labels: none of them before that.
+      labels: none of them earlier than that.
     """
 
     song_id: str
@@ -82,18 +82,17 @@ class Song:
 
 @dataclasses.dataclass
 class Corpus:
-    """All songs of a data set, and what was left out or is worth knowing.
+    """All songs of a data set, what was left out, and notes.
 
     Attributes:
       songs: those with labels and audio.
       labelled: ids of all songs with labels.
       left_out: song ids (or other names) by the reason why they are not in `songs`.
-      notes: song ids (or other names) by what was found and handled, or is worth knowing; these
-        songs are in `songs`.
-      n_before: labelled segments before the start of the audio, which were cut off.
+      notes: song ids (or other names) by what was found or done; these songs are in `songs`.
+      n_before: number of labelled segments before the start of the audio, which were cut off.
     """
 
-    songs: list[Song]
+    songs: list[Recording]
     labelled: list[str]
     left_out: dict[str, list[str]] = dataclasses.field(default_factory=dict)
     notes: dict[str, list[str]] = dataclasses.field(default_factory=dict)
@@ -104,14 +103,14 @@ def find_audio(directory: Path, pattern: str = "{song_id}.*") -> dict[str, str]:
     """Audio files below a directory, by song id.
 
     Args:
-      pattern: the end of their paths, in which `{song_id}` stands for the id and `*` for any text,
-        both within a name: `chorus/{song_id}.mp3`. Upper and lower case are the same.
+      pattern: the end of their paths, such as `chorus/{song_id}.mp3`; `*` matches any text within a
+        name. Case is ignored.
 
     Raises:
-      CorpusError: two files have one id.
+      CorpusError: two files have the same id.
     """
     ending = re.escape(pattern).replace(r"\{song_id\}", "([^/]+)").replace(r"\*", "[^/]*")
-    # Song ids may hold any character, such as a line break.
+    # Song ids may contain any character, such as a line break.
     regex = re.compile(f"(?:.*/)?{ending}", re.DOTALL | re.IGNORECASE)
     paths: dict[str, str] = {}
     for path in audio.find(directory):
@@ -126,7 +125,7 @@ def find_audio(directory: Path, pattern: str = "{song_id}.*") -> dict[str, str]:
 
 
 def find_sources(directory: Path, pattern: str = "{song_id}.*") -> dict[str, Source]:
-    """`find_audio`'s files as sources of songs, see `assemble`."""
+    """The files of `find_audio` as sources of songs, see `assemble`."""
     return {song_id: AudioFile(path) for song_id, path in find_audio(directory, pattern).items()}
 
 
@@ -134,7 +133,7 @@ def find_below(directory: Path, tail: str | Path, *, folder: bool = False) -> Pa
     """The first file below a directory, at most three levels down, whose path ends in `tail`.
 
     Args:
-      folder: whether it is to be a folder.
+      folder: whether to find a folder instead of a file.
 
     Raises:
       CorpusError: there is none.
@@ -149,18 +148,18 @@ def find_below(directory: Path, tail: str | Path, *, folder: bool = False) -> Pa
 def assemble(
     alignment: Alignment, sources: Mapping[str, Source], *, audio_start: float = 0.0
 ) -> Corpus:
-    """Joins labels and sources by song id, and keeps account of what does not join.
+    """Joins labels and sources by song id, and records songs that lack one of them.
 
     Args:
-      audio_start: the second of the song at which every source begins, 0 or later; labels before
-        it are cut off.
+      audio_start: the second of the song at which every source begins, 0 or later; earlier labels
+        are cut off.
 
     Raises:
-      CorpusError: `audio_start` is no such time, or no song is left.
+      CorpusError: `audio_start` is invalid, or no song is left.
     """
-    # What overflows in segments is no time either.
+    # A time that overflows in segments is invalid too.
     if not 0 <= audio_start / SEGMENT_SECONDS < math.inf:
-        raise CorpusError(f"audio_start: {audio_start} is no time in seconds, 0 or later")
+        raise CorpusError(f"audio_start: {audio_start} is not a time in seconds, 0 or later")
     start = first_segment(audio_start)
     songs, cut_off, unheard, n_before = [], [], [], 0
     for song_id, labels in alignment.labels.items():
@@ -173,9 +172,9 @@ def assemble(
         if n:
             cut_off.append(song_id)
             n_before += n
-        songs.append(Song(song_id, sources[song_id], labels.after(n), audio_start))
+        songs.append(Recording(song_id, sources[song_id], labels.after(n), audio_start))
     if unheard and not songs:
-        raise CorpusError(f"audio_start {audio_start:g}: no label is of that second or a later one")
+        raise CorpusError(f"audio_start {audio_start:g}: all labels are earlier")
     if not songs:
         raise CorpusError("no song has both labels and audio")
     built = {song.song_id for song in songs}
@@ -202,13 +201,13 @@ def assemble(
 
 
 def first_segment(audio_start: float) -> int:
-    """The first segment that lies wholly within audio that begins at this second of the song."""
-    # Less a little, for 0.3 / 0.1 is more than 3.
+    """The first segment entirely within audio that begins at this second of the song."""
+    # Less a little, because of rounding: 0.3 / 0.1 is not exactly 3.
     return math.ceil(audio_start / SEGMENT_SECONDS - 1e-9)
 
 
 def shorten(names: Sequence[str], limit: int = 10) -> str:
-    """'a, b, c' or, of more names than the limit, the first and the count of the others."""
-    # A file name need not be Unicode, what is printed must.
+    """'a, b, c' or, if there are more names than the limit, the first and how many more."""
+    # A file name need not be valid Unicode, but printed text must be.
     shown = ", ".join(names[:limit]).encode(errors="backslashreplace").decode()
     return shown + (f" and {len(names) - limit} more" if len(names) > limit else "")

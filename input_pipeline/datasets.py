@@ -1,4 +1,4 @@
-"""The data sets by name, and building one."""
+"""Opens and builds data sets by name."""
 
 import contextlib
 import dataclasses
@@ -36,7 +36,7 @@ from input_pipeline.registry import builder_class
 from input_pipeline.settings import make_settings
 from input_pipeline.splits import Split, digest, refuse_missing_audio, song_ids_by_split
 
-# What TFDS raises where its own files are not as it wrote them.
+# What TFDS raises if its own files are damaged.
 _TFDS_ERRORS = (
     json_format.ParseError,
     AssertionError,
@@ -51,12 +51,12 @@ _TFDS_ERRORS = (
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-    """A data set that is prepared, and how its songs are split.
+    """A prepared data set, and how its songs are split.
 
     Attributes:
       song_ids: of the songs in the shards, by split; splits without songs are absent.
-      heard: embeddings that models hear in the place of the log-Mel spectrogram.
-      teacher: embeddings that training songs have as a second target.
+      heard: embeddings that are the models' input instead of the log-Mel spectrogram.
+      teacher: embeddings that are a second target of training.
     """
 
     builder: SongBuilder
@@ -69,13 +69,13 @@ class Dataset:
     def of(
         cls, builder: SongBuilder, split: Split, manual_dir: str | os.PathLike = ""
     ) -> "Dataset":
-        """Deals a built data set's songs.
+        """Splits a built data set's songs.
 
         Args:
-          manual_dir: where the user's files are, if the split stands in one of them.
+          manual_dir: folder of the user's files, if one of them holds the split.
 
         Raises:
-          CorpusError: the split makes no sense for these songs.
+          CorpusError: the split is not possible with these songs.
         """
         folder = Path(manual_dir) if manual_dir else None
         return cls(builder, split, song_ids_by_split(split, builder.song_list(), folder))
@@ -87,7 +87,7 @@ class Dataset:
         return f"{self.builder.name}/{self.builder.builder_config.name}/{songs}"
 
     def digests(self) -> dict[str, str | None]:
-        """Of the files that it was made from: see `run.identity.checkpoint_meta`."""
+        """Digests of the files that it was made from: see `run.identity.checkpoint_meta`."""
         return {
             "files": self.builder.info.metadata.get("fingerprint"),
             "heard": self.heard and self.heard.digest,
@@ -95,14 +95,14 @@ class Dataset:
         }
 
     def summary(self) -> str:
-        """How many songs and segments every split has, a line each."""
+        """The numbers of songs and segments, a line per split."""
         return "\n".join(
             f"  {split:<10} {n_songs:5d} songs  {n_segments:7d} segments"
             for split, (n_songs, n_segments) in self.counts().items()
         )
 
     def counts(self) -> dict[str, tuple[int, int]]:
-        """Songs and segments of every split."""
+        """Numbers of songs and segments, by split."""
         n_segments = self.builder.song_list().n_segments
         return {
             split: (len(song_ids), sum(n_segments[song_id] for song_id in song_ids))
@@ -113,11 +113,11 @@ class Dataset:
         """Reads the songs of a split.
 
         Raises:
-          CorpusError: the split has no songs, or the shards are not those that were written.
+          CorpusError: the split has no songs, or the shards are damaged.
         """
         if split not in self.song_ids:
-            there_are = ", ".join(self.song_ids)
-            raise CorpusError(f"{self.builder.data_dir}: no split {split}; there are {there_are}")
+            available = ", ".join(self.song_ids)
+            raise CorpusError(f"{self.builder.data_dir}: no split {split}; available: {available}")
         songs = load_songs(self.builder, self.song_ids[split])
         if self.heard is not None:
             heard_RxE, _ = self.heard.of_segments(songs, self._audio_start)
@@ -133,11 +133,11 @@ class Dataset:
 
 
 def open_configured(config: ConfigDict) -> Dataset:
-    """The data set of a run's config, prepared if need be.
+    """The data set of a run's config, prepared if necessary.
 
     Raises:
-      CorpusError, LabelError, AudioError, AlreadyReportedError, OSError: there is none.
-      ValueError: it does not fit the config.
+      CorpusError, LabelError, AudioError, AlreadyReportedError, OSError: it cannot be prepared.
+      ValueError: it does not match the config.
     """
     hide_accelerators_from_tensorflow()
     data = config.data
@@ -155,7 +155,7 @@ def open_configured(config: ConfigDict) -> Dataset:
     teacher = read_embeddings(data.teacher) if data.teacher else None
     if teacher and teacher.size != config.model.teacher_size:
         raise ValueError(
-            f"model.teacher_size: {config.model.teacher_size}, and the embeddings of "
+            f"model.teacher_size: {config.model.teacher_size}, but the embeddings of "
             f"{teacher.path} have {teacher.size} dimensions"
         )
     if not set(data.eval_splits) & dataset.song_ids.keys():
@@ -166,11 +166,12 @@ def open_configured(config: ConfigDict) -> Dataset:
 def open_builder(
     name: str, *, data_dir: str | os.PathLike, features: FeatureConfig, options: Options
 ) -> SongBuilder:
-    """The builder of one version of a data set, built or not.
+    """The builder of one version of a data set, whether built or not.
 
     Raises:
-      CorpusError: the account of the shards is damaged.
-      FeatureMismatchError: the shards say that they hold other features than their folder's name.
+      CorpusError: the manifest of the shards is damaged.
+      FeatureMismatchError: according to the manifest, the shards hold other features than their
+        folder's name says.
     """
     cls = builder_class(name)
     config = cls.config(features, options)
@@ -181,8 +182,7 @@ def open_builder(
     except _TFDS_ERRORS as error:
         folder, reason = Path(data_dir, cls.name, config.name), " ".join(str(error).split())[:200]
         raise CorpusError(
-            f"{folder}: the account of its shards cannot be read ({reason}); delete the folder and "
-            "prepare again"
+            f"{folder}: the manifest cannot be read ({reason}); delete the folder and prepare again"
         ) from error
     if is_built(builder):
         stored = FeatureConfig.from_json(builder.info.metadata["features"])
@@ -200,18 +200,18 @@ def open_prepared(
     split: Split,
     workers: int = 0,
 ) -> Dataset:
-    """A data set that is there, after a process of its own made it if need be.
+    """Opens a data set; if necessary, another process prepares it first.
 
     Args:
-      manual_dir: where the user's files are; empty: the shards are not compared with them.
+      manual_dir: folder of the user's files; empty: the shards are not compared with them.
       workers: see `prepare`; 0 for one per core.
 
     Raises:
-      CorpusError: `manual_dir` is no directory, or the split makes no sense for the songs.
-      AlreadyReportedError: the data set could not be made.
+      CorpusError: `manual_dir` is not a directory, or the split is not possible with the songs.
+      AlreadyReportedError: the data set could not be prepared.
     """
     if manual_dir and not Path(manual_dir).is_dir():
-        raise CorpusError(f"data.manual_dir: {manual_dir} is no directory")
+        raise CorpusError(f"data.manual_dir: {manual_dir} is not a directory")
     opened = functools.partial(
         open_builder, name, data_dir=data_dir, features=features, options=options
     )
@@ -225,9 +225,9 @@ def open_prepared(
     command += [f"--data_dir={data_dir}"]
     command += [f"--manual_dir={manual_dir}"] if manual_dir else []
     command += [f"--workers={workers}"] if workers else []
-    knobs = {f"features.{key}": value for key, value in dataclasses.asdict(features).items()}
-    knobs |= dataclasses.asdict(options) | dataclasses.asdict(split)
-    for key, value in knobs.items():
+    values = {f"features.{key}": value for key, value in dataclasses.asdict(features).items()}
+    values |= dataclasses.asdict(options) | dataclasses.asdict(split)
+    for key, value in values.items():
         command.append(f"--{key}={value}")
     print(f"preparing {name}", flush=True)
     if subprocess.run(command, env=environment(), check=False).returncode:
@@ -236,26 +236,26 @@ def open_prepared(
 
 
 def is_built(builder: SongBuilder) -> bool:
-    """Whether the shards and the account of them are there."""
+    """Whether the shards and their manifest exist."""
     return bool(builder.info.splits) and "report" in (builder.info.metadata or {})
 
 
 def is_outdated(builder: SongBuilder, manual_dir: str | os.PathLike) -> bool:
-    """Whether a built data set was made from other files than those of `manual_dir`."""
+    """Whether a built data set was made from other files than those in `manual_dir`."""
     return builder.info.metadata.get("fingerprint") != _fingerprint(type(builder), manual_dir)
 
 
 def _fingerprint(cls: type[SongBuilder], manual_dir: str | os.PathLike) -> str:
-    """Of the user's files and, of a plug-in, its code."""
+    """A hash of the user's files and, for a plug-in, of its code."""
     files = fingerprint_of(Path(manual_dir), cls.LABEL_FILES, cls.SOUND_FILES)
     return f"{files}-{cls.code_digest}" if cls.code_digest else files
 
 
 @contextlib.contextmanager
 def lock(data_dir: str | os.PathLike) -> Iterator[None]:
-    """Lets one process at a time build below a folder; the others wait.
+    """Lets one process at a time build data sets in a folder; the others wait.
 
-    The lock is the system's, so a process that dies does not hold it on.
+    The operating system releases the lock when a process dies.
     """
     os.makedirs(data_dir, exist_ok=True)
     with open(os.path.join(data_dir, ".lock"), "a") as file:
@@ -272,14 +272,14 @@ def prepare(
     require_all: bool = False,
     progress: bool = False,
 ) -> bool:
-    """Builds a data set unless it is there, made from the same files; says whether it built.
+    """Builds a data set unless it exists, made from the same files; returns whether it was built.
 
-    What killed builds have left is removed, so the caller holds the `lock`.
+    Removes what killed builds have left, so the caller must hold the `lock`.
 
     Args:
-      manual_dir: where the user's files are, for data sets that need them.
-      split: what the songs must allow; None: anything.
-      workers: processes that compute features; 1 computes them in this one.
+      manual_dir: folder of the user's files, for data sets that need them.
+      split: a split that must be possible with the songs; None: any.
+      workers: processes that compute features; 1 computes them in this process.
       require_all: a labelled song of the split without audio is an error.
       progress: whether to show progress bars.
 
@@ -290,12 +290,14 @@ def prepare(
     fingerprint = None
     if cls.MANUAL_DOWNLOAD_INSTRUCTIONS:
         if manual_dir is None or not Path(manual_dir).is_dir():
-            what = "needs --manual_dir" if manual_dir is None else f"{manual_dir} is no directory"
+            what = (
+                "needs --manual_dir" if manual_dir is None else f"{manual_dir} is not a directory"
+            )
             raise CorpusError(f"{builder.name}: {what}. {cls.MANUAL_DOWNLOAD_INSTRUCTIONS}")
         fingerprint = _fingerprint(cls, manual_dir)
     if is_built(builder) and builder.info.metadata.get("fingerprint") == fingerprint:
         if require_all and split is not None:
-            split_of = split.deal(builder.song_list(), Path(manual_dir) if manual_dir else None)
+            split_of = split.assign(builder.song_list(), Path(manual_dir) if manual_dir else None)
             refuse_missing_audio(split_of, builder.info.metadata["report"]["left_out"])
         return False
     _remove_left_behind(builder)
@@ -304,7 +306,7 @@ def prepare(
     version = Path(builder.data_dir)
     kept = version.with_name(f".{version.name}.old")
     try:
-        # An outdated data set is kept until the new one is there.
+        # An outdated data set is kept until the new one is complete.
         if version.is_dir():
             shutil.rmtree(kept, ignore_errors=True)
             version.rename(kept)
@@ -314,7 +316,7 @@ def prepare(
     except BaseException:
         if kept.is_dir():
             kept.rename(version)
-        # TFDS removes the data set that it had begun, but not the folders around it.
+        # TFDS removes the unfinished data set, but not its parent folders.
         for folder in (version.parent, version.parents[1]):
             with contextlib.suppress(OSError):
                 folder.rmdir()
@@ -324,7 +326,7 @@ def prepare(
 
 def _build(builder: SongBuilder, manual_dir: str | os.PathLike | None) -> None:
     tfds.disable_progress_bar()
-    # Nothing is downloaded, but TFDS insists on a place for it, and announces a download.
+    # Nothing is downloaded, but TFDS requires a folder for it, and prints that it downloads.
     with tempfile.TemporaryDirectory() as empty, contextlib.redirect_stdout(io.StringIO()):
         try:
             builder.download_and_prepare(
@@ -334,23 +336,23 @@ def _build(builder: SongBuilder, manual_dir: str | os.PathLike | None) -> None:
                     download_mode=tfds.GenerateMode.REUSE_CACHE_IF_EXISTS,
                 ),
             )
-        except tf.errors.OpError as error:  # Such as a full disk's.
+        except tf.errors.OpError as error:  # For example, a full disk.
             reason = str(error).splitlines()[0]
             raise OSError(f"{builder.data_dir}: cannot be written ({reason})") from error
 
 
 def fingerprint_of(directory: Path, label_files: Sequence[str], sound_files: Sequence[str]) -> str:
-    """A hash over the content of label files, and over names and sizes of those that hold sound.
+    """A hash of the label files' content, and of the sound files' names and sizes.
 
     Args:
-      label_files, sound_files: patterns of their paths within the directory, see `SongBuilder`.
+      label_files, sound_files: patterns of their paths in the directory, see `SongBuilder`.
     """
 
     def is_one(relative: str, patterns: Sequence[str]) -> bool:
         return any(fnmatch.fnmatch(relative.lower(), pattern.lower()) for pattern in patterns)
 
     digest, seen = hashlib.sha256(), set()
-    # Folders may be links, and links may lead back.
+    # Folders may be links, which may form a cycle.
     for root, folders, names in os.walk(directory, followlinks=True):
         folders.sort()
         if os.path.realpath(root) in seen:
@@ -364,7 +366,7 @@ def fingerprint_of(directory: Path, label_files: Sequence[str], sound_files: Seq
             if not is_labels and not is_one(relative, sound_files):
                 continue
             digest.update(f"{relative}\0".encode(errors="surrogateescape"))
-            # A link that leads nowhere is a file nonetheless.
+            # A broken link counts as a file too.
             status = os.stat(path) if os.path.exists(path) else os.lstat(path)
             if is_labels and stat.S_ISREG(status.st_mode):
                 with open(path, "rb") as file:
@@ -376,7 +378,7 @@ def fingerprint_of(directory: Path, label_files: Sequence[str], sound_files: Seq
 
 
 def _remove_left_behind(builder: SongBuilder) -> None:
-    """Removes what killed builds have left; whoever calls this holds the lock."""
+    """Removes what killed builds have left; the caller must hold the lock."""
     folder = Path(builder.data_dir).parents[1]
     for left in folder.glob("*/incomplete.*_*"):  # TFDS's own.
         shutil.rmtree(left, ignore_errors=True)

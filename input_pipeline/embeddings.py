@@ -2,13 +2,13 @@
 
 A file is an .npz archive of plain arrays:
 
-    song_id        (N,), whole numbers or text
-    embedding      (N, P, E), what the encoder gave for patches of every song's audio; NaN: none
+    song_id        (N,), integers or text
+    embedding      (N, P, E), the encoder's output for patches of every song's audio; NaN: none
     patch_start_s  (P,), seconds from the start of the audio
-    patch_s        (), seconds that a patch is long; 3 if it is absent
+    patch_s        (), length of a patch in seconds; 3 if absent
 
-They serve as what a compared model hears in the place of the log-Mel spectrogram, or as a second
-target in training. Letters: N songs, P patches, E dimensions, R segments.
+They are the input of a model instead of the log-Mel spectrogram, or a second target of training.
+Letters: N songs, P patches, E dimensions, R segments.
 """
 
 import dataclasses
@@ -26,7 +26,7 @@ from input_pipeline.annotations import canonical_id
 from input_pipeline.corpus import CorpusError, shorten
 
 _PATCH_SECONDS = 3.0
-# What NumPy raises of a file that is none of its archives.
+# What NumPy raises if a file is not one of its archives.
 _NO_ARCHIVE = (
     EOFError,
     IndexError,
@@ -40,14 +40,14 @@ _NO_ARCHIVE = (
 
 @dataclasses.dataclass(frozen=True)
 class Embeddings:
-    """A file's content.
+    """The content of a file.
 
     Attributes:
       path: of the file, for messages.
       digest: SHA-256 of the file.
       row: by song id.
-      centre_P: of the patches, in seconds from the start of the audio, rising.
-      reach: seconds around a patch's centre that it covers.
+      centre_P: of the patches, in seconds from the start of the audio, ascending.
+      reach: seconds that a patch covers on each side of its centre.
     """
 
     path: str
@@ -63,16 +63,16 @@ class Embeddings:
         return self.embedding_NxPxE.shape[2]
 
     def of_segments(self, songs: Songs, audio_start: float) -> tuple[np.ndarray, np.ndarray]:
-        """The embeddings at the middles of all segments, (R, E) float32, and where they are, (R,).
+        """The embeddings at the middles of all segments, (R, E) float32, and a mask (R,).
 
-        Between the centres of two patches they are interpolated. A segment outside of all patches
-        has none, zeros.
+        They are interpolated between the centres of two patches. A segment outside of all patches
+        has no embedding: it gets zeros, and the mask is false.
 
         Args:
           audio_start: the second of the song at which the audio begins.
 
         Raises:
-          CorpusError: songs are missing in the file.
+          CorpusError: songs are missing from the file.
         """
         if missing := [song_id for song_id in songs.song_ids if song_id not in self.row]:
             raise CorpusError(f"{self.path}: no embeddings of songs {shorten(missing)}")
@@ -87,7 +87,7 @@ class Embeddings:
             self.embedding_NxPxE[song_R, patch_R].astype(np.float32)
             for patch_R in (left_R, right_R)
         )
-        # A patch of no weight may be one that is not there.
+        # A patch with weight 0 may be missing (NaN).
         right_RxE = np.where(share_Rx1 > 0, right_RxE, left_RxE)
         embedding_RxE = left_RxE + share_Rx1 * (right_RxE - left_RxE)
         present_R &= np.isfinite(embedding_RxE).all(axis=1)
@@ -95,13 +95,13 @@ class Embeddings:
 
 
 def teacher_targets(embedding_RxE: np.ndarray, present_R: np.ndarray) -> dict[str, np.ndarray]:
-    """What a batch has of a teacher: `teacher` (R, E), standardised per dimension, `teacher_mask`.
+    """The teacher's arrays of a batch: `teacher` (R, E), standardised per dimension, and its mask.
 
     Args:
       present_R: where there is an embedding.
 
     Raises:
-      CorpusError: there is none.
+      CorpusError: there is none at all.
     """
     if not present_R.any():
         raise CorpusError("the teacher's embeddings cover no segment of the training songs")
@@ -116,7 +116,7 @@ def read_embeddings(path: str | os.PathLike) -> Embeddings:
     """Reads a file.
 
     Raises:
-      CorpusError: it is not there, or not of this form.
+      CorpusError: the file is missing, or does not have this form.
     """
     try:
         with open(path, "rb") as file:
@@ -130,7 +130,7 @@ def read_embeddings(path: str | os.PathLike) -> Embeddings:
         raise CorpusError(f"{path}: {error.strerror or error}") from error
     except _NO_ARCHIVE as error:
         reason = " ".join(str(error).split())
-        raise CorpusError(f"{path}: no .npz file of embeddings ({reason})") from error
+        raise CorpusError(f"{path}: not an .npz file of embeddings ({reason})") from error
     if (
         embedding_NxPxE.ndim != 3
         or embedding_NxPxE.dtype.kind != "f"
@@ -139,10 +139,10 @@ def read_embeddings(path: str | os.PathLike) -> Embeddings:
     ):
         raise CorpusError(
             f"{path}: song_id {song_id_N.shape}, patch_start_s {start_P.shape} and embedding "
-            f"{embedding_NxPxE.shape} are no (N,), (P,) and (N, P, E) of numbers"
+            f"{embedding_NxPxE.shape} are not (N,), (P,) and (N, P, E) of numbers"
         )
     if not (np.all(np.diff(start_P) > 0) and np.all(np.isfinite(start_P)) and length > 0):
-        raise CorpusError(f"{path}: patch_start_s does not rise, or patch_s is not positive")
+        raise CorpusError(f"{path}: patch_start_s is not ascending, or patch_s is not positive")
     row = {canonical_id(str(song_id)): n for n, song_id in enumerate(song_id_N)}
     if len(row) != len(song_id_N):
         raise CorpusError(f"{path}: a song occurs twice")

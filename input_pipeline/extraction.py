@@ -1,4 +1,4 @@
-"""Features of a song, and worker processes to compute those of many.
+"""Computes the features of a song, and of many songs by worker processes.
 
 Workers are spawned (a fork after JAX or TensorFlow has started threads deadlocks) and import
 neither of the two.
@@ -19,7 +19,7 @@ import numpy as np
 
 from damff_jax.audio import AudioWarning
 from damff_jax.features import SEGMENT_SECONDS, FeatureConfig, log_mel_blocks, segments
-from input_pipeline.corpus import CorpusError, Song, first_segment
+from input_pipeline.corpus import CorpusError, Recording, first_segment
 
 # Numerical libraries would otherwise start a thread per core in every worker.
 _SINGLE_THREADED = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -31,8 +31,8 @@ class Extracted:
 
     Attributes:
       log_mel_TxFxM: float16, in dB.
-      n_missing: labelled segments that lie beyond the end of the audio; they are cut off.
-      warnings: what the decoder remarked.
+      n_missing: number of labelled segments after the end of the audio, which are cut off.
+      warnings: of the decoder.
     """
 
     log_mel_TxFxM: np.ndarray
@@ -40,8 +40,8 @@ class Extracted:
     warnings: list[str]
 
 
-def extract(song: Song, config: FeatureConfig) -> Extracted:
-    """Computes a song's features over its labels' span, streaming.
+def extract(song: Recording, config: FeatureConfig) -> Extracted:
+    """Computes a song's features over its labels' span, from a stream.
 
     Raises:
       AudioError: the source cannot be read.
@@ -57,7 +57,7 @@ def extract(song: Song, config: FeatureConfig) -> Extracted:
         blocks = _without_first(song.source.blocks(config.sample_rate), skipped)
         for frames in log_mel_blocks(blocks, config):
             part = frames[max(first - position, 0) : max(last - position, 0)]
-            # float16 holds a dB value to within 0.03.
+            # float16 is accurate to within 0.03 dB.
             kept.append(part.astype(np.float16))
             position += len(frames)
     log_mel_TxFxM = segments(np.concatenate(kept), config)
@@ -90,12 +90,12 @@ def pool(workers: int) -> Iterator[concurrent.futures.ProcessPoolExecutor]:
             try:
                 yield executor
             except BaseException:
-                # What waits need not be done, and whoever stops this may not wait for it.
+                # Pending work is no longer needed, and stopping should not wait for it.
                 executor.shutdown(cancel_futures=True)
                 raise
     except BrokenProcessPool as error:
         raise CorpusError(
-            "a worker process died, perhaps for want of memory: try fewer --workers"
+            "a worker process died, perhaps because memory ran out: try fewer --workers"
         ) from error
     finally:
         for name, value in saved.items():
@@ -106,9 +106,9 @@ def pool(workers: int) -> Iterator[concurrent.futures.ProcessPoolExecutor]:
 
 
 def _start_worker() -> None:
-    # Ctrl-C reaches all processes of a terminal; the first one sees to the others.
+    # Ctrl-C reaches all processes of a terminal; the parent handles it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # A worker would wait for work for ever once the process that gives it was killed.
+    # If the parent were killed, a worker would wait for work for ever.
     threading.Thread(target=_exit_with_parent, daemon=True).start()
 
 

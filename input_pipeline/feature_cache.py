@@ -1,8 +1,8 @@
 """Features on disk, a file per song, so that no song is decoded twice.
 
-A build that was broken off has most of its work behind it, and one of other labels or of more songs
-shares the audio: both find here what was computed before. The files are named by what decides their
-content, so they never go stale, and each may be deleted at any time.
+After an interruption, or when labels or songs change, a build finds here what was computed before.
+A file's name is a hash of everything that determines its content, so files never become outdated,
+and may be deleted at any time.
 """
 
 import collections
@@ -17,34 +17,34 @@ from pathlib import Path
 import numpy as np
 
 from damff_jax.features import FeatureConfig
-from damff_jax.system.files import write_aside
-from input_pipeline.corpus import Song
+from damff_jax.system.files import atomic_write
+from input_pipeline.corpus import Recording
 from input_pipeline.extraction import Extracted, extract
 
-# Below the folder of all data sets, which share it.
+# In the folder of all data sets, which share it.
 CACHE_FOLDER = "feature_cache"
-# Of the checks of a decoded file; another version may have remarks that this one has not.
+# Version of the decoder's checks; another version may give other warnings.
 _VERSION = 3
-# Stands for the song's path in the decoder's remarks, since files may move.
+# Replaces the song's path in the decoder's warnings, because files may be moved.
 _PATH = "\0path\0"
 _DIGEST_SIZE = hashlib.sha256().digest_size
-# Songs that are worked on ahead of the consumer.
+# Songs that are processed ahead of the consumer.
 _AHEAD = 2 * (os.cpu_count() or 1)
 
 
 @dataclasses.dataclass(frozen=True)
 class FeatureCache:
-    """Extracts songs through a folder; worker processes may share it.
+    """Extracts songs, caching results in a folder, which worker processes may share.
 
-    A file is the SHA-256 of its name and the rest, a line of JSON (shape, missing segments,
-    warnings), and the log-Mel as little-endian float16. It is written aside and put in place whole;
-    one that is damaged all the same is computed again.
+    A file consists of a SHA-256 digest of its name and the rest; a line of JSON (shape, missing
+    segments, warnings); and the log-Mel as little-endian float16. It is written atomically; a
+    damaged one is computed again.
     """
 
     folder: Path
 
-    def extract(self, song: Song, config: FeatureConfig) -> Extracted:
-        """What `extraction.extract` gives, bit for bit.
+    def extract(self, song: Recording, config: FeatureConfig) -> Extracted:
+        """The result of `extraction.extract`, bit for bit.
 
         Raises:
           AudioError: the source cannot be read.
@@ -55,13 +55,13 @@ class FeatureCache:
 
     def extract_all(
         self,
-        songs: Iterable[Song],
+        songs: Iterable[Recording],
         config: FeatureConfig,
         executor: concurrent.futures.Executor | None = None,
-    ) -> Iterator[tuple[Song, Extracted]]:
+    ) -> Iterator[tuple[Recording, Extracted]]:
         """Extracts songs in their order; with an executor, ahead of the consumer.
 
-        An exception of a worker is raised here, at its song.
+        An exception in a worker is raised here when its song is due.
 
         Raises:
           AudioError: a source cannot be read.
@@ -71,7 +71,7 @@ class FeatureCache:
             for song in songs:
                 yield song, self.extract(song, config)
             return
-        pending: collections.deque[tuple[Song, concurrent.futures.Future[Path]]]
+        pending: collections.deque[tuple[Recording, concurrent.futures.Future[Path]]]
         pending = collections.deque()
         try:
             for song in songs:
@@ -84,11 +84,11 @@ class FeatureCache:
             for _, future in pending:
                 future.cancel()
 
-    def _fill(self, song: Song, config: FeatureConfig) -> Path:
-        """Sees to it that a song has its file, and gives no more than its name.
+    def _fill(self, song: Recording, config: FeatureConfig) -> Path:
+        """Makes sure that a song has its file, and returns only its path.
 
-        Features are too large for the pipe between two processes: a worker that is killed in the
-        midst of a message leaves the reader waiting for the rest of it for ever.
+        Features are too large for the pipe between two processes: if a worker is killed in the
+        middle of a message, the reader waits for the rest for ever.
         """
         path = self._path(song, config)
         if not path.exists():
@@ -96,31 +96,31 @@ class FeatureCache:
         return path
 
     def _filled(
-        self, pending: tuple[Song, concurrent.futures.Future[Path]], config: FeatureConfig
-    ) -> tuple[Song, Extracted]:
+        self, pending: tuple[Recording, concurrent.futures.Future[Path]], config: FeatureConfig
+    ) -> tuple[Recording, Extracted]:
         song, path = pending[0], pending[1].result()
         return song, _read(path, song) or _extract_to(path, song, config)
 
-    def _path(self, song: Song, config: FeatureConfig) -> Path:
+    def _path(self, song: Recording, config: FeatureConfig) -> Path:
         return self.folder / config.hash / _key(song)
 
 
-def _extract_to(path: Path, song: Song, config: FeatureConfig) -> Extracted:
+def _extract_to(path: Path, song: Recording, config: FeatureConfig) -> Extracted:
     extracted = extract(song, config)
     path.parent.mkdir(parents=True, exist_ok=True)
     _write(path, song, extracted)
     return extracted
 
 
-def _key(song: Song) -> str:
-    """Names a song's sound and the span of its labels, which is all that is extracted."""
+def _key(song: Recording) -> str:
+    """A hash of a song's sound and of its labels' span, which determine what is extracted."""
     span = song.labels.first_segment, len(song.labels), song.audio_start
     values = [_VERSION, song.source.identity(), *span]
     return hashlib.sha256(json.dumps(values).encode()).hexdigest()
 
 
-def _read(path: Path, song: Song) -> Extracted | None:
-    """The content of a file; None if it is absent or not as it was written."""
+def _read(path: Path, song: Recording) -> Extracted | None:
+    """The content of a file; None if it is missing or damaged."""
     try:
         content = path.read_bytes()
     except FileNotFoundError:
@@ -137,14 +137,14 @@ def _read(path: Path, song: Song) -> Extracted | None:
     )
 
 
-def _write(path: Path, song: Song, extracted: Extracted) -> None:
+def _write(path: Path, song: Recording, extracted: Extracted) -> None:
     header = {
         "shape": extracted.log_mel_TxFxM.shape,
         "n_missing": extracted.n_missing,
         "warnings": [text.replace(song.source.path, _PATH) for text in extracted.warnings],
     }
     body = json.dumps(header).encode() + b"\n" + extracted.log_mel_TxFxM.astype("<f2").tobytes()
-    with write_aside(path, "wb") as file:
+    with atomic_write(path, "wb") as file:
         file.write(_digest(path, body) + body)
 
 

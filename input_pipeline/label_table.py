@@ -1,13 +1,13 @@
-"""Labels in one long table: a row for every song and time, checked and aligned.
+"""Labels in one long table, with a row for every song and time, checked and aligned.
 
     musicId,frameTime,Arousal(mean),Valence(mean)
     1,15.0,0.4,0.55
     1,15.5,0.425,0.55
 
-A row at time t, in seconds, labels the segment [t, t + 0.5) s. Rows may come in any order, other
-columns are not read, and blank or NaN cells are no labels. What `annotations` refuses in a cell is
-refused here too, as are a column that is missing or occurs twice, a time that is no multiple of
-0.5 s, and two rows of one song and time.
+A row at time t, in seconds, labels the segment [t, t + 0.5) s. Rows may be in any order, other
+columns are ignored, and blank or NaN cells are missing labels. Cells are checked as in
+`annotations`; a column that is missing or occurs twice, a time that is not a multiple of 0.5 s, and
+two rows for the same song and time are errors too.
 """
 
 import math
@@ -27,7 +27,7 @@ from input_pipeline.annotations import (
     song_id_of,
 )
 
-# As many milliseconds as `annotations` takes in the name of a column.
+# As many milliseconds as `annotations` accepts in the name of a column.
 _MAX_MS = 999_999_999
 
 
@@ -59,14 +59,14 @@ def read_table(
         if not any(row):
             continue
         if len(row) > len(header):
-            raise LabelError(f"{path}:{line}: the header has {len(header)} columns only")
+            raise LabelError(f"{path}:{line}: the header has only {len(header)} columns")
         row += [""] * (len(header) - len(row))
         places = [f"{path}:{line}:{column + 1}" for column in columns]
         cells = [row[column] for column in columns]
         song = song_id_of(cells[0], places[0])
         segment = _segment(cells[1], places[1])
         if (song, segment) in seen:
-            raise LabelError(f"{places[1]}: song {song} has a row for {cells[1]} s already")
+            raise LabelError(f"{places[1]}: song {song} already has a row for {cells[1]} s")
         seen.add((song, segment))
         for curve_of, cell, place in zip(curves, cells[2:], places[2:], strict=True):
             curve = curve_of.setdefault(song, {})
@@ -82,7 +82,7 @@ def _columns(place: str, header: list[str], names: Sequence[str]) -> list[int]:
     for name in names:
         if header.count(name) != 1:
             how = "occurs twice" if name in header else "is missing"
-            raise LabelError(f"{place}: column {name!r} {how}; there are {', '.join(header)[:200]}")
+            raise LabelError(f"{place}: column {name!r} {how}; found: {', '.join(header)[:200]}")
     return [header.index(name) for name in names]
 
 
@@ -91,9 +91,9 @@ def _segment(cell: str, place: str) -> int:
     time_ms = 1000 * number(cell, place)
     if math.isnan(time_ms):
         raise LabelError(f"{place}: no time")
-    # Written with rounding, perhaps, such as 15.4999999.
+    # It may have been rounded, as in 15.4999999.
     if abs(time_ms - SEGMENT_MS * round(time_ms / SEGMENT_MS)) > 1e-2 or not (
         0 <= time_ms <= _MAX_MS
     ):
-        raise LabelError(f"{place}: {cell} s is no multiple of 0.5 s, 0 or later")
+        raise LabelError(f"{place}: {cell} s is not a multiple of 0.5 s, 0 or later")
     return round(time_ms / SEGMENT_MS)

@@ -1,8 +1,8 @@
-"""MIDI files as a source of sound: their length, and fluidsynth to render them.
+"""MIDI files as a source of sound: their length, and rendering by fluidsynth.
 
-A piece can be rendered otherwise than it was written, in another key, at another tempo, louder or
-softer, by another soundfont. That alters the sound as music is altered, which the spectrogram
-alone cannot be: a listener's rating survives it.
+A rendering can be altered: in another key, at another tempo, louder or softer, with another
+soundfont. These are musical changes, which cannot be made in a spectrogram, and they leave a
+listener's rating valid.
 """
 
 import collections
@@ -35,13 +35,13 @@ SOUNDFONTS = (
 )
 
 
-# No MIDI devices and no shell; gain and Hz.
+# No MIDI input, no shell, quiet; gain; sample rate in Hz.
 _RENDERING = ("-ni", "-q", "-g", "0.5", "-r", "44100")
-# How far an altered rendering goes from what is written.
+# The largest changes of an altered rendering.
 _SEMITONES = 6
 _TEMPO = 0.07
 _VELOCITY = 0.1
-# Longer is damage; labels and sound of such a piece would fill the memory and the disk.
+# A longer file is damaged; its labels and sound would fill the memory and the disk.
 _LONGEST_S = 24 * 3600
 _DRUMS = 9  # The channel whose notes are instruments.
 
@@ -51,9 +51,8 @@ class MidiFile:
     """A MIDI file as a source of sound.
 
     Attributes:
-      duration_s: the end of the piece as it is rendered; what fluidsynth lets ring on after it is
-        cut off.
-      semitones: by how much the notes are transposed, drums apart.
+      duration_s: the end of the rendered piece; the reverberation after it is cut off.
+      semitones: transposition of all notes but drums.
       tempo: factor of the speed.
       velocity: factor of the notes' velocities.
     """
@@ -66,8 +65,8 @@ class MidiFile:
     velocity: float = 1.0
 
     def blocks(self, sample_rate: int) -> Iterator[np.ndarray]:
-        # fluidsynth writes the sample rate it is told; rendering at one rate keeps the sound of a
-        # piece independent of the features.
+        # Always rendered at the same rate, so that the sound of a piece is independent of the
+        # features.
         with tempfile.TemporaryDirectory() as folder:
             path = os.path.join(folder, "rendered.wav")
             score = self.path
@@ -76,7 +75,7 @@ class MidiFile:
                 self._alter(score)
             command = ["fluidsynth", *_RENDERING, "-F", path, self.soundfont, score]
             result = subprocess.run(command, capture_output=True, text=True, check=False)
-            # Without the soundfont, fluidsynth goes on with one of its own.
+            # If fluidsynth cannot load the soundfont, it continues with its default one.
             failed = result.returncode or "fluidsynth: error" in result.stderr
             if failed or not os.path.exists(path):
                 reason = " ".join(result.stderr.split())[-200:] or "no output"
@@ -103,10 +102,10 @@ class MidiFile:
         return f"midi {content} {' '.join(_RENDERING)} {changes!r}"
 
     def altered(self, soundfonts: Sequence[str], *, seed: int, number: int) -> "MidiFile":
-        """The piece otherwise: within 6 semitones, 7 % of tempo and 10 % of velocity.
+        """The piece altered by up to 6 semitones, 7 % of tempo and 10 % of velocity.
 
-        How is a function of the seed, the file's name and the number; an altered piece is altered
-        as the piece that is written would be.
+        The changes are a function of the seed, the file's name and the number, and apply to the
+        piece as written, even if this one is altered already.
         """
         name = f"{seed}:{os.path.basename(self.path)}:{number}"
         rng = np.random.default_rng(list(hashlib.sha256(name.encode()).digest()))
@@ -118,15 +117,15 @@ class MidiFile:
         return MidiFile(self.path, soundfont, written_s / tempo, semitones, tempo, velocity)
 
     def _alter(self, path: str) -> None:
-        """Writes the piece as it is to be rendered, notes and tempi within what MIDI can say.
+        """Writes the altered piece, with notes and tempi limited to the range of MIDI.
 
         Raises:
-          AudioError: it holds what can be read but not written.
+          AudioError: the file contains something that can be read but not written.
         """
         import mido
 
         midi = _read(self.path)
-        default_tempo = 500_000  # Microseconds per quarter note, where the file says nothing.
+        default_tempo = 500_000  # Microseconds per quarter note, unless the file sets it.
         for track in midi.tracks:
             for i, message in enumerate(track):
                 if message.type == "set_tempo":
@@ -139,7 +138,7 @@ class MidiFile:
                     if message.type == "note_on" and message.velocity:
                         changes["velocity"] = _within(message.velocity * self.velocity, 1, 127)
                     track[i] = message.copy(**changes)
-        # In effect until the file's own first tempo, if it has any.
+        # Effective until the file's own first tempo, if it has any.
         tempo = _within(default_tempo / self.tempo, 1, 2**24 - 1)
         midi.tracks[0].insert(0, mido.MetaMessage("set_tempo", tempo=tempo))
         try:
@@ -153,9 +152,9 @@ class RenderingOptions(Options):
     """Options of a data set of MIDI files.
 
     Args:
-      renderings: of every piece: as it is written and, from the second on, altered (see
-        `MidiFile.altered`), for training.
-      rendering_seed: decides how pieces are altered.
+      renderings: number of renderings of every piece; all but the first are altered (see
+        `MidiFile.altered`) and used for training only.
+      rendering_seed: determines how pieces are altered.
     """
 
     renderings: int = 1
@@ -165,16 +164,16 @@ class RenderingOptions(Options):
 def add_altered(
     sources: dict[str, MidiFile], soundfonts: Sequence[str], *, renderings: int, seed: int
 ) -> None:
-    """Adds `renderings` − 1 altered ones of every piece, named `<piece>@<number>`.
+    """Adds `renderings` − 1 altered renderings of every piece, named `<piece>@<number>`.
 
     Args:
-      soundfonts: see `MidiFile.altered`, `seed` too.
+      soundfonts, seed: see `MidiFile.altered`.
 
     Raises:
       CorpusError: `renderings` is not positive.
     """
     if renderings < 1:
-        raise CorpusError(f"renderings {renderings}: there must be 1 or more")
+        raise CorpusError(f"renderings {renderings}: must be 1 or more")
     for name, source in list(sources.items()):
         for number in range(1, renderings):
             altered = source.altered(soundfonts, seed=seed, number=number)
@@ -182,12 +181,12 @@ def add_altered(
 
 
 def original_of(name: str) -> str:
-    """The piece of which a rendering is, altered or not."""
+    """The piece of a rendering, altered or not."""
     return re.sub(r"@\d+$", "", name)
 
 
-def deal_altered(songs: SongList, split_of: Mapping[str, str]) -> dict[str, str]:
-    """The split of the pieces, and with it that of all renderings: altered ones only train."""
+def assign_altered(songs: SongList, split_of: Mapping[str, str]) -> dict[str, str]:
+    """Extends a split of pieces to all renderings: altered ones are used for training only."""
     return {
         name: split_of[original_of(name)]
         for name in songs.n_segments
@@ -196,7 +195,7 @@ def deal_altered(songs: SongList, split_of: Mapping[str, str]) -> dict[str, str]
 
 
 def rendering_notes(sources: Mapping[str, MidiFile]) -> dict[str, list[str]]:
-    """For the report of a build: the soundfonts that render its songs, and how many.
+    """For the report of a build: the soundfonts, and how many songs each renders.
 
     Raises:
       AudioError: a soundfont cannot be read.
@@ -214,10 +213,10 @@ def rendering_notes(sources: Mapping[str, MidiFile]) -> dict[str, list[str]]:
 
 
 def midi_seconds(path: str | os.PathLike) -> float:
-    """The end of a MIDI file in seconds: its latest end of track, by the tempi of all tracks.
+    """The length of a MIDI file in seconds: its latest end of track, by the tempi of all tracks.
 
     Raises:
-      CorpusError: it is no MIDI file, has no length, or one of more than a day.
+      CorpusError: not a MIDI file, or shorter than a segment or longer than a day.
     """
     try:
         seconds = float(_read(path).length)
@@ -233,16 +232,16 @@ def midi_seconds(path: str | os.PathLike) -> float:
 
 
 def find_soundfonts() -> list[str]:
-    """The soundfonts to render with: the first as a rule, the others for altered renderings.
+    """The soundfonts to render with: normally the first, and all of them for altered renderings.
 
-    Those of the environment variable, with ':' between them, or those at the usual places.
+    They are those of the environment variable, separated by ':', or those in the usual places.
 
     Raises:
-      CorpusError: there is none, or no fluidsynth.
+      CorpusError: there is no soundfont, or fluidsynth is missing.
     """
     if shutil.which("fluidsynth") is None:
         raise CorpusError(
-            "fluidsynth is missing, which renders MIDI; Debian: apt-get install fluidsynth"
+            "fluidsynth, which renders MIDI, is missing; Debian: apt-get install fluidsynth"
         )
     chosen = list(filter(None, os.environ.get(SOUNDFONT_VARIABLE, "").split(os.pathsep)))
     for path in chosen:
@@ -250,7 +249,7 @@ def find_soundfonts() -> list[str]:
             raise CorpusError(f"{SOUNDFONT_VARIABLE}: no such file: {path}")
     if chosen:
         return chosen
-    paths: dict[str, str] = {}  # By what they lead to: one file can stand under several names.
+    paths: dict[str, str] = {}  # By real path, because several names can be links to one file.
     for path in filter(os.path.isfile, SOUNDFONTS):
         paths.setdefault(os.path.realpath(path), path)
     if not paths:

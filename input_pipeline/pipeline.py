@@ -1,5 +1,5 @@
-"""From shards to batches: songs are read once into host memory, crops are cut by tf.data, or on
-the devices if they hold the songs too. DEAM as float16 takes 1.4 GB at the paper's setting.
+"""From shards to batches: songs are read once into host memory, and crops are cut by tf.data, or on
+the devices if they hold the songs too. DEAM as float16 takes 1.4 GB at the paper's settings.
 
 Letters: D devices, S steps per call, B batch per device, T segments, R segments of all songs,
 F frames per segment, M Mel bins, V = 2.
@@ -24,10 +24,10 @@ def load_songs(builder: SongBuilder, song_ids: Collection[str]) -> Songs:
     """Reads songs of a built data set.
 
     Args:
-      song_ids: some of those that the account of the shards lists, in the order wanted.
+      song_ids: some of those that the manifest lists, in the order of the result.
 
     Raises:
-      CorpusError: the shards are not those that were written.
+      CorpusError: the shards are damaged.
     """
     check_shards(builder)
     n_segments = builder.info.metadata["songs"]
@@ -63,7 +63,7 @@ def load_songs(builder: SongBuilder, song_ids: Collection[str]) -> Songs:
         ) from error
     if missing:
         raise CorpusError(
-            f"{builder.data_dir}: does not hold the songs that its account lists; delete the "
+            f"{builder.data_dir}: does not hold the songs that its manifest lists; delete the "
             "folder and prepare again"
         )
     return Songs(list(song_ids), first, length, log_mel_RxFxM, labels_RxV, mask_RxV, times_R)
@@ -72,8 +72,8 @@ def load_songs(builder: SongBuilder, song_ids: Collection[str]) -> Songs:
 def train_batches(crops: Crops) -> Iterator[Batch]:
     """Endless batches of random crops, cut by tf.data.
 
-    Some calls' batches are in memory at once, so with large ones and many steps per call songs on
-    the devices, see `Crops.calls`, are the better way.
+    The batches of several calls are in memory at once. With large batches and many steps per call,
+    it is better to keep the songs on the devices, see `Crops.calls`.
 
     Yields:
       `log_mel` (D, S, B, T, F, M) float16, `labels` (D, S, B, T, V) float32, `label_mask`
@@ -93,8 +93,8 @@ def train_batches(crops: Crops) -> Iterator[Batch]:
             batch[name] = tf.where(present, values, tf.zeros((), array.dtype))
         return batch
 
-    # A dataset per stretch, rather than one that calls Python for every step: a tf.data thread
-    # that waits for the interpreter would hang the process at its exit.
+    # A dataset per stretch instead of one that calls Python for every step: a tf.data thread that
+    # waits for the interpreter would hang the process when it exits.
     for stretch in crops.stretches():
         dataset = tf.data.Dataset.from_tensor_slices(stretch)
         dataset = dataset.map(cut, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)

@@ -1,11 +1,11 @@
 """Builds a data set: `python -m input_pipeline.prepare --dataset=NAME [--manual_dir=DIR] ...`.
 
-Exit status: 0 built or already there, 1 the data set cannot be built, 2 usage, 143 after SIGTERM,
-130 after SIGINT (Ctrl-C).
+Exit status: 0 built or already built, 1 the data set cannot be built, 2 wrong usage, 143 after
+SIGTERM, 130 after SIGINT (Ctrl-C).
 """
 
-# Spawned workers import this module again, and a wrong command line is to be told at once, so
-# TensorFlow is imported inside `main` only.
+# TensorFlow is imported only inside `main`, because spawned workers import this module too, and
+# usage errors should be reported immediately.
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.set_verbosity(logging.ERROR)
     hide_accelerators_from_tensorflow()
     try:
-        # Opened under the lock, so that what another process has built meanwhile is seen.
+        # Opened under the lock, so that what another process has just built is seen.
         with raised(), datasets.lock(arguments.data_dir):
             builder = datasets.open_builder(
                 arguments.dataset,
@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     except Preempted as preempted:
         print(
-            f"{_PROGRAM}: stopped by {preempted}; the next call goes on from here", file=sys.stderr
+            f"{_PROGRAM}: stopped by {preempted}; the next call resumes from here", file=sys.stderr
         )
         return preempted.exit_status
     print(f"{'built' if built else 'already built'}: {builder.data_dir}")
@@ -63,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def describe(report: dict[str, Any], counts: dict[str, tuple[int, int]]) -> str:
-    """The report of a build, and how many songs and segments each split has, as lines of text."""
+    """The report of a build, and the numbers of songs and segments per split, as text."""
     rate = report["n_songs"] / max(report["build_seconds"], 1e-3)
     first, end = report["seconds_of_songs"]
     before, past = report["n_cut_off"]["before"], report["n_cut_off"]["past"]
@@ -73,7 +73,9 @@ def describe(report: dict[str, Any], counts: dict[str, tuple[int, int]]) -> str:
         f"  built in {report['build_seconds']:.1f} s, {rate:.1f} songs/s",
     ]
     if before or past:
-        lines.append(f"  labelled segments cut off: {before} before the audio, {past} past its end")
+        lines.append(
+            f"  labelled segments cut off: {before} before the audio, {past} after its end"
+        )
     for split, (n_songs, n_segments) in counts.items():
         lines.append(f"  {split:<10} {n_songs:5d} songs  {n_segments:7d} segments")
     if outside := report["n_songs"] - sum(n_songs for n_songs, _ in counts.values()):

@@ -1,4 +1,4 @@
-"""The command line of `prepare`, known to be right before TensorFlow is imported."""
+"""The command line of `prepare`, checked before TensorFlow is imported."""
 
 import argparse
 import dataclasses
@@ -16,7 +16,7 @@ from input_pipeline.splits import Split
 
 
 class Arguments(NamedTuple):
-    """What a command line says."""
+    """A parsed command line."""
 
     dataset: str
     manual_dir: str | None
@@ -29,12 +29,12 @@ class Arguments(NamedTuple):
 
 
 def parse(argv: Sequence[str]) -> Arguments:
-    """Reads a command line; an error in it is one line, and ends the program with status 2."""
+    """Reads a command line; an error prints one line, and ends the program with status 2."""
     parser = _parser()
     if {"--help", "-h"} & set(argv) and not any(arg.startswith("--dataset") for arg in argv):
         parser.print_help()
         parser.exit()
-    # The data set says which further options there are.
+    # The data set determines the other options.
     known, _ = parser.parse_known_args(argv)
     try:
         options, split = settings.classes(known.dataset)
@@ -72,14 +72,16 @@ def _parser() -> Parser:
         "--dataset",
         required=True,
         metavar="NAME",
-        help="one of those below, of a plug-in's, or a file NAME.py",
+        help="one of those below, one of a plug-in, or a file NAME.py",
     )
-    add("--manual_dir", metavar="DIR", help="where the files of the data set are")
-    add("--data_dir", default="data", metavar="DIR", help="where shards go (default: data)")
+    add("--manual_dir", metavar="DIR", help="folder with the files of the data set")
+    add("--data_dir", default="data", metavar="DIR", help="folder for the shards (default: data)")
     cores = os.cpu_count() or 1
     add("--workers", type=int, default=cores, metavar="N", help="processes (default: one per core)")
-    add("--require_all", action="store_true", help="make a labelled song without audio an error")
-    add("-h", "--help", action="store_true", help="show this and exit")
+    add(
+        "--require_all", action="store_true", help="treat a labelled song without audio as an error"
+    )
+    add("-h", "--help", action="store_true", help="show this help and exit")
     return parser
 
 
@@ -97,13 +99,13 @@ def _add_fields(parser: Parser, cls: type, title: str, prefix: str = "") -> None
 
 
 def _described(cls: type) -> dict[str, str]:
-    """What a class or its bases say of their arguments in their docstrings, by name."""
+    """Descriptions of arguments, by name, from the docstrings of a class and its bases."""
     described: dict[str, str] = {}
     for base in reversed(cls.__mro__):
         text = (inspect.cleandoc(base.__doc__ or "") + "\n\n").partition("\nArgs:\n")[2]
         for entry in re.split(r"\n(?=  \S)", text.partition("\n\n")[0]):
             names, _, what = entry.partition(":")
-            # Quotation marks are for readers of the code; % is argparse's.
+            # Backquotes are only for readers of the code; % is special to argparse.
             what = " ".join(what.split()).replace("`", "").replace("%", "%%")
             described |= {name.strip(): what.rstrip(".") for name in names.split(",")}
     return described

@@ -1,10 +1,10 @@
-"""Where data sets come from: this package, an installed plug-in, or a Python file by its path.
+"""Finds data sets: in this package, in an installed plug-in, or in a Python file.
 
-A data set is a class `Builder`, a `base.SongBuilder`. Those of this package are in files named
-NAME_dataset_builder.py, in a folder NAME or beside this file. A plug-in names its class in the
-entry point group `damff_jax.datasets`; a file needs no packaging at all.
+A data set is a class `Builder`, a subclass of `base.SongBuilder`. Those of this package are in
+files named NAME_dataset_builder.py, in a folder NAME or next to this file. A plug-in names its
+class in the entry point group `damff_jax.datasets`; a single file needs no packaging.
 
-Importing this imports no framework.
+Importing this does not import any framework.
 """
 
 import functools
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 ENTRY_POINTS = "damff_jax.datasets"
 _FOLDER = Path(__file__).resolve().parent
 _SUFFIX = "_dataset_builder"
-# The builders' files of the data sets in this package, by name.
+# The files of this package's builders, by the data set's name.
 FILES = {
     path.stem.removesuffix(_SUFFIX): path
     for pattern in (f"*{_SUFFIX}.py", f"*/*{_SUFFIX}.py")
@@ -39,10 +39,10 @@ def builder_class(name: str) -> type["SongBuilder"]:
     """The builder of a data set.
 
     Args:
-      name: of one in this package, of a plug-in, or the path of a file that ends in `.py`.
+      name: of a data set in this package or in a plug-in, or the path of a file ending in `.py`.
 
     Raises:
-      CorpusError: there is none of that name, or it cannot be used.
+      CorpusError: there is no such data set, or it cannot be used.
     """
     if name in FILES:
         parts = FILES[name].relative_to(_FOLDER.parent).with_suffix("").parts
@@ -52,22 +52,22 @@ def builder_class(name: str) -> type["SongBuilder"]:
     return _from_entry_point(name)
 
 
-# A second load would be another class.
+# Cached, because loading the file again would create another class.
 @functools.cache
 def _from_file(path: str) -> type["SongBuilder"]:
     from tensorflow_datasets.core import registered
 
     if not os.path.isfile(path):
-        raise CorpusError(f"{path}: no such file, so no data set in it")
-    # TFDS takes a builder's name from the module's, unless the class has one of its own.
+        raise CorpusError(f"{path}: no such file, so there is no data set")
+    # TFDS derives a builder's name from the module's, unless the class sets its own.
     name = Path(path).stem.removesuffix(_SUFFIX) + _SUFFIX
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
-        raise CorpusError(f"{path}: no Python file")
+        raise CorpusError(f"{path}: not a Python file")
     module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # Dataclasses look for their module there.
+    sys.modules[name] = module  # Dataclasses look up their module there.
     try:
-        # TFDS keeps a list in which a name occurs once; files in two folders may have one name.
+        # TFDS allows each name only once, but files in two folders may have the same name.
         with registered.skip_registration():
             spec.loader.exec_module(module)
     except Exception as error:  # A data set is a program: it can raise anything.
@@ -83,7 +83,9 @@ def _from_entry_point(name: str) -> type["SongBuilder"]:
     places = {point.value: point for point in found if point.name == name}
     if not places:
         known = ", ".join((*NAMES, *sorted({point.name for point in found} - set(NAMES))))
-        raise CorpusError(f"no data set {name!r}; there are {known}, and files that end in .py")
+        raise CorpusError(
+            f"unknown data set {name!r}; available: {known}, and files that end in .py"
+        )
     if len(places) > 1:
         raise CorpusError(f"several plug-ins have a data set {name!r}: {', '.join(places)}")
     (point,) = places.values()
@@ -99,17 +101,19 @@ def _from_entry_point(name: str) -> type["SongBuilder"]:
 
 
 def _checked(loaded: ModuleType | type, place: str) -> type["SongBuilder"]:
-    """The builder of a plug-in, which is one that can be used."""
+    """The builder of a plug-in, after checking that it can be used."""
     from input_pipeline.base import SongBuilder
 
     cls = getattr(loaded, "Builder", None) if isinstance(loaded, ModuleType) else loaded
     if not (isinstance(cls, type) and issubclass(cls, SongBuilder)) or inspect.isabstract(cls):
-        raise CorpusError(f"{place}: no class Builder that is a SongBuilder with a method corpus")
+        raise CorpusError(
+            f"{place}: needs a class Builder that is a SongBuilder with a method corpus"
+        )
     if not cls.name.isidentifier():
-        raise CorpusError(f"{place}: {cls.name!r} is no name for a data set")
-    # Its shards would be taken for those of the other.
+        raise CorpusError(f"{place}: {cls.name!r} is not a valid name for a data set")
+    # Otherwise the shards of the two could be confused.
     if cls.name in NAMES:
-        raise CorpusError(f"{place}: there is a data set {cls.name} already; give it another name")
+        raise CorpusError(f"{place}: there is already a data set {cls.name}; use another name")
     cls.code_digest = hashlib.sha256(Path(inspect.getfile(cls)).read_bytes()).hexdigest()[:16]
     return cls
 

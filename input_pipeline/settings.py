@@ -1,6 +1,6 @@
-"""What can be set of every data set: its options, and how its songs are split.
+"""The settings of every data set: its options, and how its songs are split.
 
-Command lines are checked by this, so it imports neither TensorFlow nor JAX.
+Command lines are checked with this, so it imports neither TensorFlow nor JAX.
 """
 
 import ast
@@ -15,7 +15,7 @@ from input_pipeline.splits import Split
 
 
 def listed() -> dict[str, str]:
-    """The data sets of this package by name, and the first line of what each says of itself."""
+    """The data sets of this package by name, and the first line of each one's docstring."""
     return {
         name: (ast.get_docstring(ast.parse(path.read_text())) or "").partition("\n")[0]
         for name, path in registry.FILES.items()
@@ -23,10 +23,10 @@ def listed() -> dict[str, str]:
 
 
 def classes(name: str) -> tuple[type[Options], type[Split]]:
-    """What holds a data set's options, and what says how its songs are split.
+    """The classes of a data set's options and split.
 
     Raises:
-      CorpusError: there is no data set of that name.
+      CorpusError: there is no such data set.
     """
     file = registry.FILES.get(name)
     if file and file.with_name("settings.py").is_file() and file.parent.name == name:
@@ -37,23 +37,23 @@ def classes(name: str) -> tuple[type[Options], type[Split]]:
 
 
 def types_of(cls: type) -> dict[str, type]:
-    """The types of a dataclass's fields by name, where they are written as text too."""
+    """The types of a dataclass's fields by name, even if annotated as strings."""
     types = typing.get_type_hints(cls)
     return {field.name: types[field.name] for field in dataclasses.fields(cls)}
 
 
 def make_settings(name: str, values: dict[str, Any]) -> tuple[Options, Split]:
-    """A data set's options and how its songs are split, from plain values of both.
+    """A data set's options and split, from plain values of both.
 
     Raises:
-      CorpusError: a setting does not exist, has the wrong type, or makes no sense.
+      CorpusError: a setting does not exist, has the wrong type, or is out of range.
     """
     parts = classes(name)
     known = [field.name for part in parts for field in dataclasses.fields(part)]
     for key in values:
         if key not in known:
             raise CorpusError(
-                f"data set {name} has no option {key!r}; there are {', '.join(known) or 'none'}"
+                f"data set {name} has no option {key!r}; available: {', '.join(known) or 'none'}"
             )
 
     def made(part: type) -> Any:
@@ -65,9 +65,9 @@ def make_settings(name: str, values: dict[str, Any]) -> tuple[Options, Split]:
             fits = isinstance(value, (int, float) if wanted is float else wanted)
             if not fits or (isinstance(value, bool) and wanted is not bool):
                 raise CorpusError(
-                    f"option {key} of data set {name}: {value!r} is no {wanted.__name__}"
+                    f"option {key} of data set {name}: {value!r} is not of type {wanted.__name__}"
                 )
-            # Converted, because 1 and 1.0 would name two versions of the data set.
+            # Converted, because 1 and 1.0 would be two versions of the data set.
             kept[key] = wanted(value)
         return part(**kept)
 

@@ -1,8 +1,8 @@
-"""Shards whose bytes are a function of the examples, and digests by which damage is known.
+"""Shards whose bytes are a function of the examples, and digests by which damage is detected.
 
-A shard's records carry checksums, but a file that ends between two records, or that was put in
-another's place, looks whole. So the account that is kept beside the shards (`metadata.json`) holds
-the SHA-256 of each of them, and of itself.
+A shard's records have checksums, but a file that is truncated between two records, or was replaced
+by another, looks intact. So the manifest of the shards (`metadata.json`) holds the SHA-256 digest
+of each shard, and of itself.
 """
 
 import hashlib
@@ -23,18 +23,18 @@ SONGS = "songs"
 _REMEDY = "delete the folder and prepare again"
 
 
-class Account(tfds.core.Metadata):
-    """A data set's metadata, saved with a digest of itself."""
+class Manifest(tfds.core.Metadata):
+    """A data set's metadata, which is saved with its own digest."""
 
     def save_metadata(self, data_dir: str | os.PathLike) -> None:
         text = json.dumps({**self, "sha256": _digest_of(self)})
         _path(data_dir).write_text(text, encoding="utf-8")
 
     def load_metadata(self, data_dir: str | os.PathLike) -> None:
-        """Takes what was saved in the place of all that is here.
+        """Replaces the content by what was saved.
 
         Raises:
-          CorpusError: it is not what was saved.
+          CorpusError: the file is damaged.
         """
         path = _path(data_dir)
         try:
@@ -44,17 +44,17 @@ class Account(tfds.core.Metadata):
         except (OSError, ValueError, AttributeError, TypeError, RecursionError) as error:
             raise CorpusError(f"{path}: cannot be read ({error}); {_REMEDY}") from error
         if stored != _digest_of(values):
-            raise CorpusError(f"{path}: damaged, not what was written; {_REMEDY}")
+            raise CorpusError(f"{path}: damaged, does not match its digest; {_REMEDY}")
         self.clear()
         self.update(values)
 
 
 class ShardWriter(writer.ExampleWriter):
-    """Writes shards and enters their digests in `account["shards"]`, by file name."""
+    """Writes shards and stores their digests in `manifest["shards"]`, by file name."""
 
-    def __init__(self, file_format: Any, account: dict[str, Any]):
+    def __init__(self, file_format: Any, manifest: dict[str, Any]):
         super().__init__(file_format)
-        self._account = account
+        self._manifest = manifest
 
     def write(self, path: str | os.PathLike, examples: Iterable[tuple[Any, bytes]]) -> Any:
         """Writes serialized examples, `(key, bytes)`.
@@ -66,17 +66,17 @@ class ShardWriter(writer.ExampleWriter):
             positions = super().write(path, ((key, _in_order(text)) for key, text in examples))
         except tf.errors.OpError as error:
             raise OSError(f"{path}: cannot be written ({_first_line(error)})") from error
-        shards = self._account.setdefault("shards", {})
+        shards = self._manifest.setdefault("shards", {})
         shards[os.path.basename(path)] = _digest_of_file(path)
         return positions
 
 
 def check_shards(builder: tfds.core.DatasetBuilder) -> None:
-    """Compares the shards with what was written; 1.7 GB take seconds.
+    """Compares the shards with their digests; 1.7 GB take seconds.
 
     Raises:
-      CorpusError: a shard is missing, or not what was written; or there are too few of them for the
-        segments that the account speaks of.
+      CorpusError: a shard is missing or damaged, or the shards are too small for the number of
+        segments in the manifest.
     """
     metadata = builder.info.metadata
     written = metadata["shards"]
@@ -87,9 +87,9 @@ def check_shards(builder: tfds.core.DatasetBuilder) -> None:
         except OSError as error:
             raise CorpusError(f"{path}: {error.strerror}; {_REMEDY}") from error
         if not whole:
-            raise CorpusError(f"{path}: damaged, not what was written; {_REMEDY}")
+            raise CorpusError(f"{path}: damaged, does not match its digest; {_REMEDY}")
     n_segments = sum(metadata["songs"].values())
-    # Frames of float16, not compressed; more would take memory that no file accounts for.
+    # Frames are uncompressed float16; a larger number of segments would allocate too much memory.
     size_of_segment = 2 * builder.features.frames_per_segment * builder.features.n_mels
     size = sum(os.path.getsize(os.path.join(builder.data_dir, name)) for name in written)
     if n_segments * size_of_segment > size:
@@ -100,17 +100,17 @@ def check_shards(builder: tfds.core.DatasetBuilder) -> None:
 
 
 def _check_form(values: dict[str, Any]) -> None:
-    """Checks what else would fail somewhere later: anybody can write a digest.
+    """Checks the form, because otherwise later code would fail: anybody can write a valid digest.
 
     Raises:
-      ValueError, AttributeError, TypeError: it is no account.
+      ValueError, AttributeError, TypeError: not a manifest.
     """
     for name, digest in values.get("shards", {}).items():
         if not isinstance(digest, str) or os.path.basename(name) != name:
-            raise ValueError(f"shards: {name}: no file with a digest")
+            raise ValueError(f"shards: {name}: not a file name with a digest")
     for song_id, n_segments in values.get("songs", {}).items():
         if type(n_segments) is not int or n_segments < 1:
-            raise ValueError(f"songs: {song_id}: {n_segments!r} is no number of segments")
+            raise ValueError(f"songs: {song_id}: {n_segments!r} is not a number of segments")
     labelled = values.get("labelled", [])
     if not isinstance(labelled, list) or not all(isinstance(x, str) for x in labelled):
         raise ValueError("labelled: not a list of song ids")
@@ -118,13 +118,13 @@ def _check_form(values: dict[str, Any]) -> None:
         missing = {"shards", "songs", "labelled"} - values.keys()
         missing |= {"left_out", "notes", "n_cut_off", "seconds_of_songs"} - values["report"].keys()
         if missing:
-            raise ValueError(f"no {min(missing)}")
+            raise ValueError(f"{min(missing)} is missing")
         if not values["songs"]:
-            raise ValueError("songs: none")
+            raise ValueError("songs: empty")
 
 
 def _in_order(serialized: bytes) -> bytes:
-    """The same example with its features sorted by name: a map has no order of its own."""
+    """The same example with its features sorted by name: the order in a map is arbitrary."""
     return tf.train.Example.FromString(serialized).SerializeToString(deterministic=True)
 
 

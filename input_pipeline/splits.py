@@ -1,7 +1,7 @@
-"""Which songs train, validate and test: lists of song ids over one set of shards.
+"""Splits into training, validation and test songs: lists of song ids over one set of shards.
 
-The shards of a data set hold all its songs and know nothing of splits, so ten folds cost the disk
-of one, and another split costs nothing.
+The shards of a data set hold all its songs, independently of the split, so ten folds take the disk
+space of one.
 """
 
 import abc
@@ -23,8 +23,8 @@ class SongList:
     """The songs of a data set.
 
     Attributes:
-      labelled: ids of all songs with labels, with audio or without.
-      n_segments: labelled segments within the audio, by song id; only of songs that have some.
+      labelled: ids of all songs with labels, with or without audio.
+      n_segments: number of labelled segments within the audio, by song id; only songs with some.
     """
 
     labelled: tuple[str, ...]
@@ -33,31 +33,31 @@ class SongList:
 
 @dataclasses.dataclass(frozen=True)
 class Split(abc.ABC):
-    """How songs are dealt; a data set's subclass of it adds the settings, and says `deal`."""
+    """How songs are split; a data set's subclass adds the settings and implements `assign`."""
 
     def label(self) -> str:
-        """A readable word for the settings."""
+        """A short, readable name for the settings."""
         return "songs"
 
     @abc.abstractmethod
-    def deal(self, songs: SongList, manual_dir: Path | None) -> dict[str, str]:
-        """{song id: split}. Songs that take no part are absent; songs without audio may be named.
+    def assign(self, songs: SongList, manual_dir: Path | None) -> dict[str, str]:
+        """{song id: split}. Unused songs are absent; songs without audio may be included.
 
         Args:
-          manual_dir: the folder of the user's files, where it is known.
+          manual_dir: the folder of the user's files, if it is known.
 
         Raises:
-          CorpusError: the settings make no sense for these songs.
+          CorpusError: the settings are not possible with these songs.
         """
 
 
 @dataclasses.dataclass(frozen=True)
 class DrawnSplit(Split):
-    """Songs drawn at random for validation and test: what a data set has that says nothing else.
+    """Songs drawn at random for validation and test: the default of a data set.
 
     Args:
       validation_fraction, test_fraction: shares of the songs.
-      split_seed: decides the draw.
+      split_seed: determines the draw.
     """
 
     validation_fraction: float = 0.15
@@ -67,8 +67,8 @@ class DrawnSplit(Split):
     def label(self) -> str:
         return "drawn"
 
-    def deal(self, songs: SongList, manual_dir: Path | None) -> dict[str, str]:
-        # The songs that can be used share the splits, so that none comes out empty by chance.
+    def assign(self, songs: SongList, manual_dir: Path | None) -> dict[str, str]:
+        # Only songs with audio are drawn, so that no split becomes empty by chance.
         fractions = {"validation": self.validation_fraction, "test": self.test_fraction}
         split_of = split_by_song(songs.n_segments, fractions, seed=self.split_seed)
         return dict.fromkeys(songs.labelled, "train") | split_of
@@ -80,9 +80,9 @@ def song_ids_by_split(
     """The songs in the shards by split, in natural order; splits without songs are absent.
 
     Raises:
-      CorpusError: see `Split.deal`; or no song is left.
+      CorpusError: see `Split.assign`, or no song is left.
     """
-    split_of = split.deal(songs, manual_dir)
+    split_of = split.assign(songs, manual_dir)
     by_split = {
         name: tuple(
             sorted((s for s in songs.n_segments if split_of.get(s) == name), key=natural_key)
@@ -91,22 +91,22 @@ def song_ids_by_split(
     }
     by_split = {name: song_ids for name, song_ids in by_split.items() if song_ids}
     if not by_split:
-        raise CorpusError(f"no song with audio takes part in the split {split}")
+        raise CorpusError(f"no song with audio is in the split {split}")
     return by_split
 
 
 def refuse_missing_audio(split_of: Mapping[str, str], left_out: Mapping[str, list[str]]) -> None:
-    """Makes it an error that songs of the split were left out for want of audio.
+    """Checks that no song of the split was left out because its audio is missing.
 
     Raises:
-      CorpusError: there are some.
+      CorpusError: there are such songs.
     """
     if missing := [song_id for song_id in left_out.get(WITHOUT_AUDIO, ()) if song_id in split_of]:
         raise CorpusError(f"{len(missing)} labelled songs have no audio: {shorten(missing)}")
 
 
 def digest(song_ids: Mapping[str, Iterable[str]]) -> str:
-    """Eight hexadecimal digits that name the songs of every split."""
+    """Eight hexadecimal digits that identify the songs of every split."""
     text = json.dumps({name: list(ids) for name, ids in song_ids.items()}, sort_keys=True)
     return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:8]
 
@@ -114,11 +114,11 @@ def digest(song_ids: Mapping[str, Iterable[str]]) -> str:
 def split_by_song(
     song_ids: Iterable[str], fractions: Mapping[str, float], *, seed: int = 0
 ) -> dict[str, str]:
-    """Deals songs to splits at random: {song id: split}.
+    """Assigns songs to splits at random: {song id: split}.
 
-    The order is that of a hash of seed and id, so it depends on neither the platform nor the order
-    of the ids. Splits of `fractions` get their rounded share, at least one song if the fraction is
-    positive and songs are left; 'train' gets the rest.
+    Songs are ordered by a hash of seed and id, so the result depends neither on the platform nor on
+    the order of the ids. Splits of `fractions` get their rounded share, but at least one song if
+    the fraction is positive and songs are left; 'train' gets the rest.
     """
     order = sorted(set(song_ids), key=lambda song_id: _shuffle_key(seed, song_id))
     split_of: dict[str, str] = {}
@@ -135,13 +135,13 @@ def split_by_song(
 
 
 def balanced_folds(weights: Mapping[str, float], k: int, *, seed: int = 0) -> list[list[str]]:
-    """Deals groups to k folds of about equal total weight; the seed decides among the ways.
+    """Assigns groups to k folds of about equal total weight; the seed selects one of many ways.
 
-    Groups come in order of weight, heaviest first, each to the fold that is lightest so far.
-    Weights are blurred by up to a tenth first, so that seeds differ.
+    Groups are assigned in order of weight, heaviest first, each to the fold that is lightest so
+    far. For the order, weights are randomly changed by up to a tenth, so that seeds differ.
     """
     if not 2 <= k <= len(weights):
-        raise CorpusError(f"{k} folds asked for, and {len(weights)} groups to deal")
+        raise CorpusError(f"{k} folds are not possible with {len(weights)} groups")
     rng = np.random.default_rng(seed)
     names = sorted(weights)
     blurred = dict(zip(names, rng.uniform(0.9, 1.1, len(names)), strict=True))

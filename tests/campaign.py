@@ -1,19 +1,19 @@
-"""The fault campaign: does damage ever give a wrong result without a word?
+"""The fault campaign: does damage ever silently give a wrong result?
 
     python -m tests.campaign --audio=N --labels=N --checkpoints=N --shards=N --kills=N --seed=S
 
-makes small inputs of every kind, damages them at random, N times each, and tells what the program
-made of it. Every trial is a function of the seed, its kind and its number.
+makes small inputs of every kind, damages them at random, N times each, and reports how the program
+reacts. Every trial is a function of the seed, its kind and its number.
 
     refused   an error of the program's own type, in one line
     handled   the right result, or one with a warning
-    silent    a wrong result without a word
-    crashed   the process died, an error of another type, or memory without bounds
+    silent    a wrong result without a warning
+    crashed   the process died, an error of another type, or unbounded memory
     hung      no end within the time limit
 
-What that means for a kind stands in its file in `tests/faults`. Prints a table, and as the last
-line a JSON object of the same numbers. Exit status: 0 nothing was silent, crashed or hung, 1
-something was, 2 usage.
+The file of a kind in `tests/faults` defines what this means for it. Prints a table, and as the last
+line a JSON object with the same numbers. Exit status: 0 nothing was silent, crashed or hung, 1
+something was, 2 wrong usage.
 """
 
 import argparse
@@ -30,7 +30,7 @@ from pathlib import Path
 if __package__ in (None, ""):
     sys.path.insert(0, str(Path(__file__).parents[1]))
 
-# Trials by default, and seconds that one of them may take.
+# Default number of trials, and the time limit of one in seconds.
 KINDS = {
     "audio": (300, 20.0),
     "labels": (300, 20.0),
@@ -91,7 +91,7 @@ def _make_inputs(kind: str, folder: Path, seed: int) -> None:
 
 
 def _in_a_process(function, *arguments) -> None:
-    """So that this one stays small and free of threads."""
+    """Calls a function in another process, so that this one stays small and has no threads."""
     process = multiprocessing.get_context("spawn").Process(target=function, args=arguments)
     process.start()
     process.join()

@@ -1,4 +1,4 @@
-"""Set-up that must come before JAX and TensorFlow are imported, and fixtures of several files."""
+"""Set-up that must run before JAX and TensorFlow are imported, and fixtures of several files."""
 
 import contextlib
 import os
@@ -7,19 +7,19 @@ import tempfile
 
 import pytest
 
-# Four simulated devices, so that what depends on their number can be tested anywhere.
+# Four simulated devices, so that several devices can be tested on any machine.
 os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4"
 )
-# Tests build the same steps again and again; the processes that they start share the cache, and so
-# do the workers of a run in parallel, which inherit it.
+# Tests compile the same steps repeatedly. The processes that they start share the cache, and so do
+# the workers of a parallel run, which inherit it.
 _cache = None
 if "PYTEST_XDIST_WORKER" not in os.environ:
     _cache = tempfile.TemporaryDirectory(prefix="damff_jax_tests_")
     os.environ["JAX_COMPILATION_CACHE_DIR"] = _cache.name
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
-# Most of the tests' time is spent on compiling programs that run once. Long tests, which run theirs
-# for longer, and those of speed are better off without.
+# Most of the tests' time is spent compiling programs that run once. Long tests and speed tests,
+# whose programs run longer, should not disable optimisations.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 os.environ["MPLBACKEND"] = "agg"
 
@@ -31,7 +31,7 @@ def pytest_unconfigure():
 
 @pytest.fixture
 def fake_fluidsynth(tmp_path, monkeypatch):
-    """A program of that name that writes nothing."""
+    """A program named fluidsynth that writes nothing."""
     program = tmp_path / "bin" / "fluidsynth"
     program.parent.mkdir()
     program.write_text("#!/bin/sh\nexit 0\n")
@@ -41,7 +41,7 @@ def fake_fluidsynth(tmp_path, monkeypatch):
 
 @pytest.fixture
 def soundfonts(fake_fluidsynth, tmp_path, monkeypatch):
-    """Two chosen soundfonts, which are empty files: what is not rendered needs no more."""
+    """Two selected soundfonts, which are empty files, because nothing is rendered."""
     paths = [str(tmp_path / name) for name in ("first.sf2", "second.sf2")]
     for path in paths:
         open(path, "w").close()
@@ -51,7 +51,7 @@ def soundfonts(fake_fluidsynth, tmp_path, monkeypatch):
 
 @pytest.fixture
 def files_up_to():
-    """A context in which writing more than so many bytes to a file fails, as on a full disk."""
+    """A context in which writing more than `n_bytes` to a file fails, as on a full disk."""
 
     @contextlib.contextmanager
     def limited(n_bytes):

@@ -1,10 +1,10 @@
-"""Writes a corpus shaped like DEAM: real label rows, and music composed from them.
+"""Writes a corpus like DEAM: real label rows, and music composed from them.
 
 Command: python -m tests.make_deam_corpus --labels=DIR --output_dir=DIR --clips=40 --full_songs=6
 
-For whoever has DEAM's labels but not its audio. The label files hold the release's own lines; the
-audio is what the synthetic data set's composer makes of their curves, as mp3 under DEAM's names, in
-DEAM's folders. The same arguments give the same files, however many processes write them.
+For use with DEAM's labels but without its audio. The label files hold lines of the release; the
+audio is composed from their curves by the synthetic data set's composer, as mp3 with DEAM's names
+and folders. The same arguments give the same files, whatever the number of processes.
 """
 
 import argparse
@@ -28,9 +28,9 @@ LABELS = Path(
     "dynamic (per second annotations)",
 )
 FILES = ("valence.csv", "arousal.csv")
-# Not from the builder, which would bring TensorFlow into the processes that compose.
+# Not imported from the builder, which would load TensorFlow in the composing processes.
 LAST_CLIP_ID = 2000
-# The last clip ends this much before its labels do.
+# The audio of the last clip ends this much before its labels.
 SHORT_BY_S = 1.0
 
 
@@ -43,17 +43,17 @@ def make_corpus(
     sample_rate: int = 44_100,
     workers: int = 1,
 ) -> list[str]:
-    """Writes the corpus and gives its song ids.
+    """Writes the corpus and returns its song ids.
 
     Args:
-      labels: the folder of valence.csv and arousal.csv.
-      output_dir: where DEAM_audio and DEAM_Annotations go.
-      clips, full_songs: how many of either; see `choose`.
-      sample_rate: of the mp3 files, Hz, one that MPEG has.
+      labels: the folder with valence.csv and arousal.csv.
+      output_dir: folder for DEAM_audio and DEAM_Annotations.
+      clips, full_songs: the number of each; see `choose`.
+      sample_rate: of the mp3 files in Hz, one that MPEG supports.
       workers: processes that compose.
 
     Raises:
-      LabelError, ValueError: the labels cannot be read, or are of fewer songs.
+      LabelError, ValueError: the labels cannot be read, or there are too few songs.
     """
     curves = [read_curves(labels / name) for name in FILES]
     ids = choose(align(*curves), clips, full_songs)
@@ -74,12 +74,12 @@ def make_corpus(
 
 
 def choose(alignment: Alignment, clips: int, full_songs: int) -> list[str]:
-    """Ids of songs: clips evenly from first to last, full songs from the shortest on.
+    """Chooses song ids: clips at even intervals, and the shortest full songs.
 
-    Those with labels missing or with curves of unequal length come first, up to half of either.
+    Songs with missing labels or curves of unequal length are preferred, up to half of each kind.
 
     Raises:
-      ValueError: there are not as many.
+      ValueError: there are too few songs.
     """
     odd = {*alignment.unequal_lengths, *alignment.interior_gaps}
     by_length = sorted(alignment.labels, key=lambda i: (len(alignment.labels[i]), int(i)))
@@ -90,7 +90,7 @@ def choose(alignment: Alignment, clips: int, full_songs: int) -> list[str]:
     ids = []
     for n, candidates, evenly in kinds:
         if not 0 < n <= len(candidates):
-            raise ValueError(f"{n} songs asked for, and there are {len(candidates)}")
+            raise ValueError(f"{n} songs requested, but there are only {len(candidates)}")
         chosen = [i for i in candidates if i in odd][: n // 2]
         rest = [i for i in candidates if i not in chosen]
         n -= len(chosen)
@@ -103,7 +103,7 @@ def _compose(
     folder: Path, sample_rate: int, song_id: str, valence: Curve, arousal: Curve, short_by_s: float
 ) -> None:
     n_segments = max(*valence, *arousal) + 1
-    # Held before the first label and behind the last, and straight across a gap.
+    # Constant before the first label and after the last, and interpolated linearly across gaps.
     curves = (
         np.interp(range(n_segments), list(curve), list(curve.values()))
         for curve in (dict(sorted(valence.items())), dict(sorted(arousal.items())))

@@ -1,6 +1,6 @@
-"""Writes the dummy data beside the builders: `python tests/make_dummy_data.py`.
+"""Writes the builders' dummy data: `python tests/make_dummy_data.py`.
 
-Songs of tones, just long enough for a few labels, in each data set's layout.
+Songs made of tones, just long enough for a few labels, in each data set's layout.
 """
 
 import json

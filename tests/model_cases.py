@@ -1,4 +1,4 @@
-"""What the tests of several models share: a batch, variables, loss and gradients."""
+"""Shared by the tests of several models: a batch, variables, loss and gradients."""
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +17,7 @@ def batch(b=BATCH, t=SEGMENTS, f=FRAMES, m=MELS, seed=0):
 
 
 def random_variables(model, log_mel, mask):
-    """Variables off every initial value, without compiling the initialisers."""
+    """Variables that differ from all initial values, without compiling the initialisers."""
     rng = np.random.default_rng(1)
 
     def fill(path, leaf):

@@ -1,10 +1,10 @@
-"""How well the weights that come along tell EMOPIA's quadrants apart, of which they learnt nothing.
+"""How well the shipped weights distinguish EMOPIA's quadrants, on which they were not trained.
 
 Command: python -m tests.quadrants --manual_dir=DIR
 
 Renders all clips, predicts them, and prints the areas under the ROC curves of the clips' mean
 arousal (quadrants 1 and 2 against 3 and 4) and mean valence (1 and 4 against 2 and 3), with 95 %
-intervals by a bootstrap over songs. Prepared shards are used again.
+intervals by a bootstrap over songs. Prepared shards are reused.
 """
 
 import argparse
@@ -23,7 +23,7 @@ N_RESAMPLES = 2000
 
 
 def area(scores: np.ndarray, is_high: np.ndarray) -> float:
-    """The chance that a high one scores above a low one; nan if there is only one kind."""
+    """The probability that a high clip scores above a low one; nan if there is only one kind."""
     if is_high.all() or not is_high.any():
         return float("nan")
     above = stats.mannwhitneyu(scores[is_high], scores[~is_high]).statistic
@@ -34,7 +34,7 @@ def main() -> None:
     parser = argparse.ArgumentParser("quadrants", description=__doc__.split("\n\n")[0])
     parser.add_argument("--manual_dir", required=True, metavar="DIR")
     parser.add_argument("--data_dir", default="data", metavar="DIR")
-    parser.add_argument("--checkpoint", metavar="RUN", help="default: the weights that come along")
+    parser.add_argument("--checkpoint", metavar="RUN", help="default: the shipped weights")
     arguments = parser.parse_args()
     config = emopia.get_config()
     config.data.update(manual_dir=arguments.manual_dir, data_dir=arguments.data_dir)

@@ -1,8 +1,8 @@
 """Whether two checkouts train to the same bytes: `python tests/same_run.py OLD NEW`.
 
-Small runs of the synthetic data set, with crops cut on the host and on the device, and a solved
-model. Compares predictions, logged numbers, scores and the states in the checkpoints. Exit status:
-0 the same, 1 not.
+Makes small runs on the synthetic data set, with crops cut on the host and on the device, and with a
+model solved in closed form. Compares predictions, metrics, scores and checkpoints. Exit status: 0
+the same, 1 different.
 """
 
 import os
@@ -33,7 +33,7 @@ FILES = ("predictions_validation.csv", "predictions_test.csv", "metrics.jsonl", 
 
 
 def train(checkout: Path, folder: Path) -> None:
-    """Trains all runs with the code of a checkout, each into its folder."""
+    """Trains all runs with the code of a checkout, each in its own folder."""
     for name, (config, arguments) in RUNS.items():
         command = [sys.executable, "train.py", f"--config={config}", f"--workdir={folder / name}"]
         command += [f"--config.data.data_dir={folder / 'data'}", *arguments]
@@ -45,7 +45,7 @@ def train(checkout: Path, folder: Path) -> None:
 
 
 def content(folder: Path) -> dict[str, bytes]:
-    """The bytes of a run's files, and of every array in its checkpoints, by what they are."""
+    """The bytes of a run's files and of every array in its checkpoints, by name."""
     found = {name: (folder / name).read_bytes() for name in FILES}
     for state in sorted(folder.glob("checkpoints/*/*/state")):
         tree = ocp.StandardCheckpointer().restore(state.resolve())

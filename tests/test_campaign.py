@@ -1,4 +1,4 @@
-"""The fault campaign: it counts what happens, finds what it should, and finds nothing today."""
+"""The fault campaign: it counts outcomes, detects bad ones, and finds none at present."""
 
 import json
 import time
@@ -14,7 +14,7 @@ def run_pretended(tmp_path, n):
     return workers.run_trials("pretended", n, folder=tmp_path, seed=0, workers=2, limit=2.0)
 
 
-def test_every_outcome_is_counted_and_the_bad_ones_are_told(tmp_path):
+def test_every_outcome_is_counted_and_the_bad_ones_are_reported(tmp_path):
     started = time.monotonic()
     counts, bad = run_pretended(tmp_path, 12)
     assert time.monotonic() - started < 100

@@ -1,4 +1,4 @@
-"""The documentation's links, commands and examples are right."""
+"""The documentation's links, commands and examples are correct."""
 
 import ast
 import os
@@ -23,7 +23,7 @@ PAGES = [
     *ROOT.glob("damff_jax/pretrained/*.md"),
 ]
 OURS = ("damff_jax", "input_pipeline", "tests")
-# What stands before an example that needs files which a test has not.
+# The text before an example that needs files that a test does not have.
 NEEDS = "<!-- needs "
 
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -82,7 +82,7 @@ def test_every_module_that_is_run_exists(page):
 @each_page
 def test_every_script_exists(page):
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    # A hyphen and a name, and not a part of a path, such as an address's.
+    # A hyphen and a name, but not a part of a path, such as in a URL.
     named = re.findall(r"(?<![\w/])damff-(?!jax)\w+", page.read_text())
     assert set(named) <= set(project.get("scripts", {}))
 
@@ -115,7 +115,7 @@ def test_the_examples_of_the_api_run(tmp_path):
     code = "".join(code for before, code in examples(page) if not before.startswith(NEEDS))
     (tmp_path / "examples.py").write_text(code)
     command = [sys.executable, "examples.py"]
-    # What is compiled here runs once.
+    # Programs compiled here run only once.
     environment = {
         **os.environ,
         "PYTHONPATH": str(ROOT),

@@ -33,7 +33,7 @@ TRAINING = [
 
 
 def git(*arguments, cwd=ROOT):
-    # A temporary folder may lie within another repository.
+    # A temporary folder may be within another repository.
     env = {**os.environ, "GIT_CEILING_DIRECTORIES": str(cwd.parent)}
     return subprocess.run(
         ["git", *arguments], cwd=cwd, env=env, check=True, capture_output=True, text=True
@@ -41,7 +41,7 @@ def git(*arguments, cwd=ROOT):
 
 
 def run(tree, *arguments, **variables):
-    """Runs Python on the sources of a tree, with one device; gives its standard output."""
+    """Runs Python on the sources of a tree, with one device; returns its standard output."""
     env = {**os.environ, "PYTHONPATH": str(tree), "XLA_FLAGS": "", **variables}
     done = subprocess.run(
         [sys.executable, *map(str, arguments)], cwd=tree, env=env, capture_output=True, text=True
@@ -126,7 +126,7 @@ def test_every_diff_is_of_the_document():
 
 # Models ------------------------------------------------------------------------------------------
 
-QUICKLY = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}  # Compiling takes the time.
+QUICKLY = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}  # Compiling takes most of the time.
 GRADIENTS = """
 import sys, jax, numpy as np
 from damff_jax.configs import default
@@ -176,7 +176,7 @@ np.save(out, Predictor().from_log_mel(log_mel))
 
 @pytest.mark.slow
 def test_a_new_field_changes_no_curve_and_no_run_of_before(changed, plug_in_run, tmp_path):
-    """The third branch brings one, whose default changes nothing."""
+    """The third branch adds one, whose default changes nothing."""
     predictor, rng = Predictor(), np.random.default_rng(0)
     shape = 30, predictor.features.frames_per_segment, predictor.features.n_mels
     log_mel = rng.normal(-40, 15, shape).astype(np.float32)

@@ -108,7 +108,7 @@ def test_mel_filters_equal_librosa(config):
     np.testing.assert_allclose(actual, expected, rtol=1e-6, atol=1e-7 * expected.max())
 
 
-def test_mel_bins_without_a_frequency_are_told():
+def test_mel_bins_without_a_frequency_are_reported():
     config = FeatureConfig(sample_rate=8_000, n_fft=160, win_length=160, hop_length=80, n_mels=128)
     with pytest.warns(UserWarning, match="some Mel bins cover no frequency"):
         frames = log_mel(noise(800), config)
@@ -210,7 +210,7 @@ def test_equal_configs_have_equal_hashes():
     assert len(DEFAULT.hash) == 8
 
 
-def test_every_knob_changes_the_hash():
+def test_every_setting_changes_the_hash():
     assert CHANGES.keys() == {field.name for field in dataclasses.fields(FeatureConfig)}
     changed = [
         dataclasses.replace(SMALL if k == "sample_rate" else DEFAULT, **{k: v})
@@ -220,10 +220,10 @@ def test_every_knob_changes_the_hash():
     assert len(hashes) == len(changed) + 2
 
 
-@pytest.mark.parametrize("knob", [knob for knob in CHANGES if knob != "sample_rate"])
-def test_every_knob_changes_the_features(knob):
+@pytest.mark.parametrize("name", [name for name in CHANGES if name != "sample_rate"])
+def test_every_setting_changes_the_features(name):
     samples = noise(DEFAULT.sample_rate)
-    changed = log_mel(samples, dataclasses.replace(DEFAULT, **{knob: CHANGES[knob]}))
+    changed = log_mel(samples, dataclasses.replace(DEFAULT, **{name: CHANGES[name]}))
     plain = log_mel(samples, DEFAULT)
     assert changed.shape != plain.shape or np.abs(changed - plain).max() > 0.1
 
@@ -253,7 +253,7 @@ def test_other_features_are_refused_showing_both():
 
 
 @pytest.mark.parametrize(
-    ("knob", "value"),
+    ("name", "value"),
     [
         ("sample_rate", 7_999),
         ("sample_rate", 192_001),
@@ -278,6 +278,6 @@ def test_other_features_are_refused_showing_both():
         ("fmax", float("inf")),
     ],
 )
-def test_bad_knob_is_refused_by_name(knob, value):
-    with pytest.raises(ValueError, match=rf"features.*\b{knob}\b"):
-        FeatureConfig(**{knob: value})
+def test_bad_setting_is_refused_by_name(name, value):
+    with pytest.raises(ValueError, match=rf"features.*\b{name}\b"):
+        FeatureConfig(**{name: value})

@@ -1,4 +1,4 @@
-"""The package as it is installed: its command lines, and the wheel outside of a checkout."""
+"""The installed package: its command lines, and the wheel outside of a checkout."""
 
 import json
 import os
@@ -30,7 +30,7 @@ COMMANDS = {
     "weights": "damff_jax.weights",
     "lag": "damff_jax.lag",
 }
-# What takes long to import.
+# Modules that are slow to import.
 FRAMEWORKS = ("jax", "flax", "tensorflow", "tensorflow_datasets", "matplotlib", "librosa", "torch")
 CPU_SECONDS = 2.0
 
@@ -48,7 +48,7 @@ finally:
 
 
 def started(command, *arguments):
-    """Runs a command that has only its flags to read: status, stdout and stderr."""
+    """Runs a command that only parses its flags; returns status, stdout and stderr."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     result = subprocess.run(
         [sys.executable, "-c", RUN, COMMANDS[command], *arguments],
@@ -63,7 +63,7 @@ def started(command, *arguments):
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_says_its_version_before_any_framework_is_imported(command):
+def test_every_command_prints_its_version_before_any_framework_is_imported(command):
     version = f"damff_jax {damff_jax.__version__}\n"
     assert started(command, "--version") == (0, version, "")
 
@@ -80,22 +80,22 @@ def test_every_command_has_a_help_before_any_framework_is_imported(command):
         ("predict", ["a.wav", "--plott"], "unrecognized arguments: --plott"),
         ("predict", ["--batch_size=0", "a.wav"], "--batch_size must be positive"),
         ("prepare", ["--manual_dir=x"], "the following arguments are required: --dataset"),
-        ("prepare", ["--dataset=daem"], "no data set 'daem'; there are deam, "),
+        ("prepare", ["--dataset=daem"], "unknown data set 'daem'; available: deam, emopia, "),
         ("prepare", ["--dataset=deam", "--protokol=all"], "unrecognized arguments: --protokol"),
-        ("prepare", ["--dataset=deam", "--protocol=none"], "protocol 'none' is none of release, "),
+        ("prepare", ["--dataset=deam", "--protocol=none"], "protocol 'none' is not one of release"),
         ("prepare", ["--dataset=deam", "--features.n_mels=0"], "features: n_mels and hop_length"),
         ("train", ["--workdri=x"], "Unknown command line flag 'workdri'"),
-        ("train", ["--config.data.crop=3"], "the config has no such key: "),
+        ("train", ["--config.data.crop=3"], "unknown config setting: "),
         ("train", ["--config=none"], "the config file cannot be loaded: "),
-        ("study", ["--config=none"], "none: no Python file"),
-        ("study", ["--config=deam", "--systems=damf"], "no system 'damf'; there are constant, "),
-        ("benchmark", ["--suite=none"], "argument --suite: 'none'; there are step, "),
-        ("benchmark", ["--seconds=nan"], "--seconds=nan: not a time"),
+        ("study", ["--config=none"], "none: not a Python file"),
+        ("study", ["--config=deam", "--systems=damf"], "unknown system 'damf'; available: const"),
+        ("benchmark", ["--suite=none"], "argument --suite: 'none'; available: step, "),
+        ("benchmark", ["--seconds=nan"], "--seconds=nan: not a duration"),
         ("weights", ["runs/x", "x.npz"], "x.npz: the name must end in .safetensors"),
         ("lag", ["--pairs=0", "songs"], "--pairs must be positive"),
     ],
 )
-def test_a_wrong_command_line_is_told_before_any_framework_is_imported(command, arguments, reason):
+def test_a_usage_error_is_reported_before_any_framework_is_imported(command, arguments, reason):
     status, out, err = started(command, *arguments)
     program = "train.py" if command == "train" else command
     assert (status, out) == (2, "")
@@ -103,14 +103,14 @@ def test_a_wrong_command_line_is_told_before_any_framework_is_imported(command, 
 
 
 @pytest.mark.parametrize("name", registry.NAMES)
-def test_every_data_set_says_its_options_before_any_framework_is_imported(name):
+def test_every_data_set_lists_its_options_before_any_framework_is_imported(name):
     status, out, err = started("prepare", f"--dataset={name}", "--help")
     assert (status, err) == (0, "")
     for part in settings.classes(name):
         for field in part.__dataclass_fields__.values():
             rest = out.partition(f"\n  --{field.name} ")[2]
             described = " ".join(re.split(r"\n(?=  --|\n)", rest)[0].split()[1:])
-            # More than the default, since the docstring says what it is.
+            # More than the default, because the docstring describes it.
             what, default, end = described.partition(f" (default: {field.default!r})")
             assert what and default and not end
             assert all(choice in rest for choice in field.metadata.get("choices", ()))
@@ -138,8 +138,8 @@ def test_prepare_lists_the_data_sets_and_study_the_studies():
         ("benchmark", ["--compare=torch"], "parity"),
     ],
 )
-def test_what_needs_an_extra_names_it(command, arguments, extra):
-    """In a process in which a library of it is not to be found."""
+def test_a_command_that_needs_an_extra_names_it(command, arguments, extra):
+    """In a process in which one of its libraries is missing."""
     lacking = f"from damff_jax.system import extras; extras._MODULES[{extra!r}] = ('none_such',)\n"
     result = subprocess.run(
         [sys.executable, "-c", lacking + RUN, COMMANDS[command], *arguments],
@@ -163,7 +163,7 @@ def test_extras_are_those_of_the_package():
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory):
-    """The folder of the scripts of an environment that has the wheel, and our libraries."""
+    """The script folder of an environment that has the wheel and our libraries."""
     folder = tmp_path_factory.mktemp("package")
     source = folder / "source"
     source.mkdir()
@@ -179,7 +179,7 @@ def installed(tmp_path_factory):
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / "venv"], **quiet)
     python = folder / "venv" / "bin" / "python"
     subprocess.run([*pip, "--python", python, "install", "--no-deps", wheel], **quiet)
-    # Behind the wheel in the order of search, and without what its own .pth files would add.
+    # After the wheel in the search order, and without its own .pth files.
     (site_packages,) = (folder / "venv" / "lib").glob("python*/site-packages")
     (site_packages / "libraries.pth").write_text(sysconfig.get_path("purelib"))
     return python.parent
@@ -187,7 +187,7 @@ def installed(tmp_path_factory):
 
 @pytest.fixture
 def call(installed, tmp_path, monkeypatch):
-    """Runs a script of the package in an empty folder; gives what it prints."""
+    """Runs a script of the package in an empty folder; returns its output."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("PYTHONPATH", raising=False)
     monkeypatch.delenv("XLA_FLAGS")  # One device is enough.
@@ -225,7 +225,7 @@ def test_the_wheel_holds_everything(installed):
 
 
 @pytest.mark.slow
-def test_the_installed_scripts_are_of_the_wheel_and_say_its_version(installed, call):
+def test_the_installed_scripts_belong_to_the_wheel_and_print_its_version(installed, call):
     code = "import damff_jax, input_pipeline; print(damff_jax.__file__, input_pipeline.__file__)"
     for path in call("python", "-c", code).split():
         assert Path(path).is_relative_to(installed.parent)
@@ -251,7 +251,7 @@ def test_an_installed_package_prepares_trains_and_studies(call):
     model = ["--config.model.channels=(2,2,4)", "--config.model.hidden_size=4"]
     assert "preparing" not in call("damff-train", *model, *TINY)
     assert Path("runs/synthetic/evaluation.json").is_file()
-    # Another folder of data, so that training prepares it by itself.
+    # Another data folder, so that training prepares the data set itself.
     assert "preparing" in call(
         "damff-train", "--config=synthetic:constant", "--config.data.data_dir=more", *TINY
     )
@@ -264,7 +264,7 @@ def test_an_installed_package_prepares_trains_and_studies(call):
     Path("mine.py").write_text(
         f"def get_study():\n    return { ({**content, 'systems': systems})!r}\n"
     )
-    for _ in range(2):  # The second time it finds what is done.
+    for _ in range(2):  # The second time everything is already done.
         assert "| constant |" in call("damff-study", "--config=mine.py")
     record = json.loads(Path("runs/mine/constant/fold0_seed0/study.json").read_text())
     assert record["recipe"] == [part.replace("{seed}", "0") for part in command]

@@ -1,4 +1,4 @@
-"""What the README promises is in docs/guarantees.md, and tests hold every guarantee there."""
+"""Promises of the README are in docs/guarantees.md, where tests verify every guarantee."""
 
 import ast
 import functools
@@ -43,7 +43,7 @@ def promises():
 
 
 def references(cell, file=None):
-    """(file, test) of each test that a cell names; a name without a file is of the one before."""
+    """(file, test) of each test that a cell names; without a file, that of the one before."""
     for name, test in REFERENCE.findall(cell):
         file = name or file
         yield file, test
@@ -51,7 +51,7 @@ def references(cell, file=None):
 
 @functools.cache
 def names_in(file):
-    """Names of a file's tests, each with whether it is a slow one."""
+    """Names of a file's tests, each with whether it is marked slow."""
     (path,) = (ROOT / "tests").rglob(file)
     body = ast.parse(path.read_text()).body
     marks = [node.value for node in body if isinstance(node, ast.Assign) and is_pytestmark(node)]
@@ -71,7 +71,7 @@ def test_every_guarantee_is_held_by_tests_that_exist(row):
     guarantee, cell = row
     named = list(references(cell))
     assert guarantee and named
-    # Nothing else stands there that a reader would take for a test.
+    # There is nothing else that a reader would take for a test.
     assert not re.sub(r"[*, ]", "", REFERENCE.sub("", cell))
     for file, test in named:
         assert file, f"{test}: the first test of a row names its file"

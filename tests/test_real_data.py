@@ -1,4 +1,4 @@
-"""The main job on real songs and real ratings; needs the folder that DAMFF_REAL_DATA names."""
+"""Training on real songs and real ratings; needs the folder named by DAMFF_REAL_DATA."""
 
 import csv
 import dataclasses
@@ -29,7 +29,7 @@ def data_dir(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def deam_run(data_dir, tmp_path_factory):
-    """DAMFF at the paper's setting, trained on the clips at hand: its workdir and scores."""
+    """DAMFF at the paper's settings, trained on the available clips: its workdir and scores."""
     config = deam.get_config()
     config.batch_size = 4
     config.num_train_steps = 80
@@ -70,7 +70,7 @@ SMALL = FeatureConfig(sample_rate=8000, n_fft=512, win_length=512, hop_length=40
 
 @pytest.fixture(scope="module")
 def excerpts(data_dir, tmp_path_factory):
-    """Seconds 30 to 40 of all songs, built: the folder of the files, and the builder."""
+    """Seconds 30 to 40 of all songs, prepared: the folder of the files, and the builder."""
     folder = tmp_path_factory.mktemp("excerpts")
     (folder / "MEMD_audio").symlink_to(Path(DATA, "deam_excerpts", "MEMD_audio").resolve())
     (folder / "annotations").symlink_to(Path(DATA, "deam", "annotations").resolve())
@@ -89,7 +89,7 @@ def test_excerpts_of_all_songs_are_twenty_segments_each(excerpts):
     assert (report["n_songs"], report["n_segments"], report["n_labels"]) == (1802, 36_040, 72_080)
     assert report["seconds_of_songs"] == [30.0, 40.0]
     assert report["left_out"] == {}
-    # Of 129,995, thirty half-seconds of every song lie before the excerpt.
+    # Of 129,995, thirty half-seconds of every song are before the excerpt.
     assert report["n_cut_off"] == {"before": 54_060, "past": 129_995 - 54_060 - 36_040}
 
 
@@ -102,7 +102,7 @@ def test_excerpts_of_all_songs_are_twenty_segments_each(excerpts):
         ({"protocol": "mediaeval2015_cross_validation", "fold": 9}, (349, 39, 43)),
     ],
 )
-def test_all_protocols_deal_the_excerpts(excerpts, options, sizes):
+def test_all_protocols_split_the_excerpts(excerpts, options, sizes):
     folder, builder = excerpts
     _, split = datasets.make_settings("deam", options)
     dataset = datasets.Dataset.of(builder, split, folder)
@@ -127,7 +127,7 @@ def test_excerpts_have_the_labels_of_their_seconds(excerpts):
 
 
 def test_excerpts_sound_as_the_clips_do_at_their_seconds(excerpts):
-    """Six clips of the release; what encoding them again has changed is small beside a shift."""
+    """Six clips of the release; encoding them again changes less than a shift would."""
     _, builder = excerpts
     clips = audio.find(Path(DATA, "deam", "MEMD_audio"))
     clips = {Path(path).stem: path for path in clips}
@@ -152,8 +152,8 @@ def test_excerpts_sound_as_the_clips_do_at_their_seconds(excerpts):
 @pytest.mark.skipif(shutil.which("fluidsynth") is None, reason="fluidsynth is not installed")
 def test_all_rated_pieces_are_rendered_and_studied(data_dir, tmp_path, capsys):
     config = vgmidi.get_config()
-    knobs = [f"--features.{name}={x}" for name, x in config.features.items()]
-    argv = ["--dataset=vgmidi", f"--manual_dir={DATA}/vgmidi", f"--data_dir={data_dir}", *knobs]
+    flags = [f"--features.{name}={x}" for name, x in config.features.items()]
+    argv = ["--dataset=vgmidi", f"--manual_dir={DATA}/vgmidi", f"--data_dir={data_dir}", *flags]
     argv += [f"--{name}={x}" for name, x in config.data.options.items()]
     assert prepare.main([*argv, "--require_all"]) == 0
     report = capsys.readouterr().out
@@ -190,12 +190,12 @@ def test_all_rated_pieces_are_rendered_and_studied(data_dir, tmp_path, capsys):
 
 @pytest.mark.skipif(shutil.which("fluidsynth") is None, reason="fluidsynth is not installed")
 @pytest.mark.parametrize("name", sorted(weights.shipped()))
-def test_shipped_weights_tell_calm_piano_from_excited_in_songs_never_heard(name):
+def test_shipped_weights_distinguish_calm_from_excited_piano_in_unseen_songs(name):
     predictor = predict.Predictor(name, batch_size=1)
     soundfont = find_soundfonts()[0]
     arousal = {}
     for quadrant in ("Q1", "Q2", "Q3", "Q4"):
-        # Every 40th or so, so that hardly two are of one song.
+        # About every 40th, so that hardly any two are of one song.
         for path in sorted(Path(DATA, "emopia", "midi").glob(f"{quadrant}_*.mid"))[::40]:
             source = MidiFile(str(path), soundfont, midi_seconds(path))
             rate = predictor.features.sample_rate

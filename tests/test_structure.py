@@ -1,4 +1,4 @@
-"""The order of the files: what imports what, and which settings there are."""
+"""The structure of the code: imports, settings, and size of functions."""
 
 import ast
 import dataclasses
@@ -15,8 +15,8 @@ from damff_jax.models import MODELS
 from damff_jax.training.optim import OptimConfig
 
 ROOT = Path(__file__).parents[1]
-# A wing imports only from wings before it, and from itself. What is not named here is a file that
-# stands by itself in the package, and may import all wings.
+# A wing imports only from itself and from wings before it. Files that are not named here may
+# import all wings.
 WINGS = (
     "pretrained",
     "configs",
@@ -36,7 +36,7 @@ WINGS = (
     "study",
     "benchmark",
 )
-# What the input pipeline may know of the package: nothing that needs JAX.
+# The modules of the package that the input pipeline may import: none that needs JAX.
 OPEN_TO_THE_PIPELINE = {"audio", "configs", "evaluation", "features", "songs", "system", "training"}
 
 
@@ -53,7 +53,7 @@ def imported(path, *, at_module_level=False):
 
 
 def sources(package):
-    """Its files; those that are links to what lies outside of it are not."""
+    """The files of a wing, except links to files outside of it."""
     paths = sorted((ROOT / package).rglob("*.py"))
     return [path for path in paths if path.resolve().is_relative_to(ROOT / package)]
 
@@ -74,7 +74,7 @@ def test_a_wing_imports_only_wings_before_it(path):
 
 
 def test_no_import_leads_back_to_where_it_came_from():
-    """Not even within a wing, as long as it is made on loading."""
+    """Not even within a wing, if the import is at module level."""
     modules = {
         ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
         for package in ("damff_jax", "input_pipeline")
@@ -136,7 +136,7 @@ def test_features_start_without_librosa():
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 
-def test_the_configs_hold_every_knob_and_its_default():
+def test_the_configs_hold_every_setting_and_its_default():
     config = default.get_config()
     assert config.model == configs.models.damff()
     assert config.features.to_dict() == dataclasses.asdict(FeatureConfig())
@@ -144,7 +144,7 @@ def test_the_configs_hold_every_knob_and_its_default():
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_the_model_configs_hold_every_knob_and_its_default(name):
+def test_the_model_configs_hold_every_setting_and_its_default(name):
     fields = {
         field.name: field.default
         for field in dataclasses.fields(MODELS[name])
@@ -164,9 +164,9 @@ def test_nothing_is_unpickled_or_evaluated(path):
             assert node.arg not in ("allow_pickle", "shell")
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
             called = f"{node.value.id}.{node.attr}"
-            # NumPy's load unpickles nothing unless it is told to, by a keyword that is not here.
+            # NumPy's load unpickles nothing without a keyword that must not be used here.
             assert called not in ("torch.load", "os.system", "os.popen")
-            # Nor are archives unpacked, whose members could lie anywhere.
+            # Nor are archives unpacked, whose members could have any path.
             assert called != "shutil.unpack_archive"
     forbidden = {"pickle", "dill", "yaml", "marshal", "shelve", "joblib", "tarfile"}
     assert not forbidden & {name.split(".")[0] for name in imported(path)}

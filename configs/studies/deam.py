@@ -1,11 +1,11 @@
-"""DEAM: the compared models, DAMFF at two resolutions, its ablations, and what is ours.
+"""DEAM: the compared models, DAMFF at two resolutions, its ablations, and our variants.
 
 Command: python -m damff_jax.study --config=configs/studies/deam.py --manual_dir=DIR --jobs=2
   DIR holds the folder deam, with the audio and the annotations in it, and for the rows
   embedding_bigru, damff_plus and damff_recipe a file msd_musicnn.npz (see
   input_pipeline/embeddings.py).
   --arg=--config.data.options.audio_start=30 for excerpts that begin at second 30 of the songs.
-Protocols: five folds by song of the 1,744 clips; and the 58 full songs, after training on all the
+Protocols: five folds of the 1,744 clips, by song; and the 58 full songs, after training on all
   clips (release) or on the 431 of MediaEval 2015.
 Hardware, wall time, scores: docs/results.md.
 """
@@ -21,14 +21,14 @@ PROTOCOLS = {"cross_validation": tuple(range(N_FOLDS)), "release": (0,), "mediae
 def get_study() -> dict[str, Any]:
     """The study; see `configs/studies/vgmidi.py` for what its entries mean.
 
-    `protocols` stands in the place of `folds`: the folds of each, {protocol} in a command. A system
-    that names protocols takes part in those alone.
+    `protocols` replaces `folds`: the folds of each protocol, whose name replaces {protocol} in a
+    command. A system that names protocols is run only in those.
     """
     return {
         "protocols": PROTOCOLS,
         "seeds": (0, 1, 2),
         "reference": "damff",
-        "group": "",  # Songs are drawn by themselves.
+        "group": "",  # Songs are drawn individually.
         "systems": COMPARED | OURS | ABLATIONS,
     }
 
@@ -57,7 +57,7 @@ COMPARED = {
 
 TEACHER = "--config.data.teacher={manual_dir}/msd_musicnn.npz"
 
-# Model and recipe that are ours, and the recipe for the paper's model.
+# Our model and recipe, and our recipe for the paper's model.
 OURS = {
     "damff_plus": trained("damff_plus", TEACHER, config="deam_plus"),
     "damff_recipe": trained("damff", TEACHER, config="deam_plus"),

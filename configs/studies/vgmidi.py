@@ -16,11 +16,12 @@ def get_study() -> dict[str, Any]:
     Returns:
       folds, seeds: each system runs on all of them.
       reference: the system that the others are compared with.
-      group: a pattern for song ids; what its group finds is drawn as one by the bootstrap.
-      systems: by name. `command` are arguments for Python, in which {fold}, {seed} and {workdir}
-        stand for a run's, {manual_dir} and {data_dir} for the places given, and {init_from} for the
-        workdir of the system of that name, which runs first. A system that is only pretraining has
-        no row in the table.
+      group: a pattern for song ids; songs for which its group matches the same text are drawn
+        together by the bootstrap.
+      systems: by name. `command` has arguments for Python, in which {fold}, {seed} and {workdir}
+        are replaced by those of the run, {manual_dir} and {data_dir} by the given folders, and
+        {init_from} by the workdir of the system named by `init_from`, which runs first. A system
+        with `pretraining` has no row in the table.
     """
     return {
         "folds": (0, 1, 2),
@@ -51,7 +52,7 @@ def augmented(model: str, *arguments: str, **more: Any) -> System:
 
 
 def averaged(system: str) -> System:
-    """The predictions of another row, averaged over time as those of `damff_plus` are."""
+    """The predictions of another row, averaged over time like those of `damff_plus`."""
     command = ["-m", "damff_jax.study.averaged", "--of={init_from}", "--workdir={workdir}"]
     return {"command": [*command, "--width=21", "--delay=6"], "init_from": system}
 
@@ -88,8 +89,8 @@ ABLATIONS = {
     "mse": trained("damff", "--config.loss.ccc_pooled=0.0", "--config.loss.mse=1.0"),
 }
 
-# What leads from the paper's DAMFF to ours: the output's average, the model (more channels, and
-# that average), the recipe (altered renderings, more steps, another loss).
+# Steps from the paper's DAMFF to ours: averaging the output, the model (more channels, and
+# averaging), the recipe (altered renderings, more steps, another loss).
 VARIANTS = {
     "damff_averaged": averaged("damff"),
     "damff_augmented": augmented("damff"),

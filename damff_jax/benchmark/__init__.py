@@ -1,6 +1,6 @@
-"""How fast the parts run, against the best there is: `python -m damff_jax.benchmark`.
+"""Measures the speed of all parts against other libraries: `python -m damff_jax.benchmark`.
 
-A file per suite (`step`, `lstm`, `input`, `features`, `predict`), each with a generator `cases`
-that takes `Settings` and gives the cases as they are measured. The rest is what they share. Only
-`input` loads TensorFlow.
+There is a file per suite (`step`, `lstm`, `input`, `features`, `predict`), each with a generator
+`cases` that takes `Settings` and yields the cases as they are measured. The suites share the other
+files. Only `input` loads TensorFlow.
 """

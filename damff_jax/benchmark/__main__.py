@@ -1,8 +1,8 @@
 """Measures speed: `python -m damff_jax.benchmark [--suite=step,lstm,...] [--compare=torch]`.
 
-Prints a table, a line per case as it is measured: the median of the rounds, their spread (distance
-between the quartiles), compile time, clips per second, how many times the roofline's floor, and
-ours / peer (below 1: ours is faster; ± the spread). Exit status: 0 done, 1 failed, 2 usage.
+Prints a table, with a line per case as it is measured: the median of the rounds, their spread
+(interquartile range), compile time, clips per second, multiples of the roofline's floor, and ours /
+peer (below 1: ours is faster; ± the spread). Exit status: 0 done, 1 failed, 2 wrong usage.
 """
 
 import argparse
@@ -42,11 +42,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         for case in run(arguments.suite, settings):
             cases.append(case)
             print(table.row(case), flush=True)
-            # After every case, so that what was measured outlives a failure of the next.
+            # After every case, so that results are not lost if the next one fails.
             if arguments.json:
                 results.write(arguments.json, cases)
         if arguments.plot:
-            # Matplotlib takes a second to import.
+            # Imported late, because Matplotlib takes a second.
             from damff_jax.benchmark.plot import plot
 
             plot(arguments.plot, results.title(), cases)
@@ -62,32 +62,32 @@ def _parser() -> Parser:
     parser = Parser("benchmark", description=__doc__.split("\n\n")[0])
     add = parser.add_argument
     suites = _list_of(_one_of(SUITES))
-    add("--suite", type=suites, default=DEFAULT_SUITES, help=f"of {','.join(SUITES)}")
-    add("--json", metavar="FILE", help="write all that was measured")
-    add("--compare", choices=["torch"], help="measure PyTorch beside ours")
+    add("--suite", type=suites, default=DEFAULT_SUITES, help=f"some of {','.join(SUITES)}")
+    add("--json", metavar="FILE", help="write all results")
+    add("--compare", choices=["torch"], help="also measure PyTorch")
     add("--batch_sizes", type=_list_of(_positive), default=(4,), metavar="N,...")
     dtypes = _list_of(_one_of(DTYPES))
     add("--dtypes", type=dtypes, default=("float32",), metavar="DTYPE,...")
     counts = _list_of(_positive)
-    add("--devices", type=counts, default=(1,), metavar="N,...", help="how many")
-    add("--repeats", type=_positive, default=0, metavar="N", help="rounds at least")
-    add("--seconds", type=float, default=2.0, help="a measurement lasts, at least")
-    add("--plot", metavar="FILE.png", help="draw the cases")
-    add("--against", metavar="OLD.json", help="print new / old of an old --json")
+    add("--devices", type=counts, default=(1,), metavar="N,...", help="numbers of devices")
+    add("--repeats", type=_positive, default=0, metavar="N", help="minimum number of rounds")
+    add("--seconds", type=float, default=2.0, help="minimum time per measurement")
+    add("--plot", metavar="FILE.png", help="plot the cases")
+    add("--against", metavar="OLD.json", help="print new / old, for an old --json file")
     return parser
 
 
 def _check(parser: Parser, arguments: argparse.Namespace) -> dict[str, Any] | None:
-    """Ends the program if a command line makes no sense here; gives what --against names."""
+    """Exits if the command line is invalid on this machine; returns the content of --against."""
     if not 0 <= arguments.seconds < float("inf"):
-        parser.error(f"--seconds={arguments.seconds}: not a time")
+        parser.error(f"--seconds={arguments.seconds}: not a duration")
     for path in filter(None, (arguments.json, arguments.plot)):
         if not os.path.isdir(os.path.dirname(path) or "."):
             parser.error(f"{path}: no such folder")
     for batch_size in arguments.batch_sizes:
         for n_devices in arguments.devices:
             if batch_size % n_devices:
-                parser.error(f"batch size {batch_size} is no multiple of {n_devices} devices")
+                parser.error(f"batch size {batch_size} is not a multiple of {n_devices} devices")
     try:
         old = results.read(arguments.against) if arguments.against else None
     except BenchmarkError as error:
@@ -95,24 +95,24 @@ def _check(parser: Parser, arguments: argparse.Namespace) -> dict[str, Any] | No
     extras.require(_PROGRAM, "benchmark")
     if arguments.compare == "torch" and (message := extras.missing("parity")):
         parser.error(f"--compare=torch {message}")
-    # The processes that suites start, and PyTorch, need some of the GPU's memory too.
+    # PyTorch and the processes that suites start need some of the GPU's memory too.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     if (n := max(arguments.devices)) > (n_here := results.device()["count"]):
-        parser.error(f"--devices: {n} asked for, and {n_here} here")
+        parser.error(f"--devices: {n} requested, but only {n_here} available")
     return old
 
 
 def run(suites: Sequence[str], settings: Settings) -> Iterator[dict[str, Any]]:
-    """The cases of suites, as they are measured."""
+    """Yields the cases of suites as they are measured."""
     import jax
     from absl import logging
 
-    # TFDS remarks on every data set that it builds.
+    # TFDS would log a message about every data set that it builds.
     logging.set_verbosity(logging.ERROR)
-    # A cache that an earlier run has filled would be read in place of compiling.
+    # Otherwise programs from an earlier run's cache would be read instead of compiled.
     jax.config.update("jax_enable_compilation_cache", False)
     for suite in suites:
-        # A suite is imported when it runs, so that none waits for another's libraries.
+        # A suite is imported when it runs, so that no suite loads another one's libraries.
         yield from importlib.import_module(f"damff_jax.benchmark.{suite}").cases(settings)
 
 
@@ -127,7 +127,7 @@ def _list_of(element: Callable[[str], Any]) -> Callable[[str], tuple]:
 def _one_of(names: Sequence[str]) -> Callable[[str], str]:
     def parse(text: str) -> str:
         if text not in names:
-            raise argparse.ArgumentTypeError(f"{text!r}; there are {', '.join(names)}")
+            raise argparse.ArgumentTypeError(f"{text!r}; available: {', '.join(names)}")
         return text
 
     return parse
@@ -139,7 +139,7 @@ def _positive(text: str) -> int:
     except ValueError:
         value = 0
     if value < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no positive whole number")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive integer")
     return value
 
 

@@ -1,6 +1,6 @@
 """Suite `deam`: a whole training run of DEAM's size, from the first compilation to the last step.
 
-1,744 made-up clips of 30 s lie in the devices' memory in float16; 100 epochs of crops are taken
+1,744 random clips of 30 s are in the devices' memory in float16; 100 epochs of crops are taken from
 there, many steps per call, in bfloat16. For accelerators: a CPU would take half a day.
 """
 
@@ -30,9 +30,9 @@ def cases(
     batch_size: int = 128,
     steps_per_call: int = 32,
 ) -> Iterator[dict[str, Any]]:
-    """Case `run` for every number of devices: seconds of the run, compilation included.
+    """Case `run` for every number of devices: seconds of the run, including compilation.
 
-    `compile_s` is until the end of the first call, with the songs' way to the devices.
+    `compile_s` lasts until the end of the first call, including the transfer of the songs.
     """
     songs = made_up.songs(n_songs, sizes.segments, sizes.frames, sizes.n_mels)
     n_calls = -(-n_songs * n_epochs // (batch_size * steps_per_call))

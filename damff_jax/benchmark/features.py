@@ -1,9 +1,9 @@
-"""Suite `features`: the log-Mel spectrogram at the paper's setting, against librosa.
+"""Suite `features`: the log-Mel spectrogram at the paper's settings, against librosa.
 
-Case `log_mel` is one signal on one core. Case `log_mel/workers<N>` is songs from wav file to
-features, two per worker, by the pool that prepares data sets with a worker per core; `speedup` is
-over a pool of one worker in the same rounds. The peer goes the same way with
-`librosa.feature.melspectrogram` and the same 10 log10. Both must agree.
+Case `log_mel` computes one signal on one core. Case `log_mel/workers<N>` computes songs from wav
+files to features, two per worker, in the pool that prepares data sets, with a worker per core;
+`speedup` is relative to a pool of one worker in the same rounds. The peer does the same with
+`librosa.feature.melspectrogram` and the same 10 log10. The results must agree.
 """
 
 import os
@@ -30,12 +30,12 @@ LIMIT_DB = 1e-4
 
 
 def cases(settings: Settings, *, seconds: float = 45.0) -> Iterator[dict[str, Any]]:
-    """The cases on made-up sound of so many seconds.
+    """The cases, on synthetic sound of `seconds`.
 
     Raises:
       BenchmarkError: ours and librosa's differ by more than `LIMIT_DB`.
     """
-    # Imports neither TensorFlow nor JAX.
+    # Its import loads neither TensorFlow nor JAX.
     from input_pipeline.extraction import pool
 
     plan = settings.plan()
@@ -73,7 +73,7 @@ def cases(settings: Settings, *, seconds: float = 45.0) -> Iterator[dict[str, An
 
 
 def librosa_log_mel(samples: np.ndarray, config: FeatureConfig) -> np.ndarray:
-    """`features.log_mel` by librosa: float32 (n_frames, n_mels) in dB."""
+    """`features.log_mel` computed by librosa: float32 (n_frames, n_mels) in dB."""
     import librosa
 
     power_MxN = librosa.feature.melspectrogram(

@@ -1,7 +1,7 @@
 """Suite `input`: whether the pipeline keeps up with the training step. Loads TensorFlow.
 
-Case `crops` is batches of random crops out of songs in memory, `train` a short training loop on
-them, as `train.py` runs it but without logging. Case `shards` is reading songs from TFDS shards (in
+Case `crops` makes batches of random crops of songs in memory; `train` is a short training loop on
+them, like that of `train.py` but without logging. Case `shards` reads songs from TFDS shards (in
 the page cache) into memory, which training does once.
 """
 
@@ -41,7 +41,7 @@ def cases(
     """Cases `crops` and `train` of every variant, and `shards`.
 
     Args:
-      n_songs, song_segments: what is in memory; the defaults are songs of 45 s.
+      n_songs, song_segments: the songs in memory; by default of 45 s.
       features: of the shards, which hold `n_records` songs of 45 s.
     """
     # TensorFlow takes seconds to load and must not claim accelerators.
@@ -65,9 +65,9 @@ def _crops(songs: Any, variant: Variant, settings: Settings, sizes: Sizes) -> di
 def _train(songs: Any, variant: Variant, settings: Settings, sizes: Sizes) -> dict[str, Any]:
     """A loop's seconds per step.
 
-    `waiting` is the share of the loop's time spent in `next(batches)`. Devices may compute the
-    while, so it is an upper bound of what the pipeline costs. `pipeline_to_step` is the clips per
-    second of the pipeline alone over those of the step alone.
+    `waiting` is the share of the loop's time spent in `next(batches)`. Devices may compute in the
+    meantime, so it is an upper bound of the pipeline's cost. `pipeline_to_step` is the clips per
+    second of the pipeline alone divided by those of the step alone.
     """
     devices = recipe.local_devices(variant.n_devices)
     _, state, step = recipe.build(variant, sizes)
@@ -75,7 +75,7 @@ def _train(songs: Any, variant: Variant, settings: Settings, sizes: Sizes) -> di
     batches = parallel.prefetch(_batches(songs, variant, sizes), devices=devices)
     batch = next(batches)
     compile_s = analyse(train_step, state, batch)["compile_s"]
-    loop = _Loop(train_step, state, batches)
+    loop = _TimedLoop(train_step, state, batches)
 
     works = {
         "pipeline": Work(lambda: next(batches)),
@@ -102,8 +102,8 @@ def _train(songs: Any, variant: Variant, settings: Settings, sizes: Sizes) -> di
     )
 
 
-class _Loop:
-    """A training loop that can be gone on with; counts where its time goes."""
+class _TimedLoop:
+    """A training loop that can be continued, and measures how long it waits for batches."""
 
     def __init__(self, train_step: Callable, state: Any, batches: Iterator[Any]):
         self._train_step, self._state, self._batches = train_step, state, batches
@@ -113,7 +113,7 @@ class _Loop:
         return metrics
 
     def run(self, n_steps: int) -> tuple[float, float]:
-        """Seconds of so many steps, and those of them in `next(batches)`."""
+        """Seconds that the steps take, and how many of those are spent in `next(batches)`."""
         waited, started = 0.0, time.perf_counter()
         for _ in range(n_steps):
             before = time.perf_counter()

@@ -2,7 +2,7 @@
 
 32 sequences of 60 segments; gradients of the parameters and of the input. Peers: Flax's own
 (`linen_rnn`: `nn.Bidirectional` of `nn.RNN` over `OptimizedLSTMCell`), PyTorch's, and on a GPU
-cuDNN's by way of `jax.experimental.rnn`.
+cuDNN's through `jax.experimental.rnn`.
 """
 
 import functools
@@ -86,7 +86,7 @@ def _linen(x: np.ndarray, hidden_size: int, dtype: str) -> tuple[Apply, Any]:
 def _applied(layer: nn.Module, *mask: jax.Array) -> Apply:
     def apply(variables: Any, x_BxTxD: jax.Array) -> jax.Array:
         y_BxTxH = layer.apply(variables, x_BxTxD, *mask)
-        assert isinstance(y_BxTxH, jax.Array)  # No collection is mutable, to come with it.
+        assert isinstance(y_BxTxH, jax.Array)  # No collection is mutable, so none is returned.
         return y_BxTxH
 
     return apply
@@ -96,7 +96,7 @@ def _cudnn(x: np.ndarray, hidden_size: int) -> tuple[Apply, Any]:
     try:
         from jax.experimental import rnn
     except ImportError as error:
-        raise BenchmarkError(f"jax.experimental.rnn (cuDNN) is gone: {error}") from error
+        raise BenchmarkError(f"jax.experimental.rnn (cuDNN) is not available: {error}") from error
     b, t, d = x.shape
     sizes = {"input_size": d, "hidden_size": hidden_size, "num_layers": 1, "bidirectional": True}
     weights = rnn.init_lstm_weight(jax.random.key(0), **sizes)

@@ -1,4 +1,4 @@
-"""Made-up inputs: speed does not depend on what the numbers say."""
+"""Random inputs: the speed does not depend on the values."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from damff_jax.songs import Songs
 
 
 def sound(seconds: float, sample_rate: int, *, seed: int = 0) -> np.ndarray:
-    """Chords that fade over a little noise: float32 (n_samples,) within full scale."""
+    """Decaying chords over quiet noise: float32 (n_samples,) within full scale."""
     rng = np.random.default_rng(seed)
     time = np.arange(round(seconds * sample_rate), dtype=np.float32) / sample_rate
     samples = 0.01 * rng.standard_normal(len(time), np.float32)
@@ -19,7 +19,7 @@ def sound(seconds: float, sample_rate: int, *, seed: int = 0) -> np.ndarray:
 
 
 def log_mel(shape: tuple[int, ...], *, seed: int = 0) -> np.ndarray:
-    """Features in dB, float16 as the pipeline gives them."""
+    """Features in dB, float16 as in the pipeline."""
     rng = np.random.default_rng(seed)
     values = rng.standard_normal(shape, np.float32)
     return (15 * values - 30).astype(np.float16)
@@ -33,7 +33,7 @@ def labels(shape: tuple[int, ...], *, seed: int = 0) -> np.ndarray:
 def batch(
     batch_size: int, segments: int, frames: int, n_mels: int, *, n_devices: int = 1
 ) -> dict[str, np.ndarray]:
-    """A training batch without padding, laid out for devices and one step as the pipeline does."""
+    """A training batch without padding, laid out for devices and one step, as by the pipeline."""
     shape = n_devices, 1, batch_size // n_devices, segments
     return {
         "log_mel": log_mel((*shape, frames, n_mels)),
@@ -44,7 +44,7 @@ def batch(
 
 
 def songs(n_songs: int, length: int, frames: int, n_mels: int) -> Songs:
-    """Songs as they are held in memory."""
+    """Songs as training holds them in memory."""
     n = n_songs * length
     return Songs(
         song_ids=[str(i) for i in range(n_songs)],

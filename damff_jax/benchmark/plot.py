@@ -1,4 +1,4 @@
-"""A picture of the cases: a panel for each, ours beside its peers."""
+"""A plot of the cases: a panel for each, with ours and its peers."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -7,7 +7,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from damff_jax.benchmark.results import OURS
-from damff_jax.system.files import write_aside
+from damff_jax.system.files import atomic_write
 
 _COLOURS = {
     OURS: "#1f77b4",
@@ -19,7 +19,7 @@ _COLOURS = {
 
 
 def plot(path: str | os.PathLike, title: str, cases: Sequence[Mapping[str, Any]]) -> None:
-    """Writes a PNG: medians as bars from 0, on a linear axis of each case's own; spreads on top."""
+    """Writes a PNG: medians as bars from 0 with spreads, on a separate linear axis per case."""
     columns = min(4, len(cases))
     rows = -(-len(cases) // columns)
     figure = Figure(figsize=(3.0 * columns, 2.6 * rows + 0.4), layout="constrained")
@@ -30,7 +30,7 @@ def plot(path: str | os.PathLike, title: str, cases: Sequence[Mapping[str, Any]]
     for axes, case in zip(panels, cases, strict=False):
         bars = {OURS: case, **case["peers"]}
         medians = [bar["median_s"] for bar in bars.values()]
-        # The error bar is as long as the spread, which is a distance between quartiles.
+        # The error bar's whole length is the spread, the interquartile range.
         axes.bar(
             list(bars),
             medians,
@@ -44,5 +44,5 @@ def plot(path: str | os.PathLike, title: str, cases: Sequence[Mapping[str, Any]]
         axes.set_title(f"{case['suite']}/{case['name']}", fontsize="medium", parse_math=False)
         axes.tick_params(labelsize="small")
         axes.grid(axis="y", alpha=0.3)
-    with write_aside(path, "wb") as file:
+    with atomic_write(path, "wb") as file:
         figure.savefig(file, format="png", dpi=110)

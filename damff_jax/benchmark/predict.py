@@ -1,8 +1,8 @@
 """Suite `predict`: what a user waits for, `python -m damff_jax.predict FILE` from start to exit.
 
-The file is a made-up mp3 of four minutes, the checkpoint holds random weights. Case `file` starts
-with an empty compilation cache, `file/warm_cache` with one that an earlier run has filled. The
-operating system's caches are warm in both.
+The file is a synthetic mp3 of four minutes, and the checkpoint holds random weights. Case `file`
+starts with an empty compilation cache, `file/warm_cache` with one that an earlier run has filled.
+The operating system's caches are warm in both.
 """
 
 import subprocess
@@ -35,10 +35,10 @@ def cases(
     features: FeatureConfig = PAPER_FEATURES,
     seconds: float = 240.0,
 ) -> Iterator[dict[str, Any]]:
-    """Cases `file` and `file/warm_cache` on a song of so many seconds.
+    """Cases `file` and `file/warm_cache`, on a song of `seconds`.
 
     Raises:
-      BenchmarkError: predict failed; with its last words.
+      BenchmarkError: predict failed; with the last line of its output.
     """
     with tempfile.TemporaryDirectory() as folder:
         song, workdir, filled = (Path(folder) / name for name in ("song.mp3", "run", "cache"))
@@ -68,7 +68,7 @@ def cases(
 
 
 def write_checkpoint(workdir: Path, sizes: Sizes, features: FeatureConfig) -> None:
-    """A checkpoint with random weights that `damff_jax.predict` takes."""
+    """Writes a checkpoint with random weights for `damff_jax.predict`."""
     model = create_model(sizes.model_config(), dtype="float32", axis_name=None)
     data = {"dataset": "nothing", "crop_segments": sizes.segments, "overlap": sizes.segments // 4}
     meta = {

@@ -1,4 +1,4 @@
-"""Model, optimiser, state and steps as `train.py` builds them, with all knobs at their defaults."""
+"""Model, optimiser, state and steps as in `train.py`, with all settings at their defaults."""
 
 import dataclasses
 import functools
@@ -47,7 +47,7 @@ def local_devices(n: int) -> list[jax.Device]:
     """
     devices = jax.local_devices()
     if n > len(devices):
-        raise BenchmarkError(f"{n} devices asked for, and {len(devices)} here")
+        raise BenchmarkError(f"{n} devices requested, but only {len(devices)} available")
     return devices[:n]
 
 
@@ -65,7 +65,7 @@ def first_state(model: nn.Module, sizes: Sizes, devices: list[jax.Device]) -> Tr
 
 
 def build(variant: Variant, sizes: Sizes) -> tuple[nn.Module, TrainState, Callable]:
-    """The model, the first state on the variant's devices, and the step on one of them."""
+    """The model, the first state on the variant's devices, and the step of one device."""
     devices = local_devices(variant.n_devices)
     model = create_model(sizes.model_config(), dtype=variant.dtype, axis_name=steps.AXIS_NAME)
     step = functools.partial(
@@ -80,7 +80,7 @@ def build(variant: Variant, sizes: Sizes) -> tuple[nn.Module, TrainState, Callab
 
 
 def train_step(step: Callable, devices: list[jax.Device]) -> MappedStep:
-    """The step on devices, fed with batches."""
+    """The step on devices, which takes batches."""
     return parallel.map_train_step(functools.partial(steps.train_steps, step=step), devices=devices)
 
 

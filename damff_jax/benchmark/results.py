@@ -1,8 +1,8 @@
-"""What was measured: a case, and the JSON file of all cases.
+"""The results: a case, and the JSON file of all cases.
 
-A spread is the distance between the quartiles of the rounds. A ratio is the median over the rounds
-of (our seconds / the peer's seconds in the same round), so below 1 ours is faster; drift that
-outlasts a round cancels in it, as it does not in a ratio of medians.
+A spread is the interquartile range of the rounds. A ratio is the median over the rounds of (our
+seconds / the peer's seconds in the same round), so below 1 ours is faster. Unlike in a ratio of
+medians, drift that is slower than a round cancels out.
 """
 
 import importlib.metadata
@@ -17,7 +17,7 @@ import numpy as np
 from damff_jax.benchmark.settings import BenchmarkError
 from damff_jax.benchmark.timing import median_and_spread
 from damff_jax.prediction.readers import n_cores
-from damff_jax.system.files import write_aside
+from damff_jax.system.files import atomic_write
 
 OURS = "ours"
 PACKAGES = ("jax", "jaxlib", "flax", "torch", "tensorflow", "librosa", "numpy")
@@ -33,13 +33,13 @@ def case(
     n_devices: int = 1,
     **more: Any,
 ) -> dict[str, Any]:
-    """A case as it stands in the JSON.
+    """A case as in the JSON file.
 
     Args:
-      seconds: by round, of 'ours' and of peers by name.
-      compile_s: what compiling ours took; None where nothing is compiled.
-      n_clips: clips (crops, songs) of a call, over all devices.
-      more: what else the suite has to say.
+      seconds: by round, of 'ours' and of the peers by name.
+      compile_s: compile time of ours; None if nothing is compiled.
+      n_clips: clips (crops, songs) per call, over all devices.
+      more: further results of the suite.
     """
     median_s, spread_s = median_and_spread(seconds[OURS])
     peers = {name: x for name, x in seconds.items() if name != OURS}
@@ -71,8 +71,8 @@ def document(cases: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def write(path: str | os.PathLike, cases: Sequence[Mapping[str, Any]]) -> None:
-    """Writes the JSON file, whole or not at all."""
-    with write_aside(path) as file:
+    """Writes the JSON file, atomically."""
+    with atomic_write(path) as file:
         json.dump(document(cases), file, indent=2, allow_nan=False)
 
 
@@ -80,7 +80,7 @@ def read(path: str | os.PathLike) -> dict[str, Any]:
     """Reads a JSON file of an earlier run.
 
     Raises:
-      BenchmarkError: it cannot be read or holds something else.
+      BenchmarkError: the file cannot be read, or is not such a file.
     """
     try:
         with open(path, encoding="utf-8") as file:
@@ -91,7 +91,7 @@ def read(path: str | os.PathLike) -> dict[str, Any]:
     except OSError as error:
         raise BenchmarkError(f"{path}: {error.strerror}") from error
     except (ValueError, KeyError, TypeError) as error:
-        raise BenchmarkError(f"{path}: not the JSON of a benchmark") from error
+        raise BenchmarkError(f"{path}: not a JSON file of the benchmark") from error
     return content
 
 
@@ -110,14 +110,14 @@ def device() -> dict[str, Any]:
 
 
 def title() -> str:
-    """One line on what is measured."""
+    """One line about the machine and the version of JAX."""
     about = device()
     name = f"{about['count']} × {about['kind']}, {about['processor']}, {about['cores']} cores"
     return f"{name}, JAX {versions()['jax']}"
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of what is installed of the packages that matter."""
+    """Versions of Python and of the relevant packages that are installed."""
     found = {"python": platform.python_version()}
     for package in PACKAGES:
         for distribution in (package, f"{package}-cpu"):

@@ -1,14 +1,15 @@
-"""How near a compiled program comes to what its device can do.
+"""How close a compiled program comes to the limits of its device.
 
-Two floors: the arithmetic at the rate of a large matrix product, and the memory traffic at the rate
-of a large copy, both measured on the same device. The larger one is what the time is held against.
+There are two floors: the time of the arithmetic at the rate of a large matrix product, and the time
+of the memory traffic at the rate of a large copy, both measured on the same device. The program's
+time is compared with the larger one.
 
-- Arithmetic is counted in the program as written: matrix products and convolutions, a `scan` with
-  all its rounds. The compiler's own count is given as `flops` too, but it takes a loop's body once:
-  on the CPU, where kernel gradients are loops over images, it sees a fraction.
+- Arithmetic is counted in the program as written: matrix products and convolutions, with all
+  iterations of a `scan`. The compiler's own count is reported too, as `flops`, but it counts a
+  loop's body once: on the CPU, where kernel gradients are loops over images, it is far too low.
 - Traffic is the compiler's estimate (`bytes accessed`: what every fused operation reads and
-  writes, loops once again). What stays in a cache is in it although it never meets the memory. So
-  that floor is an estimate, which a program can fall below.
+  writes, counting a loop's body once). It includes data that stay in a cache and never reach the
+  memory. So that floor is an estimate, and a program can be faster.
 - Everything is per device. Simulated devices of one CPU share what is measured for one.
 """
 
@@ -29,25 +30,25 @@ from damff_jax.training.parallel import Lowerable
 
 
 class Cost(TypedDict):
-    """What the compiler says of a program; None where it says nothing."""
+    """The compiler's cost analysis of a program; None where it has no value."""
 
     flops: float | None
     bytes: float | None
 
 
 class Analysis(Cost):
-    """What is known of a program before it runs."""
+    """Properties of a program that are known before it runs."""
 
     compile_s: float
     model_flops: float
 
 
 def analyse(function: Lowerable, *args: Any) -> Analysis:
-    """Compiles a jitted or mapped function for its arguments; a later call does not do it again.
+    """Compiles a jitted or mapped function for its arguments; later calls reuse the result.
 
     Returns:
-      `compile_s` (tracing included), the compiler's `flops` and `bytes` (None where it says
-      nothing), and `model_flops`.
+      `compile_s` (including tracing), the compiler's `flops` and `bytes` (None where it has no
+      value), and `model_flops`.
     """
     started = time.perf_counter()
     compiled = function.lower(*args).compile()
@@ -58,7 +59,7 @@ def analyse(function: Lowerable, *args: Any) -> Analysis:
 def roofline(
     seconds: np.ndarray, analysis: Analysis, ceilings: Mapping[str, float]
 ) -> dict[str, Any]:
-    """The floors of a program in seconds, which of them binds, and the rounds' median over it."""
+    """The floors of a program in seconds, which one is larger, and the median relative to it."""
     compute_s = analysis["model_flops"] / ceilings["flops_per_s"]
     memory_s = None if analysis["bytes"] is None else analysis["bytes"] / ceilings["bytes_per_s"]
     floor_s = max(compute_s, memory_s or 0.0)
@@ -72,7 +73,7 @@ def roofline(
 
 
 def cost(compiled: jax.stages.Compiled) -> Cost:
-    """The compiler's `flops` and `bytes`, per device; None where it says nothing."""
+    """The compiler's `flops` and `bytes`, per device; None where it has no value."""
     analysis = compiled.cost_analysis() or {}
     return {"flops": analysis.get("flops"), "bytes": analysis.get("bytes accessed")}
 
@@ -84,8 +85,8 @@ def ceilings(device: jax.Device, dtype: str) -> dict[str, float]:
     matrix = jax.device_put(jnp.ones((n, n), dtype), device)
     product = jax.jit(jnp.matmul)
     source, target = (jax.device_put(jnp.full(n_copied, x), device) for x in (0.0, 1.0))
-    # An addition, because a mere copy could be left out; into memory that is there, because the
-    # system hands out new pages at a third of the rate.
+    # An addition, because a mere copy could be optimised away; into existing memory, because the
+    # system provides new pages at a third of the rate.
     add = jax.jit(lambda target, source: source + 1, donate_argnums=0, keep_unused=True)
 
     def copy() -> jax.Array:
@@ -105,15 +106,15 @@ def ceilings(device: jax.Device, dtype: str) -> dict[str, float]:
 
 
 def jax_work(call: Callable[[], Any], device: jax.Device) -> Work:
-    """A call whose result is JAX's, on this device."""
+    """A call that returns JAX arrays on this device."""
     return Work(call, jax.block_until_ready, pipelined=device.platform != "cpu")
 
 
 def model_flops(function: Callable, *args: Any) -> float:
     """Floating-point operations of a function's matrix products and convolutions, 2 per product.
 
-    Where platforms have their own branches, the last and default one counts: the others may do
-    more or other work, because their hardware likes it.
+    If platforms have their own branches, the last one, the default, is counted: the others may do
+    additional work because it is faster on their hardware.
     """
     trace = getattr(function, "trace", None) or jax.jit(function).trace
     return _flops(trace(*args).jaxpr.jaxpr)
@@ -121,7 +122,7 @@ def model_flops(function: Callable, *args: Any) -> float:
 
 def _flops(jaxpr: Jaxpr) -> float:
     total = 0.0
-    # Gradients are traced with values that nothing uses, which the compiler leaves out.
+    # Traced gradients contain unused values, which the compiler removes.
     used = {x for x in jaxpr.outvars if isinstance(x, Var)}
     for equation in reversed(jaxpr.eqns):
         if used.isdisjoint(equation.outvars) and not equation.effects:
@@ -149,6 +150,6 @@ def _flops_of(equation: JaxprEqn) -> float:
 
 
 def _shaped(atom: Var | Literal) -> ShapedArray:
-    """An operand's shape and dtype, which those of products have."""
+    """An operand's shape and dtype; operands of products have them."""
     assert isinstance(atom.aval, ShapedArray)
     return atom.aval

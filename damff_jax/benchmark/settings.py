@@ -1,4 +1,4 @@
-"""What the command line asks for, in the terms of the suites."""
+"""The settings of the suites, from the command line."""
 
 import dataclasses
 import itertools
@@ -8,12 +8,12 @@ from damff_jax.benchmark.timing import Plan
 
 
 class BenchmarkError(ValueError):
-    """What was asked for cannot be measured here; the message is one line."""
+    """Something cannot be measured here; the message is one line."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Variant:
-    """A size of the training step. The defaults are the one that names leave unsaid."""
+    """A size of the training step. The names of cases do not mention the defaults."""
 
     batch_size: int = 4
     dtype: str = "float32"
@@ -33,14 +33,14 @@ class Variant:
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """Knobs of the suites.
+    """Settings of the suites.
 
     Attributes:
-      batch_sizes, dtypes, devices: sizes to measure, all with all; batches are global, `devices`
-        counts local ones.
-      compare_torch: whether PyTorch is measured beside.
-      rounds: of each measurement, at least; 0 leaves it to the suite.
-      seconds: of each measurement, at least.
+      batch_sizes, dtypes, devices: sizes to measure, in all combinations; batches are global,
+        `devices` are numbers of local devices.
+      compare_torch: whether PyTorch is measured too.
+      rounds: minimum number of rounds per measurement; 0 for the suite's default.
+      seconds: minimum time per measurement.
     """
 
     batch_sizes: tuple[int, ...] = (4,)
@@ -51,7 +51,7 @@ class Settings:
     seconds: float = 2.0
 
     def plan(self, *, rounds: int = 10, warmup: int = 2) -> Plan:
-        """The plan of a suite that would by itself take so many rounds."""
+        """The plan of a suite; its arguments are the suite's defaults."""
         return Plan(rounds=self.rounds or rounds, seconds=self.seconds, warmup=warmup)
 
     def variants(self) -> Iterator[Variant]:

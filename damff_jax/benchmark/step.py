@@ -1,10 +1,9 @@
 """Suite `step`: the train step and the eval step of the whole model, as `train.py` builds them.
 
-The batch lies on the devices, in float16 as in the shards: what it takes to bring it there is the
-matter of suite `input`. The peer is the same model in PyTorch with the same loss, clipping and
-AdamW (decaying all parameters, at a constant rate), its batch likewise in place; `torch_works` says
-how it runs. On several devices there is no peer. Ours gives the step's metrics, the peer its loss
-alone.
+The batch is already on the devices, in float16 as in the shards; suite `input` measures the
+transfer. The peer is the same model in PyTorch with the same loss, clipping and AdamW (with decay
+of all parameters and a constant learning rate), its batch also on the device; see `torch_works`.
+There is no peer for several devices. Our step returns all metrics, the peer's only the loss.
 """
 
 from collections.abc import Callable, Iterator
@@ -69,7 +68,7 @@ def _cases_of(variant: Variant, settings: Settings, sizes: Sizes) -> Iterator[di
 
 
 def _training(step: Callable, state: Any, batch: Any) -> Callable[[], Any]:
-    """Goes on from step to step: the state is donated, so each call needs the last one's."""
+    """A call that does the next step: the state is donated, so each call needs the last one's."""
 
     def call():
         nonlocal state

@@ -1,4 +1,4 @@
-"""What was measured, to read on a terminal: a row per case, and two runs side by side."""
+"""The results as text: a row per case, and a comparison of two runs."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -31,8 +31,8 @@ def row(case: Mapping[str, Any]) -> str:
 def compare(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     """A table of new / old seconds per case of two JSON files.
 
-    The two were not measured in turns: the spread given is that of the quotient if both vary on
-    their own, and a difference may be the machine's.
+    The two were not measured alternately: the spread is that of the quotient if both vary
+    independently, and a difference may be due to the machine.
     """
     lines = []
     if old["device"] != new["device"]:
@@ -43,7 +43,7 @@ def compare(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
         key = case["suite"], case["name"]
         cells = f"{'/'.join(key):<28}"
         if key not in before:
-            lines.append(f"{cells}{'':>9}{format_seconds(case['median_s']):>9}  (not in the old)")
+            lines.append(f"{cells}{'':>9}{format_seconds(case['median_s']):>9}  (new case)")
             continue
         was = before[key]
         ratio, spread = quotient(case, was)
@@ -53,14 +53,14 @@ def compare(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
 
 
 def quotient(new: Mapping[str, Any], old: Mapping[str, Any]) -> tuple[float, float]:
-    """New median over old median, and its spread from both spreads, independently."""
+    """New median / old median, and its spread, from both spreads as if independent."""
     ratio = new["median_s"] / old["median_s"]
     relative = (x["spread_s"] / x["median_s"] for x in (new, old))
     return ratio, ratio * sum(x**2 for x in relative) ** 0.5
 
 
 def format_seconds(seconds: float | None) -> str:
-    """Three digits and a unit; nothing for None."""
+    """Three digits and a unit; empty for None."""
     if seconds is None:
         return ""
     for unit, scale in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):

@@ -1,7 +1,7 @@
-"""Timing works in turns: what is compared runs in one process, at one time, in one state.
+"""Timing works in turns: the works to compare run alternately in one process.
 
-On a shared or throttled machine speeds drift within seconds. So every round gives each work a turn,
-in an order that alternates, and works are compared round by round.
+On a shared or throttled machine, speeds drift within seconds. So every round gives each work a
+turn, in alternating order, and works are compared round by round.
 """
 
 import dataclasses
@@ -15,13 +15,13 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class Work:
-    """What is timed.
+    """A piece of work to time.
 
     Attributes:
       call: does the work, or starts it.
-      barrier: waits for what `call` gave.
-      pipelined: whether a turn of several calls waits at its end only, as a training loop does. For
-        accelerators, whose queue keeps the order; a CPU could overlap calls.
+      barrier: waits for the result of `call`.
+      pipelined: whether a turn of several calls waits only at its end, as a training loop does. For
+        accelerators, which execute calls in order; a CPU could overlap them.
     """
 
     call: Callable[[], Any]
@@ -31,14 +31,14 @@ class Work:
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """How long to measure: until both limits are reached.
+    """How long to measure: until both minima are reached.
 
     Args:
-      rounds: at least.
-      seconds: at least, all works together.
-      turn_seconds: a turn is as many calls as last this long, so that neither the clock's
-        resolution nor another library's spinning threads count.
-      warmup: calls before the first round, of each work.
+      rounds: minimum number of rounds.
+      seconds: minimum time of all works together.
+      turn_seconds: a turn has as many calls as last this long, so that neither the clock's
+        resolution nor another library's spinning threads matter.
+      warmup: calls of each work before the first round.
     """
 
     rounds: int = 10
@@ -79,6 +79,6 @@ def _turn(work: Work, n_calls: int, clock: Callable[[], float]) -> float:
 
 
 def median_and_spread(values: np.ndarray) -> tuple[float, float]:
-    """The median, and the distance between the quartiles."""
+    """The median and the interquartile range."""
     low, median, high = np.percentile(values, (25, 50, 75))
     return float(median), float(high - low)

@@ -1,7 +1,7 @@
 """The same DAMFF in PyTorch: the peer of the parity tests and of `benchmark --compare=torch`.
 
-Written from the description of the architecture, not from our Flax modules, so that agreement of
-the two says something. It holds the paper's form only (no ablations, no padding: every segment
+Written from the description of the architecture, independently of our Flax modules, so that their
+agreement is meaningful. It has only the paper's form (no ablations, and no padding: every segment
 counts). Letters: B batch, T segments, F frames, M Mel bins, N segments (B × T), H time,
 W frequency, C channels. Feature maps are (N, C, H, W), PyTorch's order.
 """
@@ -82,7 +82,7 @@ class TorchDAMFF(nn.Module):
             nn.ModuleList(map(Block, in_channels, channels, kernels))
             for kernels in (kernels_a, kernels_b)
         )
-        # Three halvings, but the join along time after stage 1 doubles the time again.
+        # Halved three times, but the join along time after stage 1 doubles the time again.
         height, width = frames // 4, n_mels // 8
         self.fusion = DualAttentionFusion(channels[2], height * width, reduction)
         self.squeeze = nn.Conv2d(channels[2], squeeze_channels, 1)
@@ -98,14 +98,14 @@ class TorchDAMFF(nn.Module):
         x = torch.cat([self.branches_a[0](x), self.branches_b[0](x)], dim=2)
         x = torch.cat([self.branches_a[1](x), self.branches_b[1](x)], dim=1)
         x = self.fusion(self.branches_a[2](x), self.branches_b[2](x))
-        # Features run over time, then frequency, then the squeezed channels.
+        # Features are ordered by time, then frequency, then squeezed channel.
         x = self.squeeze(x).permute(0, 2, 3, 1).reshape(b, t, -1)
         hidden, _ = self.sequence(x)
         return self.head(hidden)
 
     @torch.no_grad()
     def load_flax(self, variables: Mapping) -> None:
-        """Takes over the variables of `damff_jax.models.damff.DAMFF` in the paper's form."""
+        """Copies the variables of a `damff_jax.models.damff.DAMFF` in the paper's form."""
         params, stats = variables["params"], variables["batch_stats"]
 
         for branch, blocks in (("a", self.branches_a), ("b", self.branches_b)):
@@ -130,8 +130,8 @@ class TorchDAMFF(nn.Module):
 
         _copy(self.squeeze.weight, np.transpose(params["squeeze"]["kernel"])[..., None, None])
         _copy(self.squeeze.get_parameter("bias"), params["squeeze"]["bias"])
-        # Both sides order the gates input, forget, cell, output. PyTorch has two biases, which
-        # only ever appear as their sum: ours goes into the first.
+        # Both order the gates input, forget, cell, output. PyTorch has two biases, which are
+        # always added: ours goes into the first.
         for direction, suffix in enumerate(("", "_reverse")):
             lstm = {name: np.asarray(p)[direction] for name, p in params["sequence"].items()}
             _copy(getattr(self.sequence, f"weight_ih_l0{suffix}"), lstm["input_kernel"].T)

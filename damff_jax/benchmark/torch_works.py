@@ -1,7 +1,7 @@
 """PyTorch's side of the comparison. Importing this file imports torch.
 
 On a CPU: channels_last and a thread per core. On a GPU: `torch.compile`, cuDNN's LSTM, and
-TensorFloat32 in matrix products, as JAX has it by default. bfloat16 is automatic mixed precision.
+TensorFloat32 in matrix products, like JAX's default. bfloat16 means automatic mixed precision.
 """
 
 import contextlib
@@ -19,13 +19,13 @@ from damff_jax.prediction.readers import n_cores
 
 
 def set_up(on_gpu: bool) -> torch.device:
-    """Sets PyTorch up to be fast; gives the device to compute on.
+    """Configures PyTorch for speed; returns the device to compute on.
 
     Raises:
       BenchmarkError: JAX is on a GPU that this build of PyTorch cannot use.
     """
     if on_gpu and not torch.cuda.is_available():
-        raise BenchmarkError("JAX runs on a GPU, and this build of PyTorch has none to use")
+        raise BenchmarkError("JAX runs on a GPU, but this build of PyTorch cannot use one")
     torch.set_num_threads(n_cores())
     torch.set_float32_matmul_precision("high" if on_gpu else "highest")
     return torch.device("cuda" if on_gpu else "cpu")
@@ -103,7 +103,7 @@ def _model(sizes: Sizes, device: torch.device) -> TorchDAMFF:
     model = TorchDAMFF(frames=sizes.frames, n_mels=sizes.n_mels, **sizes.model)
     model.mean.fill_(-30.0)
     model.std.fill_(15.0)
-    # PyTorch's stubs leave out the keyword.
+    # PyTorch's stubs lack the keyword.
     return model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 

@@ -1,1 +1,1 @@
-"""What a model's curves are worth: predicting songs window by window, and scoring them."""
+"""Evaluation: predicting songs window by window, and scoring the curves."""

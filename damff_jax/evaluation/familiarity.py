@@ -1,14 +1,14 @@
-"""How much an input is like the songs that a model was trained on.
+"""How similar an input is to the songs that a model was trained on.
 
-A model gives a curve for whatever it hears: noise, a sine tone, speech. So training songs leave a
-profile of what such songs sound like, and an input that lies outside of it can be told. Ours.
+A model returns a curve for any input: noise, a sine tone, speech. So a profile of the training
+songs is kept, by which inputs that are unlike them are detected. Not from the paper.
 
-A window of 10 s of log-Mel is described by a dozen numbers. Each is turned into a normal score: its
-place among those of the training songs. Two measures are taken of the scores. How far they lie
-from the middle, seen along their correlations (Mahalanobis), is what noise, tones and silence drive
-up; the mean of four is what speech raises, with its gaps and its change of vowels and hisses. The
-limits of both are those that 99.3 % of the training songs keep, each held against a profile of
-others.
+A window of 10 s of log-Mel is described by 13 statistics. Each is converted to a normal score by
+its rank among the training songs. Two measures are computed from the scores. Their Mahalanobis
+distance from the centre is large for noise, tones and silence; the mean of four of them is large
+for speech, with its pauses and its change between vowels and consonants. The limits of both are
+chosen so that 99.3 % of the training songs are below them, each compared with a profile of other
+songs.
 
 Letters: T segments, F frames per segment, M Mel bins, N frames, W windows, D statistics,
 Q quantiles.
@@ -40,7 +40,7 @@ STATISTICS = (
 _SPEECH = tuple(map(STATISTICS.index, ("level_spread", "centroid", "centroid_spread", "flux")))
 _SHARES_Q = np.linspace(0.005, 0.995, 41)
 _SCORES_Q = np.array([NormalDist().inv_cdf(share) for share in _SHARES_Q])
-# Quantiles over which the slope beyond the outermost is taken.
+# The quantiles from which the slope beyond the outermost one is computed.
 _TAIL = 4
 _SHARE_WITHIN = 0.993
 _PARTS = 5
@@ -49,9 +49,9 @@ _SHRINKAGE = 0.05
 
 
 def statistics(log_mel_TxFxM: np.ndarray) -> np.ndarray:
-    """Describes a window of log-Mel in dB, two frames at least; (D,), see `STATISTICS`.
+    """Describes a window of log-Mel in dB, at least two frames; (D,), see `STATISTICS`.
 
-    What is spread over decades comes as its logarithm.
+    Statistics that span orders of magnitude are logarithms.
     """
     x_NxM = np.asarray(log_mel_TxFxM, np.float64).reshape(-1, log_mel_TxFxM.shape[-1])
     power_NxM = 10 ** (x_NxM / 10)
@@ -85,12 +85,12 @@ def statistics(log_mel_TxFxM: np.ndarray) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class Profile:
-    """What training songs sound like.
+    """The distribution of the training songs' statistics.
 
     Attributes:
-      quantiles_QxD: of the statistics over all windows, at shares from .005 to .995.
-      whitening_DxD: makes the normal scores uncorrelated and of variance 1.
-      limits: of the distance, and of what speech raises.
+      quantiles_QxD: of the statistics over all windows, at shares from 0.005 to 0.995.
+      whitening_DxD: makes the normal scores uncorrelated, with variance 1.
+      limits: (2,), of the distance and of the speech measure.
     """
 
     quantiles_QxD: np.ndarray
@@ -99,7 +99,7 @@ class Profile:
 
     @classmethod
     def of_songs(cls, songs: Iterable[np.ndarray]) -> "Profile | None":
-        """The profile of songs (T, F, M) in dB; None if they are too few for one."""
+        """The profile of songs (T, F, M) in dB; None if there are too few."""
         by_song = [np.array([statistics(x) for x in windows(song)]) for song in songs]
         by_song = [statistics_WxD for statistics_WxD in by_song if len(statistics_WxD)]
         if sum(map(len, by_song)) < _MIN_WINDOWS:
@@ -123,23 +123,23 @@ class Profile:
         return dataclasses.replace(profile, whitening_DxD=(vectors_DxD / np.sqrt(values_D)).T)
 
     def unlikeness(self, statistics_WxD: np.ndarray) -> float:
-        """How far a song lies from the training songs: beyond 1 it is unlike them.
+        """How far a song is from the training songs: above 1 it is unlike them; 0 without windows.
 
         Args:
-          statistics_WxD: of its windows; 0 without any.
+          statistics_WxD: of the song's windows.
         """
         if not len(statistics_WxD):
             return 0.0
         return float(np.max(self._measures(np.asarray(statistics_WxD)) / self.limits))
 
     def _measures(self, statistics_WxD: np.ndarray) -> np.ndarray:
-        """Both measures, the means over a song's windows; (2,)."""
+        """Both measures, averaged over a song's windows; (2,)."""
         scores_WxD = self._scores(statistics_WxD)
         distance_W = np.linalg.norm(scores_WxD @ self.whitening_DxD.T, axis=1)
         return np.array([distance_W.mean(), scores_WxD[:, _SPEECH].mean()])
 
     def _scores(self, statistics_WxD: np.ndarray) -> np.ndarray:
-        """Normal scores (W, D); beyond the outermost quantiles they go on in a straight line."""
+        """Normal scores (W, D), extrapolated linearly beyond the outermost quantiles."""
         columns = []
         for x_W, table_Q in zip(statistics_WxD.T, self.quantiles_QxD.T, strict=True):
             below, above = (
@@ -153,7 +153,7 @@ class Profile:
         return np.stack(columns, axis=1)
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """To be kept with a model's weights, float32."""
+        """The profile as float32 arrays, to be stored with a model's weights."""
         return {
             "quantiles": self.quantiles_QxD.astype(np.float32),
             "whitening": self.whitening_DxD.astype(np.float32),
@@ -162,28 +162,28 @@ class Profile:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> "Profile":
-        """Reads what `arrays` gave.
+        """Reads what `arrays` returned.
 
         Raises:
-          ValueError: it is something else.
+          ValueError: the arrays are not a profile.
         """
         d = len(STATISTICS)
         shapes = {"quantiles": (len(_SHARES_Q), d), "whitening": (d, d), "limits": (2,)}
         found = {name: np.shape(array) for name, array in arrays.items()}
         if found != shapes or not all(np.isfinite(x).all() for x in arrays.values()):
-            raise ValueError(f"no profile of training songs: {found}")
+            raise ValueError(f"not a profile of training songs: {found}")
         return cls(*(np.asarray(arrays[name], np.float64) for name in shapes))
 
 
 class Listener:
-    """Takes a song's stream of segments to its end, and describes what went by."""
+    """Passes on a song's stream of segments, and computes the statistics of its windows."""
 
     def __init__(self):
         self._rest: np.ndarray | None = None
         self._statistics: list[np.ndarray] = []
 
     def hear(self, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        """Passes on blocks (any number, F, M) in dB; memory does not grow with their number."""
+        """Yields the blocks (any number, F, M) in dB; memory does not grow with their number."""
         for block in blocks:
             yield block
             rest = block if self._rest is None else np.concatenate([self._rest, block])
@@ -193,14 +193,14 @@ class Listener:
             self._rest = rest[whole:]
 
     def statistics(self) -> np.ndarray:
-        """Of all windows of 10 s, or of a shorter song as a whole; (W, D)."""
+        """Statistics of all windows of 10 s, or of a shorter song as a whole; (W, D)."""
         if not self._statistics and self._rest is not None and len(self._rest):
             return np.array(list(map(statistics, windows(self._rest)))).reshape(-1, len(STATISTICS))
         return np.array(self._statistics).reshape(-1, len(STATISTICS))
 
 
 def windows(log_mel_TxFxM: np.ndarray) -> list[np.ndarray]:
-    """Windows of 10 s one after the other; of a shorter song all of it, if it has two frames."""
+    """Consecutive windows of 10 s; a shorter song is one window, if it has two frames."""
     t, f, m = log_mel_TxFxM.shape
     n = t // WINDOW
     if n:

@@ -1,10 +1,10 @@
 """From log-Mel segments to a song's curve: overlapping windows, batched, joined.
 
-The sequence model was trained on crops, so a song is cut into windows of that length. Neighbours
-overlap, and where they do their predictions are averaged with weights that fall off towards each
+The sequence model was trained on crops, so a song is cut into windows of that length. Neighbouring
+windows overlap, and there their predictions are averaged, with weights that fall off towards each
 window's ends, where the model sees little context. The joined curve may be averaged over time.
-Songs come as streams and windows of different songs share batches, so neither a long song nor many
-short ones cost more than they need.
+Songs are streams, and windows of different songs share batches, so that neither long songs nor many
+short ones are costly.
 
 Letters: N windows, W segments per window, F frames per segment, M Mel bins, T segments, V = 2.
 """
@@ -20,20 +20,20 @@ from numpy.typing import ArrayLike
 
 # (log_mel_NxWxFxM, mask_NxW) → (N, W, V), or another number of values per segment; on any device
 Apply = Callable[[np.ndarray, np.ndarray], ArrayLike]
-# An exception of a song's stream that ends this song only.
+# An exception raised by a song's stream, which affects this song only.
 _Error = TypeVar("_Error", bound=Exception)
 
 
 @dataclasses.dataclass(frozen=True)
 class Windowing:
-    """How a song's curve comes from windows.
+    """How a song's curve is computed from windows.
 
     Attributes:
       window: segments that the model sees at a time.
-      overlap: segments that a window shares with the next.
+      overlap: segments that a window shares with the next one.
       smoothing: (width, delay) in segments, see `delayed_average`; (1, 0) is none.
-      margin: segments that a song is mirrored by at its start and its end, so that a curve's ends
-        have context too; the curve has none of them.
+      margin: segments by which a song is extended at both ends, as in a mirror, so that the curve's
+        ends have context too; the curve does not include them.
     """
 
     window: int = 60
@@ -49,15 +49,15 @@ class Windowing:
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> "Windowing":
-        """That of a config."""
+        """The windowing of a config."""
         data = config["data"]
-        # Checkpoints from before there was the knob do without it, and so do some models.
+        # Older checkpoints do not have these settings, nor do some models.
         window = data.get("window_segments", 0) or data["crop_segments"]
         smoothing = tuple(config["model"].get("smoothing", (1, 0)))
         return cls(window, data["overlap"], smoothing, data.get("margin", 0))
 
     def within(self, n_segments: int) -> "Windowing":
-        """The same for songs that are no longer than this: windows without needless padding."""
+        """The same for songs of at most `n_segments`: windows without needless padding."""
         window = min(self.window, n_segments + 2 * self.margin)
         overlap = min(self.overlap, window - 1)
         return dataclasses.replace(self, window=window, overlap=overlap)
@@ -71,7 +71,7 @@ class _Window(NamedTuple):
 
 
 class _End(NamedTuple, Generic[_Error]):
-    """Comes after a song's last window."""
+    """Follows a song's last window."""
 
     song: int
     error: _Error | None
@@ -88,9 +88,8 @@ def predict_curves(
     """Predicts songs in their order, see `join_windows`.
 
     Yields:
-      The song's curve (T, V), smoothed, float32 in [-1, 1] (the head is linear, so what it gives
-      beyond the scale is limited to it), T being its number of segments; or the exception that its
-      stream raised.
+      The song's curve (T, V), smoothed and clipped to [-1, 1] (the head is linear), float32, where
+      T is its number of segments; or the exception that its stream raised.
     """
     curves = join_windows(apply, songs, windowing=windowing, batch_size=batch_size, errors=errors)
     for joined in curves:
@@ -104,10 +103,10 @@ def predict_curves(
 
 
 def delayed_average(x_TxV: np.ndarray, *, width: int, delay: int) -> np.ndarray:
-    """The mean over `width` segments (odd) whose middle lies `delay` segments back; (T, V).
+    """The mean over `width` (odd) segments whose middle is `delay` segments earlier; (T, V).
 
-    Ratings move slowly, and trail what is heard. Segments outside of the song do not count; `delay`
-    is at most half the width, so that one always does.
+    Ratings move slowly, and lag behind the music. Segments outside the song are left out; `delay`
+    is at most half the width, so that there is always at least one.
     """
     middle_T = np.arange(len(x_TxV)) - delay
     first_T = np.maximum(middle_T - width // 2, 0)
@@ -131,13 +130,13 @@ def join_windows(
       songs: each a stream of segments in blocks (any number, F, M).
       windowing: how songs are cut.
       batch_size: N.
-      errors: exceptions of a song's stream that end this song only.
+      errors: exceptions raised by a song's stream that affect this song only.
 
     Yields:
-      What the model gives for the song (T, V), float64, T being its number of segments; or the
+      The model's output for the song (T, V), float64, where T is its number of segments; or the
       exception that its stream raised.
     """
-    curves: collections.deque[_Curve[_Error]] = collections.deque()
+    curves: collections.deque[_JoinedWindows[_Error]] = collections.deque()
     first = 0
     batch: list[_Window] = []
 
@@ -149,7 +148,7 @@ def join_windows(
 
     for item in _windows_of_songs(songs, windowing, errors):
         if item.song - first >= len(curves):
-            curves.append(_Curve(windowing.margin))
+            curves.append(_JoinedWindows(windowing.margin))
         if isinstance(item, _End):
             curves[item.song - first].end(item.error)
         else:
@@ -166,7 +165,7 @@ def join_windows(
         yield curve.result()
 
 
-class _Curve(Generic[_Error]):
+class _JoinedWindows(Generic[_Error]):
     """Weighted sums of a song's windows."""
 
     def __init__(self, margin: int):
@@ -195,7 +194,7 @@ class _Curve(Generic[_Error]):
         if self._error is not None:
             return self._error
         joined_TxV = self._sum_TxV / self._weight_T[:, None]
-        # A song shorter than the margin is mirrored by all it has, which makes three of it.
+        # A song shorter than the margin is mirrored completely, which makes it three times as long.
         n = min(self._margin, len(joined_TxV) // 3)
         return joined_TxV[n : len(joined_TxV) - n]
 
@@ -216,9 +215,7 @@ def _windows_of_songs(
 
 
 def _mirrored(blocks: Iterable[np.ndarray], margin: int) -> Iterator[np.ndarray]:
-    """A song with `margin` of its first segments before it and of its last ones after it, as in a
-    mirror; all it has if it is shorter.
-    """
+    """A song extended at both ends by up to `margin` of its own segments, mirrored."""
     head: np.ndarray | None = None
     blocks = iter(blocks)
     for block in blocks:
@@ -253,7 +250,7 @@ def _windows(
         padding = np.zeros((w - len(rest), *rest.shape[1:]), rest.dtype)
         yield 0, np.concatenate([rest, padding]), len(rest)
     elif len(rest) > windowing.overlap:
-        # The last window ends with the song, so that no prediction lacks context to its left.
+        # The last window ends with the song, so that every prediction has context to its left.
         n_new = len(rest) - windowing.overlap
         final = np.concatenate([last[n_new:], rest[windowing.overlap :]])
         yield start + len(rest) - w, final, w

@@ -1,12 +1,12 @@
 """Scores of predicted curves, in float64 on the host.
 
-CCC, RMSE and Pearson's r, each in three ways that answer different questions:
+CCC, RMSE and Pearson's r, each computed in three ways:
 
-- pooled: over all points of all songs. Nearly all of it is how well the songs' levels are told
-  apart; primary, because the literature reports it.
+- pooled: over all points of all songs. It depends almost entirely on how well the songs' levels are
+  told apart; the primary score, because the literature reports it.
 - per_song: the mean of the songs' own scores.
-- within_song: pooled after each song's mean is taken from its truth and its prediction, so only
-  the movement within songs counts.
+- within_song: pooled after each song's mean is subtracted from its truth and its prediction, so
+  that only the movement within songs counts.
 
 A constant series has no correlation: it scores 0, never NaN, and is never left out. Letters:
 T segments, V = 2 (valence, arousal).
@@ -37,7 +37,7 @@ def ccc(prediction: np.ndarray, truth: np.ndarray) -> float:
     x, y = _pair(prediction, truth)
     if _is_constant(x) or _is_constant(y):
         return 0.0
-    # Squares of very small numbers would vanish.
+    # Squares of very small numbers would underflow.
     scale = max(np.abs(x).max(), np.abs(y).max())
     x, y = x / scale, y / scale
     covariance = np.mean((x - x.mean()) * (y - y.mean()))
@@ -70,7 +70,7 @@ def summarize(curves: Mapping[str, Curve]) -> dict[str, Any]:
       "within_song": {...}}, "arousal": {...}}. n_points counts segments with any label.
 
     Raises:
-      ValueError: there is no label at all in one of the dimensions.
+      ValueError: one of the dimensions has no labels at all.
     """
     summary: dict[str, Any] = {
         "n_songs": len(curves),
@@ -97,7 +97,7 @@ def summarize(curves: Mapping[str, Curve]) -> dict[str, Any]:
 
 
 def flatten(summary: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
-    """Flat names for logs: `arousal/ccc` for the pooled score, `arousal/per_song/ccc` else."""
+    """Flat names for logs: `arousal/ccc` for a pooled score, otherwise `arousal/per_song/ccc`."""
     flat: dict[str, float] = {}
     for name in DIMENSIONS:
         for way, scores in summary[name].items():
@@ -113,7 +113,7 @@ def _scores(x: np.ndarray, y: np.ndarray) -> dict[str, float]:
 def _pair(prediction: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     x, y = np.asarray(prediction, np.float64), np.asarray(truth, np.float64)
     if x.shape != y.shape or x.ndim != 1 or not len(x):
-        raise ValueError(f"two series of one length wanted, not {x.shape} and {y.shape}")
+        raise ValueError(f"expected two series of equal length, not {x.shape} and {y.shape}")
     return x, y
 
 

@@ -1,4 +1,4 @@
-"""The file of predictions that a run writes: a row per segment of every song, with its labels."""
+"""The predictions file of a run: a row per segment of every song, with its labels."""
 
 import csv
 import os
@@ -7,13 +7,13 @@ from collections.abc import Mapping
 import numpy as np
 
 from damff_jax.evaluation.metrics import DIMENSIONS, Curve
-from damff_jax.system.files import write_aside
+from damff_jax.system.files import atomic_write
 
 COLUMNS = ("song_id", "time_s", "valence", "arousal", "valence_true", "arousal_true")
 
 
 class PredictionsError(ValueError):
-    """A file that holds no predictions with labels."""
+    """A file that does not hold predictions with labels."""
 
 
 def write(
@@ -23,9 +23,9 @@ def write(
 ) -> None:
     """Writes a row per segment; a missing label is `nan`.
 
-    Numbers have nine digits, so the float32 values come back exactly.
+    Numbers have nine digits, so the float32 values are read back exactly.
     """
-    with write_aside(path, newline="") as file:
+    with atomic_write(path, newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
         for song_id, curve in curves.items():
@@ -40,8 +40,8 @@ def read(path: str | os.PathLike) -> tuple[dict[str, Curve], dict[str, np.ndarra
     """Curves and the times (T,) of their rows in s, both by song id.
 
     Raises:
-      PredictionsError: it is not there or not such a file, a time or a prediction is not finite, or
-        there are no labels of one of the dimensions.
+      PredictionsError: the file is missing or not a predictions file, a time or a prediction is not
+        finite, or one of the dimensions has no labels.
     """
     songs: dict[str, list[list[float]]] = {}
     try:

@@ -1,4 +1,4 @@
-"""Models by name, built from a configuration in which a typo is an error."""
+"""Models by name, built from a configuration whose fields are checked."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -24,31 +24,30 @@ DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 
 def create_model(config: Mapping[str, Any], *, dtype: str, axis_name: str | None) -> nn.Module:
-    """Builds `config["name"]` with the other entries as its fields.
+    """Builds the model `config["name"]`, with the other entries as its fields.
 
     Raises:
-      ValueError: an unknown name, field or choice, or a value that a field does not take, naming
-        it.
+      ValueError: an unknown name, field or choice, or an invalid value; the message names it.
     """
     values = {field: _tuples(value) for field, value in config.items()}
     name = values.pop("name")
     if name not in MODELS:
-        raise ValueError(f"model.name: {name!r}; there are {', '.join(MODELS)}")
+        raise ValueError(f"model.name: {name!r}; available: {', '.join(MODELS)}")
     if dtype not in DTYPES:
-        raise ValueError(f"dtype: {dtype!r}; there are {', '.join(DTYPES)}")
+        raise ValueError(f"dtype: {dtype!r}; available: {', '.join(DTYPES)}")
     fields.check(MODELS[name], values)
     return MODELS[name](dtype=DTYPES[dtype], axis_name=axis_name, **values)
 
 
 def with_defaults(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A model's configuration with the fields that it does not name.
+    """A model's configuration with the defaults of the fields that it does not name.
 
-    So a field that came later, with a default that changes nothing, makes no other model.
+    So a field added later, with a default that changes nothing, does not make another model.
     """
     cls = MODELS.get(config.get("name", ""))
     return {**fields.defaults(cls), **config} if cls else dict(config)
 
 
 def _tuples(value: Any) -> Any:
-    """Lists as tuples, since JSON has no tuples and Linen wants fields that can be hashed."""
+    """Lists as tuples: JSON has no tuples, and Linen needs hashable fields."""
     return tuple(map(_tuples, value)) if isinstance(value, (list, tuple)) else value

@@ -1,6 +1,6 @@
 """Dual Attention Feature Fusion (DAFF) and the fusions it is compared with.
 
-DAFF weighs two feature maps A and B against each other by a map that is the sigmoid of a channel
+DAFF weights two feature maps A and B against each other by a map M, the sigmoid of a channel
 attention plus a spatial attention of their sum:
 
     F = A + B
@@ -9,13 +9,13 @@ attention plus a spatial attention of their sum:
     M = sigmoid(c ⊕ s)          X = M ⊙ A + (1 − M) ⊙ B
 
 It is Attentional Feature Fusion (AFF: Y. Dai, F. Gieseke, S. Oehmcke, Y. Wu, K. Barnard, WACV 2021)
-with a spatial branch in the place of the local one, which attends to the channels at each point:
+with a spatial branch instead of AFF's local one, which attends to the channels at each point:
 
     l = BN(PW4 relu(BN(PW3 F)))                       C → C/r → C, at every point
     M = sigmoid(c ⊕ l)          X = M ⊙ A + (1 − M) ⊙ B
 
-That is AFF as published. Its authors' public code doubles X, the paper's equation does not; neither
-fusion here does. Letters: N segments, H time, W frequency, C channels.
+That is AFF as published. Its authors' public code doubles X, the paper's equation does not, and
+neither do the fusions here. Letters: N segments, H time, W frequency, C channels.
 """
 
 from collections.abc import Callable
@@ -51,7 +51,7 @@ class Bottleneck(nn.Module):
 
 
 class _Product(nn.Module):
-    """A dense layer that gives its product and its bias apart, for the normalisation after it."""
+    """A dense layer that returns its product and bias separately, for the normalisation after."""
 
     features: int
     dtype: Any = jnp.float32
@@ -65,16 +65,16 @@ class _Product(nn.Module):
 
 
 class Maps(NamedTuple):
-    """The two feature maps to weigh against each other, and their sum."""
+    """The two feature maps to fuse, and their sum."""
 
     a_NxHxWxC: jax.Array
     b_NxHxWxC: jax.Array
     sum_NxHxWxC: jax.Array
 
 
-# A `Bottleneck` with the fusion's settings, of a name and its input.
+# Applies a `Bottleneck` with the fusion's settings: (name, input) → output.
 Layer = Callable[[str, jax.Array], jax.Array]
-# Gives logits that broadcast to the maps' shape.
+# Returns logits that broadcast to the maps' shape.
 Attention = Callable[[Maps, Layer], jax.Array]
 Fuse = Callable[[jax.Array, jax.Array, Layer], jax.Array]
 
@@ -95,7 +95,7 @@ def local_attention(maps: Maps, bottleneck: Layer) -> jax.Array:
     return bottleneck("local", maps.sum_NxHxWxC)
 
 
-def weighed_by(*attentions: Attention) -> Fuse:
+def weighted_by(*attentions: Attention) -> Fuse:
     """The fusion M ⊙ A + (1 − M) ⊙ B, where M is the sigmoid of the attentions' sum."""
 
     def fuse(a_NxHxWxC: jax.Array, b_NxHxWxC: jax.Array, bottleneck: Layer) -> jax.Array:
@@ -108,10 +108,10 @@ def weighed_by(*attentions: Attention) -> Fuse:
 
 
 FUSIONS: dict[str, Fuse] = {
-    "daff": weighed_by(channel_attention, spatial_attention),
-    "aff": weighed_by(channel_attention, local_attention),
-    "channel": weighed_by(channel_attention),
-    "spatial": weighed_by(spatial_attention),
+    "daff": weighted_by(channel_attention, spatial_attention),
+    "aff": weighted_by(channel_attention, local_attention),
+    "channel": weighted_by(channel_attention),
+    "spatial": weighted_by(spatial_attention),
     "sum": lambda a_NxHxWxC, b_NxHxWxC, _: a_NxHxWxC + b_NxHxWxC,
     "concat": lambda a_NxHxWxC, b_NxHxWxC, _: jnp.concatenate([a_NxHxWxC, b_NxHxWxC], axis=-1),
 }
@@ -122,8 +122,9 @@ class AttentionFusion(nn.Module):
     """Fuses two feature maps (N, H, W, C) into one.
 
     Args:
-      fusion: of `FUSIONS`: 'daff', 'aff', their channel attention or DAFF's spatial one alone
-        ('channel', 'spatial'), 'sum', or 'concat' (along channels, so that the result has 2 C).
+      fusion: a key of `FUSIONS`: 'daff', 'aff', only their channel attention ('channel'), only
+        DAFF's spatial attention ('spatial'), 'sum', or 'concat' (along channels, so the result has
+        2 C).
       reduction: r of the bottlenecks.
     """
 

@@ -1,6 +1,6 @@
-"""The compared models that are trained like DAMFF: with its input, its loss and its loop.
+"""The baselines that are trained like DAMFF: with the same input, loss and loop.
 
-The defaults come near DAMFF's 188,819 parameters at 50 frames × 128 Mel bins.
+The defaults give about DAMFF's 188,819 parameters, at 50 frames × 128 Mel bins.
 Letters: B batch, T segments of 0.5 s, F frames per segment, M Mel bins, N segments (B × T),
 H time, W frequency, C channels, D features, V = 2 (valence, arousal).
 """
@@ -19,23 +19,24 @@ from damff_jax.models.kernels.gru import BiGRU
 
 
 class CNNBiGRU(nn.Module):
-    """One convolution, then a recurrent branch for valence and one for arousal: (B, T, 2), float32.
+    """One convolution, then a recurrent branch each for valence and arousal: (B, T, 2), float32.
 
     Source: M. Malik, S. Adavanne, K. Drossos, T. Virtanen, D. Ticha, R. Jarina, "Stacked
     Convolutional and Recurrent Neural Networks for Music Emotion Recognition", SMC 2017.
 
-    As published (read in its abstract and in a review, the full text was not to be had): one
+    As published (known from its abstract and a review; the full text was not available): one
     convolution layer; then two branches, for arousal and for valence, of bidirectional GRU with
-    dropout and a maxout output; few parameters. The branches are trained separately.
-    Ours: all widths; log-Mel frames as the input; the 3 × 3 kernel with batch normalisation, ReLU
-    and pooling as in DAMFF's blocks; the mean over a segment's time; the dense layer; both branches
-    trained together, with the configured loss and without the elastic-net penalty of theirs.
+    dropout and a maxout output; few parameters; the branches are trained separately.
+    Not from the paper: all widths; log-Mel frames as the input; the 3 × 3 kernel with batch
+    normalisation, ReLU and pooling as in DAMFF's blocks; the mean over a segment's time; the dense
+    layer; both branches trained together, with the configured loss and without the paper's
+    elastic-net penalty.
 
     Args:
       channels: of the convolution.
-      dense_size: of the layer between convolution and branches.
+      dense_size: of the layer between the convolution and the branches.
       hidden_size: GRU units per direction and branch.
-      pieces: linear pieces of which maxout takes the largest.
+      pieces: linear pieces, of which maxout takes the largest.
       dropout_rate: before and after the recurrence.
       dtype, axis_name: as of `DAMFF`.
     """
@@ -77,11 +78,12 @@ class CNNBiGRU(nn.Module):
 
 
 class CNNBiLSTM(nn.Module):
-    """DAMFF without what is new in it: one scale, nothing to fuse: (B, T, 2), float32. Ours.
+    """DAMFF without its novelties: a single scale and no fusion: (B, T, 2), float32.
 
-    Three of DAMFF's blocks with 3 × 3 kernels, as wide as its two branches together and, in the
-    last, as its fused map; then its 1 × 1 convolution, BiLSTM and head. Without the join along
-    time a segment has half as many points, so more channels are kept at each.
+    Not from a paper. Three of DAMFF's blocks with 3 × 3 kernels, as wide as its two branches
+    together and, in the last block, as its fused map; then its 1 × 1 convolution, BiLSTM and head.
+    Without the join along time a segment has half as many points, so more channels are kept per
+    point.
 
     Args:
       channels: of the three stages.
@@ -126,9 +128,9 @@ class CNNBiLSTM(nn.Module):
 class FrameBiLSTM(nn.Module):
     """A BiLSTM over statistics of each segment's frames: (B, T, 2), float32.
 
-    The kind of system that MediaEval's "Emotion in Music" (2013 to 2015) compared with. Ours in all
-    detail: mean and standard deviation of every Mel bin per segment, and their deltas, 4 M features
-    in all; a dense layer with ReLU; BiLSTM; linear head.
+    A typical baseline of MediaEval's "Emotion in Music" (2013 to 2015); the details are not from a
+    paper: mean and standard deviation of every Mel bin per segment, and their deltas, 4 M features
+    in total; a dense layer with ReLU; BiLSTM; linear head.
 
     Args:
       dense_size: of the layer before the BiLSTM.
@@ -160,9 +162,10 @@ class FrameBiLSTM(nn.Module):
 
 
 class EmbeddingBiGRU(nn.Module):
-    """A BiGRU on a frozen encoder's embeddings in the place of the log-Mel: (B, T, 2), float32.
+    """A BiGRU on a frozen encoder's embeddings instead of the log-Mel: (B, T, 2), float32.
 
-    What outside knowledge is worth: the encoder has heard other songs, this has not. Ours.
+    It shows what other training data is worth: the encoder was trained on many other songs. Not
+    from a paper.
 
     Args:
       hidden_size: GRU units per direction.

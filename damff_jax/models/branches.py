@@ -1,10 +1,10 @@
-"""Multi-scale convolution: two branches of different kernels over each segment's log-Mel.
+"""Multi-scale convolution: two branches with different kernels over each segment's log-Mel.
 
 DAMFF's three stages (see `damff.py` for the sources of the architecture):
 
-    stage 1   a: 1→8 (1, 5)     b: 1→8 (3, 1)      joined along time
-    stage 2   a: 8→16 (5, 5)    b: 8→16 (3, 3)     joined along channels
-    stage 3   a: 32→64 (3, 3)   b: 32→64 (5, 5)    handed on as two feature maps
+    stage 1   a: 1→8 (1, 5)     b: 1→8 (3, 1)      concatenated along time
+    stage 2   a: 8→16 (5, 5)    b: 8→16 (3, 3)     concatenated along channels
+    stage 3   a: 32→64 (3, 3)   b: 32→64 (5, 5)    returned as two feature maps
 
 Each block is convolution ('same') → batch normalisation → ReLU → 2 × 2 max-pool. Kernels are
 (time, frequency). Letters: N segments, H time, W frequency, C channels.
@@ -46,21 +46,21 @@ class ConvStage(nn.Module):
             bias = self.param(f"{name}_bias", nn.initializers.zeros, (self.channels,))
             norm = BatchNorm(dtype=self.dtype, axis_name=self.axis_name, name=f"{name}_norm")
             gain, shift = norm.gain_and_shift(y, mask_N, train=train, x_bias=bias)
-            # Pooling commutes with a rising function. So it comes first, and normalisation and
-            # ReLU have a quarter to do; a falling one (a negative gain) wants the minimum.
+            # Max-pooling commutes with an increasing function. So it comes first, and leaves a
+            # quarter of the points for normalisation and ReLU. A negative gain needs the minimum.
             sign = jnp.where(gain < 0, -1, 1).astype(y.dtype)
             maps.append(nn.relu(max_pool_2x2(y * sign) * (sign * gain) + shift))
         return maps
 
 
 class MultiScaleBranches(nn.Module):
-    """The three stages; gives one feature map (N, H, W, C) per branch.
+    """The three stages; returns one feature map (N, H, W, C) per branch.
 
     Args:
-      kernels: (time, frequency) sizes of the three stages, by branch; one branch alone is a single
-        scale with nothing to join.
+      kernels: (time, frequency) sizes of the three stages, by branch; a single branch has one
+        scale and nothing to concatenate.
       channels: output channels per branch of the three stages.
-      join: axis of the join after stage 1: 'time' as in DAMFF, or 'channel'.
+      join: axis of the concatenation after stage 1: 'time' as in DAMFF, or 'channel'.
     """
 
     kernels: Mapping[str, Sequence[Kernel]]

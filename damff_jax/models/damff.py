@@ -25,27 +25,27 @@ class DAMFF(nn.Module):
     The defaults are the paper's; every ablation is a field.
 
     Variable collections: `params`; `batch_stats` (of BatchNorm); `input_stats`, the mean and
-    standard deviation in dB of every Mel bin over the training split, set by the trainer.
+    standard deviation in dB of every Mel bin over the training split, set by training.
 
     Args:
       channels, join: see `MultiScaleBranches`.
-      branches: both, or one of them alone; each letter stands for the kernels of that name.
+      branches: both, or only one; each letter selects the kernels of that name.
       kernels_a, kernels_b: (time, frequency) sizes of the three stages.
-      fusion, reduction: see `AttentionFusion`; unused with a single branch. Of more than two
-        branches, each further one is fused with what those before it gave.
+      fusion, reduction: see `AttentionFusion`; unused with a single branch. With more than two
+        branches, each further one is fused with the result so far.
       squeeze_channels: channels that the 1 × 1 convolution keeps per point.
-      context_size: units that describe the crop as a whole, by the mean and the deviation of what
-        is kept of its segments, and go into the sequence model beside each; 0: none, as in the
-        paper.
+      context_size: units that describe the crop as a whole, computed from the mean and deviation
+        of its segments' features; the sequence model gets them with every segment. 0: none, as in
+        the paper.
       sequence: see `sequence_and_head`.
       hidden_size: LSTM units per direction.
-      dropout_rate: on the sequence model's input and output; the paper's readings have none.
+      dropout_rate: on the sequence model's input and output; the paper mentions none.
       smoothing: (width, delay) in segments of a moving average over a song's curve; (1, 0) is
-        none, as in the paper. Read by `inference`, which has the whole curve; the module does not.
-      teacher_size: dimensions of a teacher's embeddings that a layer on the sequence model's output
-        predicts in training, sown into the collection `teacher`; 0: none, as in the paper.
+        none, as in the paper. Applied by `inference` to the whole curve, not by the module.
+      teacher_size: dimensions of a teacher's embeddings, which a layer on the sequence model's
+        output predicts in training, sown into the collection `teacher`; 0: none, as in the paper.
       dtype: of the computation; parameters, statistics and the output stay float32.
-      axis_name: the device axis that BatchNorm's statistics span; None for a single device.
+      axis_name: the device axis over which BatchNorm computes statistics; None for one device.
     """
 
     channels: StageChannels = (8, 16, 64)
@@ -109,10 +109,10 @@ class DAMFF(nn.Module):
 
 
 def _mean_and_deviation(x_BxTxD: jax.Array, mask_BxT: jax.Array) -> jax.Array:
-    """Over the present segments of a crop, (B, 2 D)."""
+    """Mean and deviation over a crop's segments without padding, (B, 2 D)."""
     weight_BxTx1 = (mask_BxT / jnp.maximum(mask_BxT.sum(axis=1, keepdims=True), 1))[..., None]
     weight_BxTx1 = weight_BxTx1.astype(x_BxTxD.dtype)
     mean_Bx1xD = jnp.sum(weight_BxTx1 * x_BxTxD, axis=1, keepdims=True)
     variance_BxD = jnp.sum(weight_BxTx1 * jnp.square(x_BxTxD - mean_Bx1xD), axis=1)
-    # The root's slope at 0 has no end.
+    # The square root's slope is infinite at 0.
     return jnp.concatenate([mean_Bx1xD[:, 0], jnp.sqrt(variance_BxD + 1e-4)], axis=-1)

@@ -1,7 +1,7 @@
-"""Types of the models' fields that carry what their values must be.
+"""Types of the models' fields, annotated with checks of their values.
 
-`create_model` checks a configuration against them, so that a model says what it takes where it
-says its fields, and nowhere else.
+`create_model` checks a configuration against them, so that a model declares its fields and their
+valid values in one place.
 """
 
 import dataclasses
@@ -14,16 +14,16 @@ Kernel = tuple[int, int]
 
 @dataclasses.dataclass(frozen=True)
 class Check:
-    """What a field's value must pass; `complaint` goes on after the value itself."""
+    """A check of a field's value; in the error message `complaint` follows the value."""
 
     passes: Callable[[Any], bool]
     complaint: str
 
 
 def one_of(names: Collection[str]) -> Check:
-    """That a value is one of these names, as a table's keys."""
-    known = tuple(names)  # What is looked for need not be hashable.
-    return Check(lambda value: value in known, f"is none of {', '.join(known)}")
+    """Checks that a value is one of these names."""
+    known = tuple(names)  # A value that is looked up need not be hashable.
+    return Check(lambda value: value in known, f"is not one of {', '.join(known)}")
 
 
 _RESERVED = ("parent", "name", "dtype", "axis_name")
@@ -38,17 +38,17 @@ def check(cls: type, fields: dict[str, Any]) -> None:
     """Checks values for the fields of a model's class.
 
     Raises:
-      ValueError: no such field, or a value that it does not take, naming it.
+      ValueError: an unknown field or an invalid value; the message names it.
     """
     hints = typing.get_type_hints(cls, include_extras=True)
     known = defaults(cls)
     for field, value in fields.items():
         if field not in known:
-            raise ValueError(f"model.{field}: no such field; there are {', '.join(sorted(known))}")
+            raise ValueError(f"model.{field}: no such field; available: {', '.join(sorted(known))}")
         hint = hints[field]
         if typing.get_origin(hint) is Literal and value not in typing.get_args(hint):
             choices = ", ".join(typing.get_args(hint))
-            raise ValueError(f"model.{field}: {value!r}; there are {choices}")
+            raise ValueError(f"model.{field}: {value!r}; available: {choices}")
         for rule in getattr(hint, "__metadata__", ()):
             if not rule.passes(value):
                 raise ValueError(f"model.{field}: {value!r} {rule.complaint}")
@@ -66,7 +66,7 @@ def _is_smoothing(value: Any) -> bool:
 
 
 def _are(passes: Callable[[Any], bool], length: int | None = None) -> Callable[[Any], bool]:
-    """Says whether a value is a tuple, of that length or of any but none, whose items pass."""
+    """A check for a tuple of this length, or of any length above 0, whose items all pass."""
     return lambda value: (
         isinstance(value, tuple)
         and (len(value) == length if length else len(value) > 0)
@@ -74,11 +74,11 @@ def _are(passes: Callable[[Any], bool], length: int | None = None) -> Callable[[
     )
 
 
-_THREE_STAGES = "does not give three stages their sizes"
+_THREE_STAGES = "is not three sizes, one per stage"
 
-Size = Annotated[int, Check(_is_size, "is no positive whole number")]
+Size = Annotated[int, Check(_is_size, "is not a positive integer")]
 SizeOrNone = Annotated[
-    int, Check(lambda value: value == 0 or _is_size(value), "is no whole number, 0 or more")
+    int, Check(lambda value: value == 0 or _is_size(value), "is not an integer, 0 or more")
 ]
 Rate = Annotated[float, Check(lambda value: 0 <= value < 1, "is outside [0, 1)")]
 StageChannels = Annotated[Sequence[int], Check(_are(_is_size, 3), _THREE_STAGES)]
@@ -87,14 +87,14 @@ Windows = Annotated[
     Sequence[int],
     Check(
         _are(lambda value: value == 0 or (_is_size(value) and value % 2 == 1)),
-        "are no window sizes: odd numbers of segments, or 0 for the whole crop",
+        "are not window sizes: use odd numbers of segments, or 0 for the whole crop",
     ),
 ]
 Smoothing = Annotated[
     tuple[int, int],
-    Check(_is_smoothing, "is no (odd width, delay of at most its half) in segments"),
+    Check(_is_smoothing, "is not (odd width, delay of at most half the width) in segments"),
 ]
-Penalty = Annotated[float, Check(lambda value: value > 0, "is no positive penalty")]
+Penalty = Annotated[float, Check(lambda value: value > 0, "is not a positive penalty")]
 Penalties = Annotated[
-    Sequence[float], Check(_are(lambda value: value > 0), "are no positive penalties")
+    Sequence[float], Check(_are(lambda value: value > 0), "are not positive penalties")
 ]

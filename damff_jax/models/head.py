@@ -1,4 +1,4 @@
-"""What DAMFF and the models next to it end with: a BiLSTM and a linear layer.
+"""The end of DAMFF and its baselines: a sequence model and a linear layer.
 
 Letters: B batch, T segments, D features, V = 2 (valence, arousal).
 """
@@ -17,7 +17,7 @@ SequenceModel = Literal["bilstm", "lstm", "none"]
 class TeacherHead(nn.Module):
     """Predicts a teacher's embeddings (B, T, E), float32, into the collection `teacher`.
 
-    Where that is not mutable, which it is in training alone, this computes nothing.
+    That collection is mutable only in training; otherwise this computes nothing.
     """
 
     size: int
@@ -39,12 +39,12 @@ def sequence_and_head(
     train: bool,
     teacher_size: int = 0,
 ) -> jax.Array:
-    """Gives (B, T, 2), float32. The layers become the calling module's `sequence` and `head`.
+    """Returns (B, T, 2), float32. The layers become the calling module's `sequence` and `head`.
 
     Args:
       sequence: 'bilstm', 'lstm' (forward in time only) or 'none'.
       dropout_rate: on the sequence model's input and output.
-      teacher_size: see `TeacherHead`, which becomes the layer `teacher`; 0: none.
+      teacher_size: size of the `TeacherHead`, which becomes the layer `teacher`; 0: none.
     """
     dropout = nn.Dropout(dropout_rate, deterministic=not train)
     if sequence != "none":

@@ -1,4 +1,4 @@
-"""What every model does with its input first.
+"""The preparation of a model's input: standardised log-Mel and its statistics.
 
 Letters: B batch, T segments, F frames per segment, M Mel bins, S segments of a window, D features.
 """
@@ -12,7 +12,7 @@ def standardized(model: nn.Module, log_mel_BxTxFxM: jax.Array, mask_BxT: jax.Arr
     """Log-Mel in dB, each Mel bin standardised by the training split: float32, zero at padding.
 
     The statistics are the `model`'s variables `mean` and `std` (M,) in the collection
-    `input_stats`, in dB; the trainer sets them.
+    `input_stats`, in dB; training sets them.
     """
     shape = log_mel_BxTxFxM.shape[-1:]
     mean_M = model.variable("input_stats", "mean", jnp.zeros, shape).value
@@ -25,8 +25,8 @@ def standardized(model: nn.Module, log_mel_BxTxFxM: jax.Array, mask_BxT: jax.Arr
 def window_statistics(x_BxTxFxM: jax.Array, mask_BxT: jax.Array, window: int) -> jax.Array:
     """Mean and standard deviation of every Mel bin over windows of segments, (B, T, 2 M).
 
-    They run over all frames of the present segments of the `window` segments around each one; 0
-    takes all of the crop. Zeros where a window has none.
+    They cover all frames of the `window` segments around each segment, without padding; 0 means the
+    whole crop. Zeros where a window has only padding.
     """
     mean_BxTxM = jnp.mean(x_BxTxFxM, axis=2)
     var_BxTxM = jnp.var(x_BxTxFxM, axis=2)
@@ -37,7 +37,7 @@ def window_statistics(x_BxTxFxM: jax.Array, mask_BxT: jax.Array, window: int) ->
         weight_BxTxS = jnp.where(near_TxS & mask_BxT[:, None], 1.0, 0.0)
         weight_BxTxS /= jnp.maximum(jnp.sum(weight_BxTxS, axis=2, keepdims=True), 1.0)
         of_segments_BxSxM, mean_BxTxM = mean_BxTxM, weight_BxTxS @ mean_BxTxM
-        # Within the segments and between them; as a difference of squares it would lose digits.
+        # Within segments plus between them; a difference of squares would lose precision.
         between_BxTxSxM = jnp.square(of_segments_BxSxM[:, None] - mean_BxTxM[:, :, None])
         var_BxTxM = weight_BxTxS @ var_BxTxM
         var_BxTxM += jnp.sum(weight_BxTxS[..., None] * between_BxTxSxM, axis=2)
@@ -45,9 +45,9 @@ def window_statistics(x_BxTxFxM: jax.Array, mask_BxT: jax.Array, window: int) ->
 
 
 def deltas(x_BxTxD: jax.Array, mask_BxT: jax.Array) -> jax.Array:
-    """Half the difference of the segments after and before, (B, T, D).
+    """Half the difference between the next and the previous segment, (B, T, D).
 
-    Where one is missing the segment itself stands in.
+    Where one of them is missing, the segment itself is used instead.
     """
     before, after = (
         jnp.where(

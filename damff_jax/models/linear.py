@@ -1,6 +1,6 @@
-"""The compared models that have a closed-form solution, see `damff_jax.training.closed_form`.
+"""The baselines with a closed-form solution, see `damff_jax.training.closed_form`.
 
-Both compute in float32 whatever the dtype; `axis_name` is there for the interface alone.
+Both compute in float32 whatever the dtype; `axis_name` exists only for the common interface.
 Letters: B batch, T segments, F frames, M Mel bins, D features, V = 2 (valence, arousal).
 """
 
@@ -15,7 +15,7 @@ from damff_jax.models.inputs import standardized, window_statistics
 
 
 class Constant(nn.Module):
-    """The mean of the training labels, whatever is heard: (B, T, 2), float32."""
+    """The mean of the training labels, whatever the input: (B, T, 2), float32."""
 
     dtype: Any = jnp.float32
     axis_name: str | None = "batch"
@@ -29,19 +29,19 @@ class Constant(nn.Module):
 
 
 class Ridge(nn.Module):
-    """A linear map of the log-Mel's statistics (B, T, 2), float32: `W (f − mean) / std + b`.
+    """A linear map of the log-Mel's statistics: `W (f − mean) / std + b`: (B, T, 2), float32.
 
-    The features f are the mean and the standard deviation of every Mel bin over each segment, and
-    over windows around it; with the default windows 8 M of them.
+    The features f are the mean and standard deviation of every Mel bin over windows around each
+    segment; with the default windows there are 8 M features.
 
     Variable collections: `params`, W and b; `batch_stats`, mean and standard deviation of the
-    features over the training labels; `input_stats` as all models.
+    features over the training labels; `input_stats`, as in all models.
 
     Args:
       windows: sizes in segments, odd; 0 is the whole crop.
-      penalties: tried in this order; the one with the best validation score is kept. A penalty is
-        per label and on W as it stands: mean squared error + penalty · ‖W‖².
-      penalty: taken where there are no validation songs.
+      penalties: candidates, tried in this order; the one with the best validation score is kept.
+        The objective is mean squared error + penalty · ‖W‖².
+      penalty: used if there are no validation songs.
     """
 
     windows: Windows = (1, 7, 21, 0)
@@ -59,7 +59,7 @@ class Ridge(nn.Module):
         train: bool,
         features_only: bool = False,
     ) -> jax.Array:
-        """Gives the prediction, or f (B, T, D) itself."""
+        """Returns the prediction, or f (B, T, D) itself."""
         x_BxTxFxM = standardized(self, log_mel_BxTxFxM, mask_BxT)
         features_BxTxD = jnp.concatenate(
             [window_statistics(x_BxTxFxM, mask_BxT, window) for window in self.windows], axis=-1

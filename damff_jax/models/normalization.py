@@ -1,4 +1,4 @@
-"""Batch normalisation whose statistics leave padding out and span all devices."""
+"""Batch normalisation whose statistics exclude padding and cover all devices."""
 
 from typing import Any
 
@@ -8,12 +8,12 @@ from flax import linen as nn
 
 
 class BatchNorm(nn.Module):
-    """Batch normalisation over everything but the last axis (Ioffe & Szegedy, 2015).
+    """Batch normalisation over all axes but the last (Ioffe & Szegedy, 2015).
 
     In training the moments are sums over the present segments of all devices, divided once by
-    their global count; a mean of per-device means would weigh devices with more padding too
-    heavily. Running statistics are kept as biased moments: running = momentum · running +
-    (1 − momentum) · batch. A global batch without any present segment leaves them as they are.
+    their global count; a mean of per-device means would weight devices with more padding too
+    heavily. Running statistics are biased moments: running = momentum · running +
+    (1 − momentum) · batch. A global batch without any present segment leaves them unchanged.
     """
 
     momentum: float = 0.9
@@ -26,8 +26,8 @@ class BatchNorm(nn.Module):
     ) -> jax.Array:
         """Normalises `x + x_bias` (N, ..., C); `mask_N` is true where a segment is present.
 
-        In training the mean takes a bias out again. Given apart it has no gradient at all, where
-        rounding would leave it one that an optimiser like Adam takes for real.
+        In training a bias cancels out with the mean. Passed separately, it has a gradient of
+        exactly zero; otherwise rounding would leave a small one, which Adam would scale up.
         """
         gain, shift = self.gain_and_shift(x, mask_N, train=train, x_bias=x_bias)
         return x * gain + shift
@@ -36,9 +36,9 @@ class BatchNorm(nn.Module):
     def gain_and_shift(
         self, x: jax.Array, mask_N: jax.Array, *, train: bool, x_bias: jax.Array | float = 0.0
     ) -> tuple[jax.Array, jax.Array]:
-        """Gives (C,) and (C,) such that `x * gain + shift` is `x + x_bias` normalised.
+        """Returns (C,) and (C,) such that `x * gain + shift` is `x + x_bias` normalised.
 
-        A caller can so normalise something smaller than `x`.
+        This lets a caller normalise something smaller than `x`.
         """
         features = x.shape[-1]
         scale = self.param("scale", nn.initializers.ones, (features,))
@@ -66,9 +66,9 @@ class BatchNorm(nn.Module):
         )
         divisor = jnp.maximum(count, 1.0)
         mean = total / divisor
-        # In two passes: the difference E[x²] − E[x]² loses what a small variance beside a large
-        # mean has to say; gradients of the spatial attention were off by several percent. The
-        # deviations sum to zero, so the variance has no gradient by way of the mean.
+        # In two passes: E[x²] − E[x]² loses precision when the variance is small beside the mean;
+        # gradients of the spatial attention were wrong by several percent. The deviations sum to
+        # zero, so the variance has no gradient through the mean.
         deviations = x_NxPxC - jax.lax.stop_gradient(mean)
         squares = mask_N @ jnp.sum(jnp.square(deviations), axis=1)
         var = self._sum_over_devices(squares) / divisor

@@ -1,1 +1,1 @@
-"""Curves of audio files: reading them, the model, and what is written."""
+"""Curves of audio files: reading the files, applying the model, writing the curves."""

@@ -1,4 +1,4 @@
-"""The files that a prediction is asked for, and the names of what is written of them."""
+"""The input files of a prediction, and the names of its output files."""
 
 import os
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ def find_inputs(inputs: Sequence[str]) -> list[str]:
 
 
 def output_names(paths: Sequence[str]) -> list[str]:
-    """A distinct name per file: its stem or, where stems clash, as much of its path as it takes."""
+    """A distinct name per file: its stem or, where stems clash, as much of its path as needed."""
     parts = [(*Path(os.path.abspath(path)).parts[1:-1], Path(path).stem) for path in paths]
     names = [Path(path).stem for path in paths]
     for depth in range(1, max(map(len, parts)) + 2):
@@ -25,7 +25,7 @@ def output_names(paths: Sequence[str]) -> list[str]:
             break
         for i, name in enumerate(names):
             if name in clashing:
-                # One folder and one name, twice: only the extensions differ.
+                # In the same folder with the same stem: only the extensions differ.
                 deep_enough = depth >= len(parts[i])
                 tail = parts[i][-depth - 1 :]
                 extension = Path(paths[i]).suffix if deep_enough else ""

@@ -10,9 +10,9 @@ from damff_jax.features import SEGMENT_SECONDS
 from damff_jax.prediction.predictor import Prediction, Predictor
 from damff_jax.report import page
 from damff_jax.system.command_line import printable
-from damff_jax.system.files import write_aside
+from damff_jax.system.files import atomic_write
 
-# Of files, beside the CSV.
+# Kinds of files besides the CSV.
 KINDS = ("plot", "html", "json")
 
 
@@ -24,23 +24,23 @@ def write(
     *,
     kinds: Collection[str] = (),
 ) -> None:
-    """Writes `<stem>.csv`, and what else is wanted.
+    """Writes `<stem>.csv`, and other files on request.
 
     Args:
-      path: of the audio file, for its name.
+      path: the audio file, whose name is shown.
       kinds: some of `KINDS`.
 
     Raises:
-      OSError: it cannot be written.
+      OSError: a file cannot be written.
     """
     source, curve_TxV = printable(os.path.basename(path)), prediction.curve_TxV
     times_T = SEGMENT_SECONDS * np.arange(len(curve_TxV))
-    with write_aside(f"{stem}.csv") as file:
+    with atomic_write(f"{stem}.csv") as file:
         file.write("time_s,valence,arousal\n")
         for time, (valence, arousal) in zip(times_T, curve_TxV, strict=True):
             file.write(f"{time:.1f},{valence:.6f},{arousal:.6f}\n")
     if "json" in kinds:
-        with write_aside(f"{stem}.json") as file:
+        with atomic_write(f"{stem}.json") as file:
             json.dump(
                 {
                     "source": source,
@@ -67,10 +67,10 @@ def write(
 
 
 def _notes(prediction: Prediction, predictor: Predictor) -> list[str]:
-    """Sentences for the page: on the model, on the curve's time, on the input."""
+    """Sentences for the page about the model, the curve's times, and the input."""
     notes = [f"The model was {predictor.origin}.", "A time is the start of its segment of 0.5 s."]
     if predictor.lag_s is not None:
-        notes.append(f"The curve follows a change in the sound by {predictor.lag_s:.1f} s.")
+        notes.append(f"The curve lags {predictor.lag_s:.1f} s behind the sound.")
     if prediction.unlikeness is not None and prediction.unlikeness > 1:
-        notes.append("This file is unlike the songs of the training: the curve says little.")
+        notes.append("This file is unlike the training songs: the curve is not reliable.")
     return notes

@@ -1,4 +1,4 @@
-"""A trained model as a function: log-Mel, samples or files to curves."""
+"""A trained model as a function from log-Mel, samples or files to curves."""
 
 import collections
 import functools
@@ -22,23 +22,23 @@ from damff_jax.prediction import readers
 from damff_jax.run.checkpoint import CheckpointError
 from damff_jax.training import compilation, steps
 
-# What weights shipped with the package say of themselves, by their name; see the model cards.
+# How the weights shipped with the package were trained, by their name; see the model cards.
 _ORIGINS = {
-    "damff_plus_deam": "trained on people's ratings of 10 s of each of DEAM's 1,802 songs, free "
-    "music of many genres: arousal is to be trusted more than valence",
-    "damff_plus_vgmidi": "trained on piano arrangements of game music (VGMIDI): its arousal "
-    "carries over to other piano music, its valence hardly, and other instruments it has not heard",
+    "damff_plus_deam": "trained on listeners' ratings of 10 s of each of DEAM's 1,802 songs, free "
+    "music of many genres: arousal is more reliable than valence",
+    "damff_plus_vgmidi": "trained on piano arrangements of game music (VGMIDI): arousal carries "
+    "over to other piano music, valence hardly; not trained on other instruments",
 }
 
 
 class Prediction(NamedTuple):
-    """A song's curve and what is known of it.
+    """A song's curve, and how similar the song is to the training songs.
 
     Attributes:
       curve_TxV: valence and arousal in [-1, 1], a row per segment of 0.5 s.
-      unlikeness: how far the song lies from those that the model was trained on, see
-        `damff_jax.evaluation.familiarity`: beyond 1 it is unlike them. None if the model does not
-        know.
+      unlikeness: how far the song is from those that the model was trained on, see
+        `damff_jax.evaluation.familiarity`: above 1 it is unlike them. None if the weights have no
+        profile of the training songs.
     """
 
     curve_TxV: np.ndarray
@@ -49,20 +49,20 @@ class Predictor:
     """A trained model, from log-Mel, samples or files to curves (T, 2): valence, arousal.
 
     Args:
-      checkpoint: the workdir of a training run, of which the best checkpoint is used, a
-        safetensors file (see `damff_jax.weights`), or the name of weights shipped with the package;
-        by default the first of those.
+      checkpoint: the workdir of a training run, whose best checkpoint is used; a safetensors file
+        (see `damff_jax.weights`); or the name of weights shipped with the package. By default
+        `damff_plus_deam`.
       batch_size: windows per call of the model.
 
     Attributes:
-      features: what the model hears.
-      origin: a line on what it was trained on.
-      lag_s: by how much its curves follow the sound, where that was measured (see `damff_jax.lag`);
-        else None.
+      features: the settings of the model's input.
+      origin: one line about how it was trained.
+      lag_s: seconds by which its curves lag behind the sound, if measured (see `damff_jax.lag`);
+        otherwise None.
 
     Raises:
-      CheckpointError: there is no checkpoint, it is damaged, or it hears no audio.
-      FeatureMismatchError, ValueError: it is of another version of this program.
+      CheckpointError: there is no checkpoint, it is damaged, or its model does not take audio.
+      FeatureMismatchError, ValueError: another version of this program wrote it.
     """
 
     def __init__(self, checkpoint: str | os.PathLike = pretrained.DEFAULT, *, batch_size: int = 4):
@@ -71,7 +71,7 @@ class Predictor:
         self.features = FeatureConfig.from_json(meta["features"])
         if meta["identity"].get("heard"):
             raise CheckpointError(
-                f"{checkpoint}: a model of another encoder's embeddings, not audio"
+                f"{checkpoint}: the model takes another encoder's embeddings, not audio"
             )
         dataset = config["data"]["dataset"]
         self.origin = f"trained on {dataset}"
@@ -95,20 +95,20 @@ class Predictor:
         """The curve (T, 2) of log-Mel segments in dB, as `damff_jax.features` computes them."""
         shape = (self.features.frames_per_segment, self.features.n_mels)
         if log_mel_TxFxM.ndim != 3 or log_mel_TxFxM.shape[1:] != shape or not len(log_mel_TxFxM):
-            raise ValueError(f"log-Mel of shape (T, {shape[0]}, {shape[1]}) wanted, T > 0")
+            raise ValueError(f"expected log-Mel of shape (T, {shape[0]}, {shape[1]}), T > 0")
         return self._one([log_mel_TxFxM])
 
     def from_waveform(self, samples: np.ndarray, sample_rate: int) -> np.ndarray:
         """The curve (T, 2) of mono samples (n_samples,), floating point in [-1, 1].
 
         Raises:
-          AudioError: they are not, or are shorter than one segment.
+          AudioError: other samples, or fewer than one segment.
         """
         samples = np.asarray(samples)
         if samples.ndim != 1 or not np.issubdtype(samples.dtype, np.floating):
             raise audio.AudioError("samples must be floating point of shape (n_samples,)")
         if not np.all(np.isfinite(samples)):
-            raise audio.AudioError("a sample is not finite")
+            raise audio.AudioError("samples must be finite")
         if len(samples) < SEGMENT_SECONDS * sample_rate:
             raise audio.AudioError(f"samples are shorter than one segment of {SEGMENT_SECONDS} s")
         if sample_rate != self.features.sample_rate:
@@ -119,7 +119,7 @@ class Predictor:
         """The curve (T, 2) of an audio file; memory does not grow with its length.
 
         Raises:
-          AudioError: it cannot be read, or is shorter than one segment.
+          AudioError: the file cannot be read, or is shorter than one segment.
         """
         (prediction,) = self.predictions([path], strict=strict)
         if isinstance(prediction, audio.AudioError):
@@ -131,8 +131,8 @@ class Predictor:
     ) -> Iterator[np.ndarray | audio.AudioError]:
         """The curves of files in their order, or the error of a file that cannot be read.
 
-        On several cores other processes read the next files meanwhile, so a few paths are taken
-        ahead; memory does not grow with the number of files or their length.
+        On several cores, other processes read the next files in the meantime, so a few paths are
+        taken in advance. Memory does not grow with the number of files or their length.
         """
         for prediction in self.predictions(paths, strict=strict):
             yield prediction if isinstance(prediction, audio.AudioError) else prediction.curve_TxV
@@ -140,13 +140,13 @@ class Predictor:
     def predictions(
         self, paths: Iterable[str | os.PathLike], *, strict: bool = False
     ) -> Iterator[Prediction | audio.AudioError]:
-        """As `from_files`, with what is known of every song.
+        """Like `from_files`, with every song's unlikeness.
 
-        Of one that is unlike the training songs there is a warning too, an `AudioWarning`.
+        A song that is unlike the training songs also causes an `AudioWarning`.
         """
         paths, named = itertools.tee(paths)
         songs = readers.read_all(paths, self.features, strict=strict)
-        # Of the songs that are read and not predicted yet.
+        # Of the songs that have been read but not yet predicted.
         unlikeness: collections.deque[float | None] = collections.deque()
         curves = predict_curves(
             self._apply,
@@ -165,7 +165,7 @@ class Predictor:
         blocks: Iterable[np.ndarray],
         unlikeness: collections.deque[float | None],
     ) -> Iterator[np.ndarray]:
-        """A song's stream, of which the profile tells at its end."""
+        """A song's stream; appends its unlikeness at the end, and warns if it is large."""
         known = None
         try:
             if self._profile is None:
@@ -178,8 +178,8 @@ class Predictor:
             unlikeness.append(known)
         if known is not None and known > 1:
             message = (
-                f"{path}: unlike the songs that the model was trained on ({known:.1f} times as far "
-                "from them as they lie); the curve says little"
+                f"{path}: unlike the training songs (unlikeness {known:.1f}, where 1 is the "
+                "limit); the curve is not reliable"
             )
             warnings.warn(message, audio.AudioWarning, stacklevel=2)
 

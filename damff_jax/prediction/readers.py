@@ -1,10 +1,10 @@
 """Songs as streams of log-Mel segments, read from files one by one or by several processes.
 
-Readers are programs of their own, `python -m damff_jax.prediction.readers`, rather than processes
-of `multiprocessing`: those would run a user's script once more, and threads would have to share one
-standard error, where a decoder tells of damage. A reader takes paths by its standard input, a line
-of JSON each, and gives messages by its standard output, which is a pipe of bounded size: that alone
-holds back whoever reads faster than the model works.
+Readers are separate programs, `python -m damff_jax.prediction.readers`, instead of processes of
+`multiprocessing`, which would run a user's script again. Threads would have to share one standard
+error, where a decoder reports damage. A reader takes paths from its standard input, one line of
+JSON each, and writes messages to its standard output, a pipe of bounded size: when it is full, a
+reader that is faster than the model waits.
 """
 
 import collections
@@ -28,15 +28,15 @@ from damff_jax import audio
 from damff_jax.features import SEGMENT_SECONDS, FeatureConfig, log_mel_blocks, segments
 from damff_jax.system import preemption
 
-# Below this level (dB, the loudest Mel bin of the loudest frame) there is no music to speak of.
+# Below this level (dB, the loudest Mel bin of the loudest frame) there is practically no music.
 LOW_ENERGY_DB = -50.0
-# More would take memory (60 MB each) rather than save time.
+# More would cost memory (60 MB each) without saving time.
 _MOST_READERS = 8
-# Songs that a reader is given at a time. Of long ones, the pipe holds less.
+# Songs that a reader is given in advance. Of long songs, the pipe holds only a part.
 _AHEAD = 4
-# Several clips of 45 s; the most that Linux allows everybody.
+# Several clips of 45 s; the largest pipe that Linux allows every user.
 _PIPE_BYTES = 2**20
-# Readers share the cores already.
+# The readers themselves use all cores.
 _SINGLE_THREADED = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -50,10 +50,10 @@ def read(
     Args:
       path: the file.
       config: the features.
-      strict: a file that is not decoded to its declared end is an error rather than a warning.
+      strict: a file that is not decoded to its declared end is an error instead of a warning.
 
     Raises:
-      AudioError: it cannot be read, or is shorter than one segment.
+      AudioError: the file cannot be read, or is shorter than one segment.
     """
     rest = np.zeros((0, config.n_mels), np.float32)
     n_segments, loudest = 0, -np.inf
@@ -68,7 +68,7 @@ def read(
     if not n_segments:
         raise audio.AudioError(f"{path}: shorter than one segment of {SEGMENT_SECONDS} s")
     if loudest < LOW_ENERGY_DB:
-        message = f"{path}: low energy, at most {loudest:.0f} dB; the curve says little"
+        message = f"{path}: low energy, at most {loudest:.0f} dB; the curve is not reliable"
         warnings.warn(message, audio.AudioWarning, stacklevel=2)
 
 
@@ -79,16 +79,16 @@ def read_all(
     strict: bool = False,
     n_readers: int | None = None,
 ) -> Iterator[Iterator[np.ndarray]]:
-    """Files in their order, each as `read` gives it, while readers are ahead with the next ones.
+    """Reads files in their order, each as by `read`, while readers prepare the next ones.
 
-    A file must be taken to its end, or error, before the next one is asked for. The first is read
-    by this process, so that one file alone does not wait for a reader to start.
+    A file's stream must be read to its end, or error, before the next one is requested. The first
+    file is read by this process, so that a single file need not wait for a reader to start.
 
     Args:
-      paths: the files; a few are taken ahead.
+      paths: the files; a few are taken in advance.
       config: the features.
       strict: as for `read`.
-      n_readers: processes; by default one per core and at most eight, none on a single core.
+      n_readers: processes; by default one per core but at most eight, and none on a single core.
     """
     if n_readers is None:
         n = n_cores()
@@ -100,7 +100,7 @@ def read_all(
             if 0 < n <= n_readers:
                 try:
                     readers.append(stack.enter_context(_Reader(config, strict)))
-                except OSError:  # No process is to be had; this one can do it alone.
+                except OSError:  # No process can be started; this one can do all the work.
                     n_readers = 0
             if n == 0 or not n_readers:
                 songs.append(read(path, config, strict=strict))
@@ -112,7 +112,7 @@ def read_all(
 
 
 class _Reader:
-    """A process that reads songs in the order in which it is given them; a context manager."""
+    """A process that reads songs in the order in which they are given; a context manager."""
 
     def __init__(self, config: FeatureConfig, strict: bool):
         self._settings = json.dumps({"features": config.to_json(), "strict": strict})
@@ -126,13 +126,13 @@ class _Reader:
         self._end()
 
     def give(self, path: str | os.PathLike) -> Iterator[np.ndarray]:
-        """Gives the process a file; what `read` gives of it can be taken after those before it."""
+        """Gives the process a file; returns its stream, to be read after those of earlier files."""
         self._given.append(os.fsdecode(path))
         self._send(self._given[-1])
         return self._taken(self._given[-1])
 
     def _start(self) -> None:
-        # Not in the group of processes that Ctrl-C reaches: whoever started it ends it.
+        # Not in the process group that receives Ctrl-C: this process ends it.
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", "damff_jax.prediction.readers", self._settings],
             stdin=subprocess.PIPE,
@@ -147,17 +147,17 @@ class _Reader:
         paths, messages = self._process.stdin, self._process.stdout
         assert paths is not None and messages is not None  # Both are pipes.
         self._paths, self._messages = paths, messages
-        # Where the system has no such call or grants no more, readers are less far ahead.
+        # If the pipe cannot be enlarged, readers are just less far ahead.
         with contextlib.suppress(AttributeError, OSError):
             fcntl.fcntl(self._messages, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
 
     def _end(self) -> None:
-        # What was to be sent to a process that has died is left.
+        # What was not yet sent to a process that has died is dropped.
         with contextlib.suppress(BrokenPipeError), self._process:
             self._process.kill()
 
     def _send(self, path: str) -> None:
-        # Of a process that has died, the songs tell when it is their turn.
+        # That the process has died is reported when it is the song's turn.
         with contextlib.suppress(BrokenPipeError):
             self._paths.write(json.dumps(path).encode() + b"\n")
             self._paths.flush()
@@ -179,7 +179,7 @@ class _Reader:
                 raise audio.AudioError(f"{path}: {self._replaced()}")
 
     def _receive(self) -> list[Any] | None:
-        """The next message; None if the process died before it was whole."""
+        """The next message; None if the process died before completing it."""
         line = self._messages.readline()
         if not line.endswith(b"\n"):
             return None
@@ -193,7 +193,7 @@ class _Reader:
         return message
 
     def _replaced(self) -> str:
-        """Starts another process for the songs that are left; says what became of this one."""
+        """Starts another process for the remaining songs; returns how this one ended."""
         status = self._process.wait()
         self._end()
         self._start()
@@ -204,9 +204,9 @@ class _Reader:
 
 
 def _serve(config: FeatureConfig, strict: bool) -> None:
-    """Reads files for ever: their paths come by standard input, what they hold goes out."""
+    """Reads files until standard input ends: paths come in there, and messages go out."""
     for number in preemption.SIGNALS:
-        signal.signal(number, signal.SIG_IGN)  # Whoever started this process ends it.
+        signal.signal(number, signal.SIG_IGN)  # The parent process ends this one.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     warnings.simplefilter("always", audio.AudioWarning)
     warnings.showwarning = _pass_on
@@ -224,7 +224,7 @@ def _serve(config: FeatureConfig, strict: bool) -> None:
 def _take_paths(paths: queue.SimpleQueue[str]) -> None:
     for line in sys.stdin.buffer:
         paths.put(json.loads(line))
-    # Whoever gave the paths is gone, however it ended.
+    # The parent process has ended.
     os._exit(0)
 
 

@@ -1,1 +1,1 @@
-"""Pictures and pages of curves and of training."""
+"""Plots and pages of curves and of training."""

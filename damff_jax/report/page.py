@@ -1,4 +1,4 @@
-"""A self-contained HTML page of a curve."""
+"""A self-contained HTML page with a curve."""
 
 import html
 import os
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from damff_jax.evaluation.metrics import DIMENSIONS
-from damff_jax.system.files import write_aside
+from damff_jax.system.files import atomic_write
 
 _COLOURS = {"valence": "#1f77b4", "arousal": "#d62728"}
 
@@ -20,10 +20,10 @@ def write_html(
     *,
     notes: Sequence[str] = (),
 ) -> None:
-    """A page with the curve as inline SVG and a table; needs no network and no script.
+    """Writes a page with the curve as inline SVG and a table, without scripts or external files.
 
     Args:
-      notes: sentences on how the curve is to be read.
+      notes: sentences about how to read the curve.
     """
     width, height, pad = 900.0, 260.0, 30.0
     span = max(float(times_T[-1]), 0.5)
@@ -60,5 +60,5 @@ def write_html(
         f"{''.join(svg)}<details><summary>Values</summary><table>"
         f"<tr><th>time (s)<th>valence<th>arousal{rows}</table></details>\n"
     )
-    with write_aside(path) as file:
+    with atomic_write(path) as file:
         file.write(page)

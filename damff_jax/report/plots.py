@@ -1,4 +1,4 @@
-"""Pictures of curves and of training, as PNG."""
+"""Plots of curves and of training, as PNG."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from damff_jax.evaluation.metrics import DIMENSIONS, Curve
-from damff_jax.system.files import write_aside
+from damff_jax.system.files import atomic_write
 
 COLOURS = {"valence": "#1f77b4", "arousal": "#d62728"}
 
@@ -36,7 +36,7 @@ def plot_comparison(
     *,
     n_songs: int = 4,
 ) -> None:
-    """True against predicted curves of some songs, evenly picked."""
+    """True and predicted curves of some songs, picked at even intervals."""
     chosen = [
         list(curves)[i] for i in np.unique(np.linspace(0, len(curves) - 1, n_songs).astype(int))
     ]
@@ -83,12 +83,12 @@ def plot_learning(path: str | os.PathLike, title: str, events: Sequence[Mapping[
 
 
 def _finish(axes: Axes, title: str) -> None:
-    # A song's name may hold what Matplotlib would read as mathematics.
+    # A song's name may contain what Matplotlib would parse as mathematics.
     axes.set_title(title, fontsize="medium", parse_math=False)
     axes.set_ylim(-1, 1)
     axes.grid(alpha=0.3)
 
 
 def _save(figure: Figure, path: str | os.PathLike) -> None:
-    with write_aside(path, "wb") as file:
+    with atomic_write(path, "wb") as file:
         figure.savefig(file, format="png", dpi=110)

@@ -1,1 +1,1 @@
-"""The life of a run: its config, checkpoints, logs, processes, and the loop."""
+"""A run: its config, checkpoints, logs, processes, and the training loop."""

@@ -1,6 +1,6 @@
-"""Checkpoints: the latest states to resume from, and the best one to predict with.
+"""Checkpoints: the latest states, to resume from, and the best one, to predict with.
 
-Where they are and what they hold: `checkpoint_files`.
+See `checkpoint_files` for their files.
 """
 
 import concurrent.futures
@@ -23,10 +23,10 @@ __all__ = ["CheckpointError", "CheckpointWarning", "Checkpoints", "load_meta", "
 class Checkpoints:
     """Saves and restores a run's states; a context manager, which waits for pending saves.
 
-    One writer per workdir: see `workdir_lock`. Damaged steps are set aside, with a warning.
+    One writer per workdir: see `workdir_lock`. Damaged steps are moved away, with a warning.
 
     Raises:
-      CheckpointError: there are steps to go on from, and all are damaged.
+      CheckpointError: there are steps to resume from, but all are damaged.
     """
 
     def __init__(self, workdir: str | os.PathLike):
@@ -34,7 +34,7 @@ class Checkpoints:
         self._saver = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="checkpoints")
         self._pending: list[concurrent.futures.Future] = []
         self._failed = False
-        # The latest first: if there is none to go on with, nothing is touched.
+        # The latest first: if all of them are damaged, nothing is touched.
         self._latest_step = files.newest_step(workdir, "latest")
         best_step = files.newest_step(workdir, "best")
         for name, newest in (("latest", self._latest_step), ("best", best_step)):
@@ -42,7 +42,7 @@ class Checkpoints:
                 if newest is None or step > newest:
                     files.set_aside(files.step_path(workdir, name, step))
         self._best_score = None
-        # The step that was chosen, which stays known when its checkpoint is lost.
+        # The step that was chosen as best, known even if its checkpoint is lost.
         self._best_step = None
         if self._latest_step is not None:
             latest = files.read_meta(files.step_path(workdir, "latest", self._latest_step))
@@ -52,8 +52,8 @@ class Checkpoints:
             self._best_step = best_step
         elif self._best_step is not None:
             files.warn(
-                f"{workdir}: its best checkpoint, of step {self._best_step}, is damaged or gone; "
-                f"from step {self._latest_step} on, the best of the steps to come is chosen"
+                f"{workdir}: its best checkpoint, of step {self._best_step}, is damaged or missing;"
+                f" the best is chosen anew from the steps after step {self._latest_step}"
             )
 
     def __enter__(self) -> "Checkpoints":
@@ -66,10 +66,10 @@ class Checkpoints:
             self._saver.shutdown()
 
     def wait(self) -> None:
-        """Waits until all that was saved is on the disk.
+        """Waits until all saved states are on the disk.
 
         Raises:
-          CheckpointError: it could not be written; what was saved before is whole.
+          CheckpointError: one could not be written; those saved before it are complete.
         """
         while self._pending:
             self._pending.pop(0).result()
@@ -82,12 +82,12 @@ class Checkpoints:
         """
         step = int(state.step)
         if self._latest_step is None or step > self._latest_step:
-            # After the best, which could not be found again once its step is behind.
+            # Saved after the best, which could not be recovered by resuming from a later step.
             self._save("latest", state, {**meta, "score": None, "best_step": self._best_step})
             self._latest_step = step
 
     def save_if_best(self, state: TrainState, meta: Mapping[str, Any], score: float) -> bool:
-        """Saves the state if no earlier one scored as high; says whether it did.
+        """Saves the state if no earlier one scored as high; returns whether it did.
 
         Raises:
           CheckpointError: an earlier state could not be written.
@@ -100,13 +100,13 @@ class Checkpoints:
         return True
 
     def restore_latest(self, state: TrainState, meta: Mapping[str, Any]) -> TrainState | None:
-        """The latest state, placed as `state` is; None if nothing has been saved yet.
+        """The latest state, on the same devices as `state`; None if nothing has been saved yet.
 
         Raises:
-          CheckpointError, FeatureMismatchError: it is of another run; see `identity`.
+          CheckpointError, FeatureMismatchError: it belongs to another run; see `identity`.
         """
         if self._latest_step is None:
-            # A run that was broken off between its first best state and its first latest one.
+            # A run that was interrupted between saving its first best and its first latest state.
             if self._best_step is not None:
                 identity.check_same_run(
                     files.read_meta(files.step_path(self._workdir, "best", self._best_step)), meta
@@ -121,17 +121,17 @@ class Checkpoints:
         return state.replace(**placed)
 
     def _save(self, name: str, state: TrainState, meta: Mapping[str, Any]) -> None:
-        # A best state and the latest one may wait for the disk; more would pile up in memory. What
-        # could not be written is known with the next save.
+        # One best and one latest state may wait for the disk; more would pile up in memory. A
+        # failed write is reported by the next save.
         while self._pending and (len(self._pending) > 1 or self._pending[0].done()):
             self._pending.pop(0).result()
-        # A copy, because the next step takes the state's buffers.
+        # A copy, because the next step reuses the state's buffers.
         state = jax.tree.map(lambda x: np.array(x), state)
         meta = {**meta, "step": int(state.step)}
         self._pending.append(self._saver.submit(self._write, name, state, meta))
 
     def _write(self, name: str, state: TrainState, meta: Mapping[str, Any]) -> None:
-        # What is saved after the first failure could count on what was not written.
+        # Later states may rely on earlier ones, so nothing is written after the first failure.
         if self._failed:
             return
         try:
@@ -142,27 +142,27 @@ class Checkpoints:
 
 
 def load_meta(workdir: str | os.PathLike) -> dict[str, Any] | None:
-    """The meta data of a run's latest checkpoint; None before the first.
+    """The metadata of a run's latest checkpoint; None if there is none.
 
     Raises:
-      CheckpointError: there are checkpoints, and all are damaged.
+      CheckpointError: there are checkpoints, but all are damaged.
     """
     step = files.newest_step(workdir, "latest")
     return None if step is None else files.read_meta(files.step_path(workdir, "latest", step))
 
 
 def load_variables(workdir: str | os.PathLike) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The model's variables of a run's best checkpoint, or of its latest if none was chosen.
+    """The model's variables from a run's best checkpoint, or from its latest if none was chosen.
 
-    The latest never stands in for a best one that is lost.
+    A lost best checkpoint is never replaced by the latest one.
 
     Returns:
-      The variables for evaluation, numpy arrays, and the checkpoint's meta data: `config`,
-      `features`, `identity` (what makes the run what it is), `ancestors`, `step`, `score`; see
-      `run_config`.
+      The variables for evaluation, numpy arrays, and the checkpoint's metadata: `config`,
+      `features`, `identity` (the settings and data that make two runs the same run), `ancestors`,
+      `step`, `score`; see `identity`.
 
     Raises:
-      CheckpointError: there is no checkpoint, it is damaged, or one of an earlier version.
+      CheckpointError: there is no checkpoint, it is damaged, or it does not hold a state.
     """
     listed = files.all_steps(workdir)
     try:
@@ -170,7 +170,7 @@ def load_variables(workdir: str | os.PathLike) -> tuple[dict[str, Any], dict[str
     except CheckpointError:
         if files.all_steps(workdir) == listed:
             raise
-        # A training that goes on has replaced what was being read.
+        # A running training has replaced what was being read.
         return load_variables(workdir)
 
 
@@ -181,22 +181,22 @@ def _load_variables(workdir: str | os.PathLike) -> tuple[dict[str, Any], dict[st
     except CheckpointError as error:
         if best_step is None:
             raise
-        files.warn(f"{error}; the best one is whole")
+        files.warn(f"{error}; the best one is not damaged")
         latest = {}
-    # The latest knows which was chosen; what is there without it, was chosen later.
+    # The latest records which one was chosen; without it, the newest best one was.
     chosen = latest.get("best_step") or max(files.steps(workdir, "best"), default=None)
     if chosen is not None and (best_step is None or best_step < chosen):
         raise CheckpointError(
-            f"{workdir}: its best checkpoint, of step {chosen}, is damaged or gone, and no other "
-            "stands in for it"
+            f"{workdir}: its best checkpoint, of step {chosen}, is damaged or missing, and is "
+            "never replaced by another"
         )
     if best_step is not None:
         path = files.step_path(workdir, "best", best_step)
     elif latest:
         path = files.step_path(workdir, "latest", latest["step"])
     else:
-        raise CheckpointError(f"{workdir}: no checkpoint of a training run in it")
+        raise CheckpointError(f"{workdir}: contains no checkpoint of a training run")
     state = files.restore_state(path)
     if "averages" not in state:
-        raise CheckpointError(f"{path}: holds {sorted(state)} in the place of a state")
+        raise CheckpointError(f"{path}: holds {sorted(state)} instead of a state")
     return eval_variables(state), files.read_meta(path)

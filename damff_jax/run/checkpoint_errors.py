@@ -1,9 +1,9 @@
-"""What can be wrong with a checkpoint; importing it takes no JAX, unlike using a checkpoint."""
+"""Errors and warnings of checkpoints; in their own module, which does not import JAX."""
 
 
 class CheckpointError(ValueError):
-    """A checkpoint that is missing, damaged or does not fit; the message is one line."""
+    """A checkpoint is missing, damaged or does not fit; the message is one line."""
 
 
 class CheckpointWarning(UserWarning):
-    """A checkpoint is damaged, and what is done without it; the message is one line."""
+    """A checkpoint is damaged; the message is one line, and says what is done instead."""

@@ -4,10 +4,10 @@
     <workdir>/checkpoints/best/<step>/       the one with the highest validation score
     <workdir>/checkpoints/damaged/           damaged ones, which are not used
 
-Each holds the state and, as JSON, what is needed to use it without the program that wrote it:
-the configuration, the features and the score; and the digests of its files. A step is written
-under another name, with its digests, and then renamed: a folder with a step's name was complete
-when it was written. One that differs from its digests is not used.
+Each holds the state; as JSON, what is needed to use it: the configuration, the features and the
+score; and the digests of its files. A step is written under another name, with its digests, and
+then renamed: a folder with a step's name was complete when it was written. A step that does not
+match its digests is not used.
 """
 
 import contextlib
@@ -27,16 +27,16 @@ from damff_jax.run.checkpoint_errors import CheckpointError, CheckpointWarning
 from damff_jax.system import digests
 from damff_jax.training.train_state import TrainState
 
-# How many steps are kept. The latest has one to fall back on; another best would not be the best.
+# How many steps are kept. If the latest is damaged, the one before is used; only one is the best.
 _KEPT = {"latest": 2, "best": 1}
 
-# What a stranger's checkpoint can make us allocate, by what it takes on the disk; moments of zeros
-# are compressed, but parameters hardly.
+# The most memory that a checkpoint may allocate, relative to its size on the disk. A malicious one
+# could claim any size; zeros compress well, but parameters hardly do.
 _MAX_RATIO = 100
 
 
 def warn(message: str) -> None:
-    # From here, whoever calls: the same warning is shown once.
+    # stacklevel 1, so that the same warning is shown once, whatever the caller.
     warnings.warn(message, CheckpointWarning, stacklevel=1)
 
 
@@ -49,7 +49,7 @@ def step_path(workdir: str | os.PathLike, name: str, step: int) -> Path:
 
 
 def steps(workdir: str | os.PathLike, name: str) -> list[int]:
-    """The steps that there is a folder of, in rising order."""
+    """The steps that have a folder, in ascending order."""
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
         paths = [path for path in steps_folder(workdir, name).iterdir() if path.name.isdecimal()]
         return sorted(
@@ -64,10 +64,10 @@ def all_steps(workdir: str | os.PathLike) -> dict[str, list[int]]:
 
 
 def newest_step(workdir: str | os.PathLike, name: str) -> int | None:
-    """The newest step that is as it was written, None without any; warns of others.
+    """The newest undamaged step, or None; warns about newer, damaged ones.
 
     Raises:
-      CheckpointError: there are steps of the latest state, and all are damaged.
+      CheckpointError: `name` is latest, and all of its steps are damaged.
     """
     faults = {}
     for step in reversed(steps(workdir, name)):
@@ -76,7 +76,7 @@ def newest_step(workdir: str | os.PathLike, name: str) -> int | None:
             break
         faults[step] = fault
     else:
-        # While a training goes on, what was listed may have been replaced.
+        # A running training may have replaced the listed steps.
         if any(step not in faults for step in steps(workdir, name)):
             return newest_step(workdir, name)
         step = None
@@ -84,40 +84,40 @@ def newest_step(workdir: str | os.PathLike, name: str) -> int | None:
         listed = "; ".join(f"step {step}: {fault}" for step, fault in faults.items())
         raise CheckpointError(f"{workdir}: all its latest checkpoints are damaged ({listed})")
     for damaged, fault in faults.items():
-        instead = "there is no other" if step is None else f"taking step {step}"
+        instead = "there is no other" if step is None else f"falling back to step {step}"
         warn(f"{workdir}: the {name} checkpoint of step {damaged} is damaged ({fault}); {instead}")
     return step
 
 
 def find_fault(path: Path) -> str | None:
-    """What is wrong with a step's files; None: they are as written."""
+    """What is wrong with a step's files; None if they are as written."""
     return digests.find_fault(path)
 
 
 def write_step(workdir: Path, name: str, state: TrainState, meta: Mapping[str, Any]) -> None:
-    """Writes a step, and removes those that are not kept once it is on the disk."""
+    """Writes a step; once it is on the disk, removes those that are no longer kept."""
     folder, path = steps_folder(workdir, name), step_path(workdir, name, meta["step"])
-    aside = folder / ".saving"
+    unfinished = folder / ".saving"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _remove(aside)
+        _remove(unfinished)
         args = {"state": ocp.args.StandardSave(state), "meta": ocp.args.JsonSave(meta)}
         with _checkpointer() as checkpointer:
-            checkpointer.save(aside, args=ocp.args.Composite(**args))
-        digests.write(aside)
+            checkpointer.save(unfinished, args=ocp.args.Composite(**args))
+        digests.write(unfinished)
         if path.exists():
             set_aside(path)
-        aside.rename(path)
+        unfinished.rename(path)
         digests.sync_folder(folder)
-        # Another best state than this one may be of a later step, by a run that was broken off.
+        # An interrupted run may have left a best state of a later step than this one.
         others = [step for step in steps(workdir, name) if step != meta["step"]]
         for step in others[: len(others) + 1 - _KEPT[name]]:
-            # Away at once: a reader finds a step whole or not at all.
-            step_path(workdir, name, step).rename(aside)
-            _remove(aside)
-    except Exception as error:  # Orbax and the file systems have many.
+            # Renamed first: a reader finds a step complete or not at all.
+            step_path(workdir, name, step).rename(unfinished)
+            _remove(unfinished)
+    except Exception as error:  # Orbax and file systems raise many kinds.
         with contextlib.suppress(OSError):
-            _remove(aside)
+            _remove(unfinished)
         reason = " ".join(str(error).split())
         raise CheckpointError(f"{path}: cannot be saved ({reason})") from error
 
@@ -132,7 +132,7 @@ def _remove(path: Path) -> None:
 
 
 def set_aside(path: Path) -> None:
-    """Puts what is damaged where it is in nobody's way: only people can tell what it is worth."""
+    """Moves a damaged step to the folder `damaged`, so that the user can decide about it."""
     damaged = path.parents[1] / "damaged" / f"{path.parent.name}-{path.name}"
     damaged.parent.mkdir(exist_ok=True)
     _remove(damaged)
@@ -141,7 +141,7 @@ def set_aside(path: Path) -> None:
 
 @contextlib.contextmanager
 def _checkpointer() -> Iterator[ocp.Checkpointer]:
-    """Reads and writes a step by this process alone, whatever others there are."""
+    """A checkpointer of this process alone, even if there are other JAX processes."""
     process = jax.process_index()
     alone = ocp.options.MultiprocessingOptions(primary_host=process, active_processes={process})
     how = {"multiprocessing_options": alone}
@@ -161,7 +161,7 @@ def _reading(path: Path) -> Iterator[ocp.Checkpointer]:
             yield checkpointer
     except CheckpointError:
         raise
-    except Exception as error:  # Of steps without digests, Orbax finds out by itself.
+    except Exception as error:  # Orbax raises many kinds.
         reason = " ".join(str(error).split())
         raise CheckpointError(f"{path}: cannot be read ({reason})") from error
 
@@ -176,8 +176,8 @@ def restore_state(path: Path, like: Mapping[str, Any] | None = None) -> dict[str
     """A state's fields as numpy arrays.
 
     Args:
-      like: fields to restore, for the containers that they are made of, as far as they were saved;
-        None: all, as dictionaries.
+      like: the expected fields, which are restored into their containers; None for all fields, as
+        dictionaries.
 
     Raises:
       CheckpointError: other fields were saved.
@@ -188,10 +188,10 @@ def restore_state(path: Path, like: Mapping[str, Any] | None = None) -> dict[str
         if like is not None:
             target = {name: value for name, value in like.items() if name in stored}
             if not stored.keys() == target.keys() == like.keys():
-                raise CheckpointError(f"{path}: holds {sorted(stored)} in the place of a state")
+                raise CheckpointError(f"{path}: holds {sorted(stored)} instead of a state")
         size = sum(math.prod(x.shape) * np.dtype(x.dtype).itemsize for x in jax.tree.leaves(target))
         if size > _MAX_RATIO * _size_of(path):
-            raise CheckpointError(f"{path}: says that it holds {size} bytes, far more than it has")
+            raise CheckpointError(f"{path}: claims to hold {size} bytes, far more than its size")
         target = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), target)
         args = ocp.args.Composite(state=ocp.args.StandardRestore(target))
         return checkpointer.restore(path, args=args)["state"]

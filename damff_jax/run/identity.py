@@ -1,4 +1,4 @@
-"""What makes a run what it is, and whether a checkpoint is of it."""
+"""A run's identity, and whether a checkpoint belongs to the run."""
 
 import json
 from collections.abc import Mapping
@@ -23,17 +23,16 @@ def checkpoint_meta(
     origin: Mapping[str, Any] | None = None,
     resumed: bool = True,
 ) -> dict[str, Any]:
-    """What a checkpoint says of itself; a run that resumes must have the same identity.
+    """A checkpoint's metadata; a run that resumes from it must have the same identity.
 
     Args:
       dataset: name and version of the data set.
-      files: digests of what it was made from, by what they are of: `files`, `heard`, `teacher`;
-        None where there are none.
-      origin: meta data of the checkpoint that the run resumes or starts from, if there is one.
-      resumed: whether it resumes from that one, rather than starting from its variables.
+      files: digests of the data's sources: `files`, `heard`, `teacher`; None where unused.
+      origin: metadata of the checkpoint that the run resumes or starts from, if any.
+      resumed: whether it resumes from that checkpoint, instead of starting from its variables.
 
     Raises:
-      CheckpointError, FeatureMismatchError: a run cannot start from those.
+      CheckpointError, FeatureMismatchError: a run cannot start from that checkpoint.
     """
     identity = {
         **{name: config[name] for name in ("seed", "batch_size", "dtype")},
@@ -45,7 +44,7 @@ def checkpoint_meta(
         "augment": _unless_off(config.augment.to_dict()),
         "optim": config.optim.to_dict(),
     }
-    # The data sets of the runs that this one starts from, one from the other.
+    # The data sets of the runs from which this one descends.
     ancestors = list(origin.get("ancestors", ())) if origin else []
     if origin and not resumed:
         ancestors.append(origin["identity"]["dataset"])
@@ -61,24 +60,24 @@ def checkpoint_meta(
 
 
 def _unless_off(augment: dict[str, Any]) -> dict[str, Any]:
-    """Settings of an augmentation; of one that is off, none: a mask's size says nothing then."""
+    """The settings of an augmentation; none if it is off, because they have no effect then."""
     return {} if AugmentConfig(**augment).is_off else augment
 
 
 def check_compatible(
     stored: Mapping[str, Any], wanted: Mapping[str, Any], *, option: str = "--workdir"
 ) -> None:
-    """Compares the meta data of a checkpoint with that of the present run.
+    """Compares the metadata of a checkpoint with that of the current run.
 
     Args:
-      option: what named the checkpoint, for messages.
+      option: the option that named the checkpoint, for messages.
 
     Raises:
-      CheckpointError: the models differ, or it was trained on another version of the present data
-        set, in which training songs may be test songs here; it shows in what.
-      FeatureMismatchError: the features differ; it shows both.
+      CheckpointError: the models differ, or it was trained on another version of the current data
+        set, whose training songs may be test songs here; the message shows the differences.
+      FeatureMismatchError: the features differ; the message shows both.
     """
-    # How curves are smoothed afterwards is free.
+    # Curves may be smoothed differently afterwards.
     old, new = (with_defaults(meta["config"]["model"]) for meta in (stored, wanted))
     _refuse_differences("model", {**old, "smoothing": None}, {**new, "smoothing": None}, option)
     old_features, new_features = (
@@ -94,13 +93,13 @@ def check_compatible(
 
 
 def check_same_run(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    """Like `check_compatible`, and compares all that makes a training run what it is.
+    """Like `check_compatible`, and also compares the identity of the runs.
 
     Raises:
-      CheckpointError, FeatureMismatchError: going on would make a run that no config describes.
+      CheckpointError, FeatureMismatchError: resuming would make a run that no config describes.
     """
     check_compatible(stored, wanted)
-    # A validation score chooses among the smoothed curves of one run.
+    # Within a run, validation scores must be of curves smoothed in the same way.
     old, new = (with_defaults(meta["config"]["model"]) for meta in (stored, wanted))
     _refuse_differences("model", old, new)
     old, new = (
@@ -114,12 +113,13 @@ def _refuse_differences(
 ) -> None:
     old, new = (json.loads(json.dumps(values)) for values in (old, new))
     different = [
-        f"{key}: {old.get(key)} there, {new.get(key)} here"
+        f"{key}: {old.get(key)} in the checkpoint, {new.get(key)} here"
         for key in sorted(old.keys() | new.keys())
-        # A setting that came later is off in what was before it.
+        # A setting added later was off before.
         if (old.get(key) or None) != (new.get(key) or None)
     ]
     if different:
         raise CheckpointError(
-            f"the checkpoint is of another {what} ({'; '.join(different)}); take another {option}"
+            f"the checkpoint belongs to another {what} ({'; '.join(different)}); use another "
+            f"{option}"
         )

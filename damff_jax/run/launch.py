@@ -1,4 +1,4 @@
-"""A run as a program: processes that find each other, signals, and errors of one line."""
+"""A run as a program: connecting processes, signals, and one-line errors."""
 
 import contextlib
 import os
@@ -23,19 +23,19 @@ PROGRAM = program("train.py")
 
 
 def launch(run: Callable[[], Any], multihost: Mapping[str, Any] | None) -> int:
-    """Calls a run as a program does; gives its exit status, see `train.py`.
+    """Calls a run as a program; returns the exit status, see `train.py`.
 
     Args:
-      multihost: how the processes find each other, see `processes.initialize`; None: this one is
-        alone.
+      multihost: how the processes find each other, see `processes.initialize`; None for a single
+        process.
     """
     show_warnings(PROGRAM, CheckpointWarning, WorkdirWarning)
-    logging.set_verbosity(logging.ERROR)  # Or TFDS tells of every folder that it looks into.
+    logging.set_verbosity(logging.ERROR)  # TFDS would log every folder that it reads.
     compilation.use_cache()
     started = time.monotonic()
     try:
         if multihost is not None:
-            # Before signals are handled, because JAX takes SIGTERM for itself.
+            # Before our signal handlers are set, because JAX sets its own for SIGTERM.
             processes.initialize(**multihost)
         with preemption.raised(), contextlib.ExitStack() as stack:
             if not processes.is_first():
@@ -56,7 +56,7 @@ def launch(run: Callable[[], Any], multihost: Mapping[str, Any] | None) -> int:
 
 
 def _report(error: BaseException) -> int | None:
-    """Says in one line why a run has ended; gives the exit status, None if it is a bug."""
+    """Prints in one line why a run has ended; returns the exit status, or None for a bug."""
     if isinstance(error, preemption.Preempted):
         print(f"{PROGRAM}: stopped by {error}", file=sys.stderr)
         return error.exit_status

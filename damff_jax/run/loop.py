@@ -28,7 +28,7 @@ from damff_jax.run.processes import Silent
 from damff_jax.run.train_log import NotFiniteError, TrainLog, banner
 from damff_jax.songs import Songs
 from damff_jax.system import preemption
-from damff_jax.system.files import write_aside
+from damff_jax.system.files import atomic_write
 from damff_jax.system.preemption import Preempted
 from damff_jax.training import calibration, closed_form, parallel, steps, train_state
 from damff_jax.training.augmentation import AugmentConfig
@@ -39,12 +39,12 @@ from damff_jax.training.train_state import TrainState
 
 @dataclasses.dataclass(frozen=True)
 class Data:
-    """What a model is trained on.
+    """The data that a model is trained on.
 
     Attributes:
-      train, validation: songs; None where there are no validation songs.
-      batches: cuts crops of the training songs: endless batches, see `steps.train_steps`, with the
-        devices' axis first.
+      train, validation: songs; validation is None if there are no validation songs.
+      batches: cuts crops from the training songs: endless batches, see `steps.train_steps`, with
+        the device axis first.
     """
 
     train: Songs
@@ -59,7 +59,7 @@ class Run:
     Attributes:
       eval_step: `steps.eval_step` of the model on all devices.
       meta: see `run_config.checkpoint_meta`.
-      start: variables to start from, see `weights.load`; None: the model's own, at random.
+      start: variables to start from, see `weights.load`; None for a random initialisation.
     """
 
     config: ConfigDict
@@ -71,14 +71,14 @@ class Run:
 
 
 def train(run: Run, data: Data) -> None:
-    """Trains from the workdir's latest checkpoint, or from the start, to the last step.
+    """Trains from the workdir's latest checkpoint, or from the beginning, to the last step.
 
     Raises:
-      Preempted: by a signal, after the step that it came in, which is saved.
+      Preempted: a signal has arrived; the step during which it came is saved.
       CheckpointError, FeatureMismatchError: the workdir holds another run.
-      NotFiniteError: too many steps in a row gave no finite loss and gradient; the state before
-        them is saved.
-      ValueError: the numbers of steps do not fit together, or the songs not into the device.
+      NotFiniteError: too many consecutive steps had a loss or gradient that is not finite; the
+        state before them is saved.
+      ValueError: the numbers of steps are inconsistent, or the songs do not fit into the device.
     """
     config = run.config
     optim = OptimConfig(**config.optim)
@@ -86,8 +86,8 @@ def train(run: Run, data: Data) -> None:
     optimizer = make_optimizer(optim, schedule)
     state = first_state(run, data.train, optimizer, with_ema=optim.ema_decay > 0)
 
-    # A signal waits for the end of the step and for all that is being saved. After the last step,
-    # no process waits for another.
+    # A signal is handled after the step, and after everything is saved. After the last step, no
+    # process waits for another.
     with (
         preemption.deferred(processes.agreed) as preempted,
         open_workdir(run, state) as (checkpoints, restored),
@@ -112,7 +112,7 @@ def starting_state(run: Run, state: TrainState, restored: TrainState | None) -> 
     """The state that training starts or resumes from.
 
     Raises:
-      ValueError: it lies within a call of several steps.
+      ValueError: its step is within a call of several steps.
     """
     if restored is not None:
         state = restored
@@ -121,14 +121,14 @@ def starting_state(run: Run, state: TrainState, restored: TrainState | None) -> 
         state = state.warm_start(jax.tree.map(np.asarray, run.start))
     if int(state.step) % run.config.steps_per_call:
         raise ValueError(
-            f"{run.workdir} is at step {int(state.step)}, no multiple of steps_per_call "
+            f"{run.workdir} is at step {int(state.step)}, not a multiple of steps_per_call "
             f"{run.config.steps_per_call}"
         )
     return state
 
 
 def crops_of(run: Run, songs: Songs, *, first_step: int) -> Crops:
-    """The crops that the run takes from a step on."""
+    """The crops of the run from a given step on."""
     config = run.config
     return Crops(
         songs,
@@ -146,7 +146,7 @@ def crops_of(run: Run, songs: Songs, *, first_step: int) -> Crops:
 
 @dataclasses.dataclass
 class _Loop:
-    """The steps of a training, and what is logged, validated and saved between them."""
+    """The training loop: steps, and logging, validating and saving between them."""
 
     of: Run
     data: Data
@@ -173,8 +173,10 @@ class _Loop:
                     with self.log.pause():
                         self.save(state)
                 if stopping:
-                    print(f"stopping: step {step} is saved, to resume from", flush=True)
-                    # In other processes too than that which got the signal.
+                    print(
+                        f"stopping: step {step} is saved; training can resume from it", flush=True
+                    )
+                    # Also in the processes that did not get the signal.
                     raise processes.agreed(Preempted(self.preempted() or signal.SIGTERM))
         except NotFiniteError:
             raise self.not_finite(state) from None
@@ -200,23 +202,23 @@ class _Loop:
         return state
 
     def save(self, state: TrainState) -> None:
-        # On the disk before a state that will not log it again.
+        # The log first: a run that resumes from this state will not write it again.
         self.writer.sync()
         self.checkpoints.save(state, self.of.meta)
 
     def not_finite(self, state: TrainState) -> BaseException:
-        """Saves the state before the skipped steps; gives the error that names their songs."""
+        """Saves the state before the skipped steps; returns the error that names their songs."""
         config, state = self.of.config, before_skipped(state)
         step = int(state.step)
-        # A run resumes from whole calls alone.
+        # A run can resume only between calls.
         if step % config.steps_per_call == 0:
             self.save(state)
         error = NotFiniteError(
-            f"step {step + 1} and those after it gave no finite loss and gradient, more than "
+            f"loss or gradient not finite from step {step + 1} on, for more than "
             f"max_skipped_steps {config.max_skipped_steps}; songs of that step: "
             f"{', '.join(self.crops.song_ids(step))}"
         )
-        # All have seen the same metrics.
+        # All processes have seen the same metrics.
         return processes.agreed(error)
 
     def feed(self, optimizer: optax.GradientTransformation) -> tuple[Callable, Iterator[Any]]:
@@ -237,7 +239,7 @@ class _Loop:
 def feed(
     step: Callable, crops: Crops, batches: Callable[[Crops], Iterator[Any]], *, on_device: bool
 ) -> tuple[Callable, Iterator[Any]]:
-    """The train step on all devices, and what it takes for its batches."""
+    """The train step on all devices, and an iterator over its inputs."""
     if not on_device:
         train_step = parallel.map_train_step(functools.partial(steps.train_steps, step=step))
         return train_step, parallel.prefetch(batches(crops))
@@ -249,7 +251,7 @@ def feed(
 
 
 def calibrated(run: Run, state: TrainState, songs: Songs) -> TrainState:
-    """The state whose curves of the training songs have the labels' mean and deviation."""
+    """The state after calibration: training songs' curves have the labels' mean and deviation."""
     apply = functools.partial(run.eval_step, state.eval_variables())
     scale_V, shift_V = calibration.scale_and_shift(curves_of(run.config, apply, songs))
     scales = " and ".join(f"{scale:.3f}" for scale in scale_V)
@@ -258,16 +260,16 @@ def calibrated(run: Run, state: TrainState, songs: Songs) -> TrainState:
 
 
 def before_skipped(state: TrainState) -> TrainState:
-    """The state before the last steps that were skipped in a row, which changed nothing else."""
+    """The state before the consecutive skipped steps, which changed only the counters."""
     n = state.skipped["in_a_row"]
     skipped = {"in_all": state.skipped["in_all"] - n, "in_a_row": jnp.zeros_like(n)}
     return state.replace(step=state.step - n, skipped=skipped)
 
 
 def solve(run: Run, data: Data) -> None:
-    """Trains a model that has a closed-form solution; a solution counts as a step.
+    """Trains a model that has a closed-form solution; each candidate solution counts as a step.
 
-    Validation chooses among the solutions as it does among the steps of a training.
+    Validation chooses among the solutions as among the steps of a training.
 
     Raises:
       CheckpointError, FeatureMismatchError: the workdir holds another run.
@@ -275,7 +277,7 @@ def solve(run: Run, data: Data) -> None:
     state = first_state(run, data.train, optax.identity(), with_ema=False)
     with open_workdir(run, state) as (checkpoints, restored):
         if restored is not None:
-            print(f"{run.workdir} holds the solution")
+            print(f"{run.workdir} already holds the solution")
             return
         banner("solving")
         best, chosen = -math.inf, state
@@ -316,10 +318,10 @@ def solutions_of(run: Run, data: Data, state: TrainState) -> list[closed_form.So
 def open_workdir(
     run: Run, state: TrainState
 ) -> Iterator[tuple[Checkpoints | Silent, TrainState | None]]:
-    """The workdir's checkpoints, and the latest state in them, placed as `state` is.
+    """The workdir's checkpoints, and their latest state, placed on the same devices as `state`.
 
     Raises:
-      CheckpointError, FeatureMismatchError: it is of another run.
+      CheckpointError, FeatureMismatchError: the checkpoint belongs to another run.
     """
     with contextlib.ExitStack() as stack:
         checkpoints: Checkpoints | Silent = Silent()
@@ -329,7 +331,7 @@ def open_workdir(
             nonlocal checkpoints, restored
             checkpoints = stack.enter_context(Checkpoints(run.workdir))
             restored = checkpoints.restore_latest(state, run.meta)
-            with write_aside(run.workdir / "config.json") as file:
+            with atomic_write(run.workdir / "config.json") as file:
                 json.dump(run.meta["config"], file, indent=2)
             return restored is not None
 
@@ -339,7 +341,7 @@ def open_workdir(
 
 
 def open_metrics(run: Run, first_step: int) -> MetricWriter | Silent:
-    """What writes the numbers, in the first process."""
+    """The metric writer in the first process, and a silent one in others."""
     if not processes.is_first():
         return Silent()
     return MetricWriter(run.workdir, first_step=first_step)
@@ -348,10 +350,10 @@ def open_metrics(run: Run, first_step: int) -> MetricWriter | Silent:
 def first_state(
     run: Run, songs: Songs, optimizer: optax.GradientTransformation, *, with_ema: bool
 ) -> TrainState:
-    """The state before the first step, on all devices; tells of the model.
+    """The state before the first step, on all devices; prints a description of the model.
 
     Args:
-      songs: of the training split.
+      songs: the training split.
     """
     banner("model")
     state = train_state.create(
@@ -371,10 +373,10 @@ def first_state(
 
 
 def check_fits(songs: Songs, device: jax.Device) -> None:
-    """Refuses a training split that would fill a device's memory.
+    """Checks that the training split fits into a device's memory.
 
     Raises:
-      ValueError: it takes more than half of it.
+      ValueError: it takes more than half of the memory.
     """
     size = sum(array.nbytes for array in songs.arrays().values())
     limit = (device.memory_stats() or {}).get("bytes_limit", math.inf)
@@ -386,7 +388,7 @@ def check_fits(songs: Songs, device: jax.Device) -> None:
 
 
 def validate(run: Run, state: TrainState, songs: Songs) -> tuple[dict[str, Any], float]:
-    """A state's scores on the validation songs, and the one to choose by: the mean pooled CCC."""
+    """A state's validation scores, and the one that decides which is best: the mean pooled CCC."""
     apply = functools.partial(run.eval_step, state.eval_variables())
     summary = metrics.summarize(curves_of(run.config, apply, songs))
     ccc_V = [summary[name]["pooled"]["ccc"] for name in metrics.DIMENSIONS]

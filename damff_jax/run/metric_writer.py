@@ -1,4 +1,4 @@
-"""Logged numbers: a line of JSON per event, and TensorBoard."""
+"""Logged metrics: a line of JSON per event, and TensorBoard."""
 
 import json
 import os
@@ -11,21 +11,21 @@ from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
-from damff_jax.system.files import naming, write_aside
+from damff_jax.system.files import atomic_write, naming
 
 
 class MetricWriter:
     """Appends to `metrics.jsonl` and to TensorBoard's event files in a directory.
 
-    A run that goes on from a step first drops what was logged after it, so that the file has
-    neither gaps nor repeats; TensorBoard is told to do the same. Nothing that depends on the clock
-    is in `metrics.jsonl`: two runs of one configuration write the same bytes.
+    A run that resumes from a step first drops what was logged after it, so that the file has
+    neither gaps nor repeats; TensorBoard is told to do the same. `metrics.jsonl` has nothing that
+    depends on the clock: two runs of one configuration write the same bytes.
     """
 
     def __init__(self, workdir: str | os.PathLike, *, first_step: int):
         self._path = Path(workdir) / "metrics.jsonl"
         kept = [event for event in read_metrics(workdir) if event["step"] <= first_step]
-        with write_aside(self._path) as file:
+        with atomic_write(self._path) as file:
             file.writelines(json.dumps(event) + "\n" for event in kept)
         self._file = open(self._path, "a", encoding="utf-8")  # noqa: SIM115
         self._events = EventFileWriter(os.fspath(workdir))
@@ -47,7 +47,7 @@ class MetricWriter:
         """Logs values under flat names such as `train/loss`.
 
         Raises:
-          OSError: the file cannot be written, and is named.
+          OSError: the file cannot be written; the error names it.
         """
         values = {name: float(value) for name, value in values.items()}
         with naming(self._path):
@@ -56,13 +56,13 @@ class MetricWriter:
         self.write_timing(step, values)
 
     def sync(self) -> None:
-        """Puts what is logged on the disk."""
+        """Flushes what is logged to the disk."""
         with naming(self._path):
             os.fsync(self._file.fileno())
         self._events.flush()
 
     def write_timing(self, step: int, values: Mapping[str, float]) -> None:
-        """Logs to TensorBoard alone."""
+        """Logs to TensorBoard only."""
         summary = Summary(
             value=[Summary.Value(tag=name, simple_value=x) for name, x in values.items()]
         )
@@ -70,10 +70,10 @@ class MetricWriter:
 
 
 def read_metrics(workdir: str | os.PathLike) -> list[dict[str, Any]]:
-    """The events of `metrics.jsonl`, empty if there is none; a half-written last line is left out.
+    """The events of `metrics.jsonl`, empty if it is missing; an incomplete last line is left out.
 
     Raises:
-      ValueError: another line is no JSON object with a step.
+      ValueError: another line is not a JSON object with a step.
     """
     path = Path(workdir) / "metrics.jsonl"
     if not path.exists():
@@ -84,7 +84,7 @@ def read_metrics(workdir: str | os.PathLike) -> list[dict[str, Any]]:
         try:
             event = json.loads(line)
             if not isinstance(event, dict) or not isinstance(event.get("step"), int):
-                raise ValueError("no event of a step")
+                raise ValueError("not an event with a step")
         except (ValueError, RecursionError) as error:
             raise ValueError(f"{path}:{number}: not a line of a log ({error})") from error
         events.append(event)

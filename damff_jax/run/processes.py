@@ -1,7 +1,7 @@
 """Several processes that train together, usually one per host.
 
-All load the songs, take their part of every batch, and validate; the first writes the files. What
-is raised in one of them alone ends all, because the others wait for it: see `agreed`.
+All processes load the songs, take their part of every batch, and validate; the first writes the
+files. An exception in one process ends all of them, because the others wait for it: see `agreed`.
 """
 
 import contextlib
@@ -20,20 +20,20 @@ from damff_jax.system import preemption
 from damff_jax.system.preemption import Preempted
 from damff_jax.training import parallel
 
-# The last to evaluate may take longer than JAX would wait.
+# The first process evaluates last, for longer than JAX would wait by default.
 _SHUTDOWN_SECONDS = 24 * 3600
-# What is wrong for all is raised in all, if not at the same time.
+# An error common to all processes is raised in all, but not at the same time.
 _GRACE_SECONDS = 10
 
 _Error = TypeVar("_Error", bound=BaseException)
 
 
 class ProcessesError(ValueError):
-    """Processes do not find each other, or the first has failed; the message is one line."""
+    """Processes cannot connect to each other, or the first has failed; the message is one line."""
 
 
 class Silent:
-    """Stands in for what the first process writes with: takes every call, and does nothing."""
+    """Replaces the writers of the first process in other processes: accepts every call."""
 
     def __getattr__(self, name: str) -> Callable:
         return lambda *args, **kwargs: None
@@ -50,10 +50,10 @@ def initialize(
     num_processes: int | None = None,
     process_id: int | None = None,
 ) -> None:
-    """Joins the other processes, before anything else of JAX; on TPU pods it finds them itself.
+    """Connects to the other processes, before any other use of JAX, which finds them on TPU pods.
 
     Raises:
-      ProcessesError: they are not found.
+      ProcessesError: the other processes are not found.
     """
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     try:
@@ -66,20 +66,20 @@ def initialize(
     except (ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())
         raise agreed(
-            ProcessesError(f"--multihost: the other processes are not found ({reason})")
+            ProcessesError(f"--multihost: the other processes were not found ({reason})")
         ) from None
-    # Connections are made at their first use, for which CPUs wait for half a minute and no longer.
-    # Now all are here; later, one may have songs to prepare or a slow disk.
+    # Connections are made at their first use, for which the CPU backend waits half a minute at
+    # most. All processes are here now; later, one may be busy preparing songs.
     jax.block_until_ready(parallel.any_device()(False))
     multihost_utils.broadcast_one_to_all(np.int32(0))
 
 
 def agreed(error: _Error) -> _Error:
-    """Marks an exception after which no other process waits for this one; gives it back.
+    """Marks and returns an exception after which no other process waits for this one.
 
-    Either all raise, or the others are at their end.
+    Either all processes raise it, or the others have finished.
     """
-    error.agreed = True  # type: ignore[attr-defined]  # Exceptions take attributes.
+    error.agreed = True  # type: ignore[attr-defined]  # Exceptions can have attributes.
     return error
 
 
@@ -88,9 +88,9 @@ def is_agreed(error: BaseException) -> bool:
 
 
 def leave(status: int) -> None:
-    """Ends this process, even if the others do not come to their end.
+    """Ends this process without waiting for the others, as a normal exit would.
 
-    They lose the connection, and end too: at a normal exit, they would be waited for.
+    They lose the connection, and end too.
     """
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
@@ -105,11 +105,11 @@ def is_first() -> bool:
 
 
 def from_first(function: Callable[[], Any]) -> Any:
-    """Calls a function on the first process alone; gives its value, as of JSON, on all.
+    """Calls a function in the first process only; returns its value in all, by way of JSON.
 
     Raises:
-      Preempted: by a signal to the first, on all.
-      ProcessesError: on the others, if anything else was raised there.
+      Preempted: in all processes, if a signal came to the first.
+      ProcessesError: in the others, if the first raised anything else.
     """
     if jax.process_count() == 1:
         return function()
@@ -123,7 +123,7 @@ def from_first(function: Callable[[], Any]) -> Any:
         except BaseException as raised:
             reason = " ".join(str(raised).split()) or type(raised).__name__
             error, answer = raised, {"error": reason}
-    # Or a signal to all would let some of them miss a part.
+    # Otherwise a signal to all processes could interrupt some of them in between.
     with preemption.held_back():
         own = np.frombuffer(json.dumps(answer).encode(), np.uint8)
         length = int(multihost_utils.broadcast_one_to_all(np.int32(len(own))))
@@ -135,12 +135,12 @@ def from_first(function: Callable[[], Any]) -> Any:
     if "signal" in answer:
         raise agreed(Preempted(answer["signal"]))
     if "error" in answer:
-        raise agreed(ProcessesError(f"the first process: {answer['error']}"))
+        raise agreed(ProcessesError(f"in the first process: {answer['error']}"))
     return answer["value"]
 
 
 def first_before_others(function: Callable[[], Any]) -> Any:
-    """Calls a function in the first process and, when that is done, in all others.
+    """Calls a function in the first process and, when it has finished, in all others.
 
     Raises:
       Preempted, ProcessesError: see `from_first`.
@@ -152,7 +152,7 @@ def first_before_others(function: Callable[[], Any]) -> Any:
 
 @contextlib.contextmanager
 def all_others_done() -> Iterator[None]:
-    """Within, no process waits for this one, whatever is raised."""
+    """Within this context, no other process waits for this one, whatever is raised."""
     try:
         yield
     except BaseException as error:
@@ -161,7 +161,7 @@ def all_others_done() -> Iterator[None]:
 
 
 def arrays_from_first(tree: Any) -> Any:
-    """The first process's arrays on all, placed as those that each gives."""
+    """The first process's arrays in all processes, placed like the arrays of `tree`."""
     if jax.process_count() == 1:
         return tree
     values = multihost_utils.broadcast_one_to_all(jax.tree.map(np.asarray, tree))
@@ -171,9 +171,9 @@ def arrays_from_first(tree: Any) -> Any:
 
 
 class Agreement:
-    """Whether any process has said yes: the same answer on all, at the same of their steps.
+    """Whether any process has said yes: all get the same answer at the same step.
 
-    The answer is that of the step before, so that no device waits for the host.
+    The answer is that of the previous step, so that no device waits for the host.
     """
 
     def __init__(self):

@@ -1,4 +1,4 @@
-"""What can be checked of a run's config before anything is computed."""
+"""Checks of a run's config before anything is computed."""
 
 import jax
 from ml_collections import ConfigDict
@@ -16,31 +16,35 @@ def check(config: ConfigDict, mode: str = "train") -> None:
     """Checks a config.
 
     Raises:
-      ValueError: naming the setting that is at fault.
+      ValueError: naming the wrong setting.
     """
     _check_steps(config)
     _check_sizes(config)
     if unknown := set(config.data.eval_splits) - set(SPLITS):
-        raise ValueError(f"data.eval_splits: {unknown.pop()!r}; there are {', '.join(SPLITS)}")
+        raise ValueError(f"data.eval_splits: {unknown.pop()!r}; available: {', '.join(SPLITS)}")
     if config.select not in ("best", "latest"):
-        raise ValueError(f"select: {config.select!r}; there are best, latest")
+        raise ValueError(f"select: {config.select!r}; available: best, latest")
     if config.calibrate and config.select != "latest":
-        raise ValueError("calibrate is of the last step, so it wants select=latest")
+        raise ValueError("calibrate applies to the last step, so it needs select=latest")
     if mode == "evaluate" and jax.process_count() > 1:
-        raise ValueError("mode evaluate is for one process")
+        raise ValueError("mode evaluate runs in a single process")
     Windowing.of(config)
     losses.check_weights(config.loss.to_dict())
     _check_embeddings(config)
     features = FeatureConfig(**config.features)
-    # Three times the model halves both, the join along time makes up for one halving.
+    # The model halves both three times; the join along time makes up for one halving.
     if features.frames_per_segment < 8 or features.n_mels < 8:
-        raise ValueError("features: a segment needs 8 frames and 8 Mel bins or more")
+        raise ValueError("features: a segment needs at least 8 frames and 8 Mel bins")
     OptimConfig(**config.optim)
     AugmentConfig(**config.augment)
     if config.model.name in SOLVABLE and config.init_from:
-        raise ValueError(f"init_from: {config.model.name} is solved, so it starts from nothing")
+        raise ValueError(
+            f"init_from: {config.model.name} is solved in closed form, which needs no start"
+        )
     if config.model.name in SOLVABLE and jax.process_count() > 1:
-        raise ValueError(f"{config.model.name} is solved by one process")
+        raise ValueError(
+            f"{config.model.name} has a closed-form solution, computed in a single process"
+        )
 
 
 def _check_steps(config: ConfigDict) -> None:
@@ -55,18 +59,18 @@ def _check_steps(config: ConfigDict) -> None:
             raise ValueError(f"{name} must be positive, not {config[name]}")
         if config[name] % config.steps_per_call:
             raise ValueError(
-                f"{name} {config[name]} is no multiple of steps_per_call {config.steps_per_call}"
+                f"{name} {config[name]} is not a multiple of steps_per_call {config.steps_per_call}"
             )
 
 
 def _check_sizes(config: ConfigDict) -> None:
     for name, size, n_devices in (
         ("batch_size", config.batch_size, jax.device_count()),
-        # Every process evaluates by itself.
+        # Every process evaluates on its own.
         ("data.eval_batch_size", config.data.eval_batch_size, jax.local_device_count()),
     ):
         if size < 1 or size % n_devices:
-            raise ValueError(f"{name} {size} is no positive multiple of the {n_devices} devices")
+            raise ValueError(f"{name} {size} is not a positive multiple of the {n_devices} devices")
     for name, value in (
         ("seed", config.seed),
         ("max_skipped_steps", config.max_skipped_steps),
@@ -84,10 +88,10 @@ def _check_embeddings(config: ConfigDict) -> None:
     }
     if len(set(of_teacher.values())) > 1:
         raise ValueError(
-            f"{', '.join(of_teacher)} belong together: {config.data.teacher!r}, "
+            f"{', '.join(of_teacher)} must be set together: {config.data.teacher!r}, "
             f"{config.loss.teacher}, {config.model.get('teacher_size', 0)}"
         )
     if (config.model.name == "embedding_bigru") != bool(config.data.heard):
         raise ValueError(
-            "data.heard, a file of embeddings, and model embedding_bigru belong together"
+            "data.heard, a file of embeddings, and model embedding_bigru must be set together"
         )

@@ -1,4 +1,4 @@
-"""The command line of train.py, known to be right before JAX and TensorFlow are imported."""
+"""The command line of train.py, checked before JAX and TensorFlow are imported."""
 
 import sys
 from collections.abc import Sequence
@@ -21,10 +21,10 @@ _OF_PROCESSES = ("coordinator_address", "num_processes", "process_id")
 
 
 class Arguments(NamedTuple):
-    """What a command line says.
+    """A parsed command line.
 
     Attributes:
-      multihost: how processes find each other, see `processes.initialize`; None: there is one.
+      multihost: how processes find each other, see `processes.initialize`; None for a single one.
     """
 
     config: "ConfigDict"
@@ -34,7 +34,7 @@ class Arguments(NamedTuple):
 
 
 def parse(argv: Sequence[str], description: str) -> Arguments:
-    """Reads a command line; what is wrong with it or with the config file is one line, and ends
+    """Reads a command line; an error in it or in the config file is printed as one line, and ends
     the program with status 2.
     """
     argv = [argv[0], *map(configs.with_path, argv[1:])]
@@ -51,15 +51,15 @@ def parse(argv: Sequence[str], description: str) -> Arguments:
         rest = values(argv)
         if len(rest) > 1:
             raise ValueError(f"unexpected argument {rest[1]!r}")
-        # A file that cannot be loaded is noticed at the first use only.
+        # A file that cannot be loaded is noticed only at its first use.
         _ = values.config.batch_size
         multihost = {name: values[name].value for name in _OF_PROCESSES}
         if not values.multihost and set(multihost.values()) != {None}:
-            raise ValueError("processes find each other only with --multihost")
+            raise ValueError("options of other processes need --multihost")
     except Exception as error:  # A config file is a program: it can raise anything.
         print(f"{_PROGRAM}: error: {_one_line(error)}", file=sys.stderr)
         sys.exit(2)
-    named = getattr(values["config"], "config_filename")  # noqa: B009 - as absl knows no such flag.
+    named = getattr(values["config"], "config_filename")  # noqa: B009 - not a flag, so not typed.
     workdir = Path(values.workdir or default_workdir(named))
     return Arguments(values.config, workdir, values.mode, multihost if values.multihost else None)
 
@@ -75,13 +75,13 @@ def _define(values: flags.FlagValues, argv: Sequence[str]) -> None:
 
     default = configs.path_of("synthetic")
     config_flags.DEFINE_config_file("config", default, flag_values=values, sys_argv=[*argv])
-    flags.DEFINE_string("workdir", None, "where the run lives", flag_values=values)
+    flags.DEFINE_string("workdir", None, "folder of the run", flag_values=values)
     flags.DEFINE_bool("multihost", False, "train together with other processes", flag_values=values)
     flags.DEFINE_string("coordinator_address", None, "HOST:PORT", flag_values=values)
     flags.DEFINE_integer("num_processes", None, "of all hosts", flag_values=values)
     flags.DEFINE_integer("process_id", None, "from 0", flag_values=values)
     flags.DEFINE_enum(
-        "mode", "train", ["train", "evaluate"], "evaluate does not train", flag_values=values
+        "mode", "train", ["train", "evaluate"], "evaluate skips the training", flag_values=values
     )
 
 
@@ -90,9 +90,9 @@ def _help() -> str:
     return f"""
 options:
   --config=NAME[:MODEL]      a config below, or the path of a Python file (default: synthetic)
-  --config.a.b=V             another value for a setting of the config
-  --workdir=DIR              where the run lives (default: runs/NAME[-MODEL])
-  --mode=train|evaluate      evaluate does not train
+  --config.a.b=V             change a setting of the config
+  --workdir=DIR              folder of the run (default: runs/NAME[-MODEL])
+  --mode=train|evaluate      evaluate skips the training
   --multihost                train together with other processes; where JAX does not find them:
     --coordinator_address=HOST:PORT --num_processes=N --process_id=I
   --help, --version
@@ -110,9 +110,9 @@ the options of a data set: python -m input_pipeline.prepare --dataset=NAME --hel
 def _one_line(error: Exception) -> str:
     message = str(error)
     if error.args and isinstance(error.args[0], KeyError):
-        error = error.args[0]  # As ml_collections raises it again.
+        error = error.args[0]  # ml_collections wraps it.
     if isinstance(error, KeyError):
-        message = f"the config has no such key: {error.args[0]}"
+        message = f"unknown config setting: {error.args[0]}"
     elif "failed loading" in message.lower() or "whilst parsing config file" in message:
         message = f"the config file cannot be loaded: {message.splitlines()[-1].strip()}"
     return " ".join(message.split())

@@ -1,4 +1,4 @@
-"""The training loop's progress: lines on the terminal and logged numbers."""
+"""The training loop's progress: lines on the terminal and logged metrics."""
 
 import contextlib
 import math
@@ -14,24 +14,24 @@ from damff_jax.run.processes import Silent
 
 
 def banner(title: str) -> None:
-    """Begins a part of a run's output."""
+    """Prints the heading of a part of a run's output."""
     print(f"--- {title} ".ljust(80, "-"), flush=True)
 
 
 class NotFiniteError(ValueError):
-    """Too many steps in a row without a finite loss and gradient; the message is one line."""
+    """Too many consecutive steps whose loss or gradient is not finite; the message is one line."""
 
 
 class TrainLog:
-    """Progress lines and logged numbers, read one event late so that devices never wait.
+    """Progress lines and logged metrics, read one event late so that devices never wait.
 
     Args:
-      writer: of metrics.jsonl and the TensorBoard files.
+      writer: writes metrics.jsonl and the TensorBoard files.
       name: of the data set.
       schedule: the learning rate by step.
-      batch_size: clips per step.
+      batch_size: crops per step.
       first_step, num_steps: steps done before, and at the end.
-      max_skipped_steps: in a row, that the run survives.
+      max_skipped_steps: consecutive skipped steps that are tolerated.
     """
 
     def __init__(
@@ -56,25 +56,25 @@ class TrainLog:
         self._clock = Stopwatch()
 
     def started(self, step: int, step_metrics: Mapping[str, jax.Array]) -> None:
-        """Waits for the first call, which compiles; clips per second are counted after it."""
+        """Waits for the first call, which compiles; clips per second are measured after it."""
         jax.block_until_ready(step_metrics)
-        print(f"first step after {self._clock.seconds():.1f} s, compiling it included", flush=True)
+        print(f"first step after {self._clock.seconds():.1f} s, including compilation", flush=True)
         self._first_step, self._clock = step, Stopwatch()
 
     def add(self, step: int, step_metrics: Mapping[str, jax.Array]) -> None:
-        """Takes a step's metrics, and writes those of the event before.
+        """Takes a step's metrics, and writes those of the previous event.
 
         Raises:
-          NotFiniteError: too many steps have been skipped in a row.
+          NotFiniteError: too many consecutive steps have been skipped.
         """
         self.flush()
         self._pending = step, step_metrics
 
     def check(self, step: int, step_metrics: Mapping[str, jax.Array]) -> None:
-        """Writes what is pending, waits for a step, and refuses more skipped ones than allowed.
+        """Writes what is pending, waits for a step, and checks the number of skipped ones.
 
         Raises:
-          NotFiniteError: too many steps have been skipped in a row.
+          NotFiniteError: too many consecutive steps have been skipped.
         """
         self.flush()
         self._refuse(step, step_metrics)
@@ -82,13 +82,13 @@ class TrainLog:
     def _refuse(self, step: int, step_metrics: Mapping[str, jax.Array]) -> None:
         in_a_row = int(step_metrics["skipped_in_a_row"])
         if in_a_row > self._max_skipped_steps:
-            raise NotFiniteError(f"step {step}: {in_a_row} steps in a row were skipped")
+            raise NotFiniteError(f"step {step}: {in_a_row} consecutive steps were skipped")
 
     def flush(self) -> None:
-        """Writes what is pending; of skipped steps, what is finite.
+        """Writes what is pending; of a skipped step, only finite values.
 
         Raises:
-          NotFiniteError: too many steps have been skipped in a row.
+          NotFiniteError: too many consecutive steps have been skipped.
         """
         if self._pending is None:
             return
@@ -98,7 +98,7 @@ class TrainLog:
         values = {f"train/{name}": float(x) for name, x in step_metrics.items()}
         del values["train/skipped_in_a_row"]
         n_skipped = int(values["train/skipped"])
-        # The optimiser counts its updates.
+        # The optimiser counts only its updates.
         values["train/learning_rate"] = float(self._schedule(max(step - 1 - n_skipped, 0)))
         finite = {name: value for name, value in values.items() if math.isfinite(value)}
         self._writer.write(step, finite)
@@ -117,7 +117,7 @@ class TrainLog:
         print(line, flush=True)
 
     def pause(self) -> contextlib.AbstractContextManager:
-        """Stops the clock that clips per second are counted by."""
+        """Stops the clock by which clips per second are measured."""
         self.flush()
         return self._clock.pause()
 
@@ -129,7 +129,7 @@ class TrainLog:
 
 
 class Stopwatch:
-    """Seconds since it was made, less those of its pauses."""
+    """Seconds since its creation, without its pauses."""
 
     def __init__(self):
         self._started = time.monotonic()

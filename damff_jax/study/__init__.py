@@ -1,4 +1,4 @@
-"""Studies: systems × folds × seeds, trained alike, and the table of their scores."""
+"""Studies: systems × folds × seeds, trained in the same way, and the table of their scores."""
 
 
 class StudyError(ValueError):

@@ -1,9 +1,9 @@
 """Runs a study and prints its table: `python -m damff_jax.study --config=NAME`.
 
-A run that is done is not run again, and one that was broken off goes on, so the command can be
-stopped and given again at any time. All that a run chooses, it chooses by its validation songs.
-The table is of all that is done, whatever of it ran now; with --table, of what is chosen.
-Exit status: 0 done, 1 some runs failed or cannot be scored (each named), 2 usage.
+Completed runs are not repeated and interrupted ones resume, so the command can be stopped and
+repeated at any time. A run makes all its choices by its validation songs.
+The table shows all completed runs, also those of earlier commands; with --table, only the selected
+ones. Exit status: 0 done, 1 some runs failed or cannot be scored (each named), 2 wrong usage.
 """
 
 import argparse
@@ -19,11 +19,11 @@ from damff_jax import configs
 from damff_jax.study import StudyError, table
 from damff_jax.study.planning import plan
 from damff_jax.study.results import results_of_protocols
-from damff_jax.study.runs import Run
+from damff_jax.study.runs import StudyRun
 from damff_jax.study.scheduler import run_all
 from damff_jax.system import extras
 from damff_jax.system.command_line import Parser, program
-from damff_jax.system.files import write_aside
+from damff_jax.system.files import atomic_write
 
 _PROGRAM = program("study")
 
@@ -32,22 +32,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = _parser()
     arguments = parser.parse_args(argv)
     if arguments.jobs < 1:
-        parser.error(f"--jobs={arguments.jobs}: one at least")
+        parser.error(f"--jobs={arguments.jobs}: must be at least 1")
     if arguments.again and arguments.table:
-        parser.error("--again runs what --table only shows")
+        parser.error("--again and --table exclude each other")
     arguments.config = configs.path_of(arguments.config, "studies")
     extras.require(_PROGRAM, "train")
     try:
         study = load_study(arguments.config)
         if arguments.reference:
             if arguments.reference not in study["systems"]:
-                raise StudyError(f"no system {arguments.reference!r} in {arguments.config}")
+                raise StudyError(f"unknown system {arguments.reference!r} in {arguments.config}")
             study["reference"] = arguments.reference
         plans = plans_of(study, arguments, arguments.systems, arguments.seeds)
         runs = [run for plan in plans.values() for run in plan]
         needs_files = any("{manual_dir}" in a for run in runs for a in run.recipe)
         if needs_files and not arguments.manual_dir and not arguments.table:
-            raise StudyError("--manual_dir is wanted, for the data sets")
+            raise StudyError("--manual_dir is required, for the data sets")
         if arguments.output:
             Path(arguments.output).parent.mkdir(parents=True, exist_ok=True)
         failed = 0
@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         for reason in left_out:
             print(f"{_PROGRAM}: not in the table: {reason}", file=sys.stderr)
         if not any(part["systems"] for part in results["protocols"].values()):
-            nothing = "no system has a seed of which all folds are done"
+            nothing = "no system has completed all folds of a seed"
             if arguments.table:
                 raise StudyError(nothing)
             print(f"no table yet: {nothing}")
@@ -70,9 +70,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     text = table.markdown(results)
     print(f"\n{text}")
     if arguments.output:
-        with write_aside(f"{arguments.output}.md") as file:
+        with atomic_write(f"{arguments.output}.md") as file:
             file.write(text + "\n")
-        with write_aside(f"{arguments.output}.json") as file:
+        with atomic_write(f"{arguments.output}.json") as file:
             json.dump(results, file, indent=1, allow_nan=False)
     return 1 if failed or left_out else 0
 
@@ -84,30 +84,42 @@ def _parser() -> Parser:
         "--config",
         required=True,
         metavar="NAME",
-        help=f"{', '.join(configs.listed('studies'))}, or the path of a Python file like those",
+        help=f"{', '.join(configs.listed('studies'))}, or the path of such a Python file",
     )
-    add("--manual_dir", default="", metavar="DIR", help="the folder of the data sets' folders")
-    add("--data_dir", default="data", metavar="DIR", help="where shards are")
-    add("--study_dir", default="", metavar="DIR", help="of the runs; default runs/<config name>")
+    add(
+        "--manual_dir",
+        default="",
+        metavar="DIR",
+        help="folder that contains the data sets' folders",
+    )
+    add("--data_dir", default="data", metavar="DIR", help="folder of the shards")
+    add(
+        "--study_dir",
+        default="",
+        metavar="DIR",
+        help="folder of the runs; default: runs/<config name>",
+    )
     add("--systems", type=_names, metavar="A,B", help="default: all")
     add("--protocols", type=_names, metavar="A,B", help="default: all")
     add("--folds", type=_numbers, metavar="K,...", help="default: all")
     add("--seeds", type=_numbers, metavar="S,...", help="default: the config's")
-    add("--jobs", type=int, default=1, metavar="N", help="runs at a time, which share the cores")
+    add("--jobs", type=int, default=1, metavar="N", help="runs at a time; they share the cores")
     add(
         "--again",
         action="store_true",
-        help="run the chosen ones, and what they start from, from the start",
+        help="repeat the selected runs, and those they start from, from the beginning",
     )
     add(
         "--reference",
         default="",
         metavar="A",
-        help="what others are compared with; default: the config's",
+        help="system that the others are compared with; default: the config's",
     )
-    add("--table", action="store_true", help="run nothing, print the table of what is done")
+    add("--table", action="store_true", help="run nothing, print the table of completed runs")
     add("--output", default="", metavar="FILE", help="write FILE.md and FILE.json")
-    add("--arg", action="append", default=[], metavar="--config.a.b=V", help="for train.py")
+    add(
+        "--arg", action="append", default=[], metavar="--config.a.b=V", help="argument for train.py"
+    )
     return parser
 
 
@@ -116,17 +128,21 @@ def plans_of(
     arguments: argparse.Namespace,
     systems: Sequence[str] | None,
     seeds: Sequence[int] | None,
-) -> dict[str, list[Run]]:
-    """The runs of every chosen protocol; of all systems that have a row and all seeds if None.
+) -> dict[str, list[StudyRun]]:
+    """The runs of every selected protocol.
+
+    Args:
+      systems: None for all that have a row in the table.
+      seeds: None for the study's.
 
     Raises:
-      StudyError: there is no such system, protocol or fold.
+      StudyError: unknown system, protocol or fold.
     """
     protocols = study["protocols"]
     if unknown := set(arguments.protocols or ()) - protocols.keys():
-        raise StudyError(f"no protocol {min(unknown)!r}; there are {', '.join(protocols)}")
+        raise StudyError(f"unknown protocol {min(unknown)!r}; available: {', '.join(protocols)}")
     if unknown := set(arguments.folds or ()) - {k for ks in protocols.values() for k in ks}:
-        raise StudyError(f"no fold {min(unknown)} in {arguments.config}")
+        raise StudyError(f"unknown fold {min(unknown)} in {arguments.config}")
     with_row = [name for name, x in study["systems"].items() if not x.get("pretraining")]
     plans = {}
     for protocol, folds in protocols.items():
@@ -151,14 +167,14 @@ def plans_of(
 
 
 def load_study(path: str) -> dict[str, Any]:
-    """What `get_study()` of a Python file gives.
+    """The study that `get_study()` of a Python file returns.
 
     Raises:
-      StudyError: there is no such file or function, or what it gives is no study.
+      StudyError: there is no such file or function, or it does not return a study.
     """
     spec = importlib.util.spec_from_file_location("study", path)
     if spec is None or spec.loader is None:
-        raise StudyError(f"{path}: no Python file")
+        raise StudyError(f"{path}: not a Python file")
     try:
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
@@ -167,16 +183,16 @@ def load_study(path: str) -> dict[str, Any]:
             study = {"protocols": {"": study["folds"]}, **study}
         missing = {"protocols", "seeds", "reference", "group", "systems"} - study.keys()
     except Exception as error:  # A config file is a program: it can raise anything.
-        raise StudyError(f"{path}: no study in it ({error!r})") from error
+        raise StudyError(f"{path}: does not define a study ({error!r})") from error
     if missing:
-        raise StudyError(f"{path}: the study has no {min(missing)!r}")
+        raise StudyError(f"{path}: the study lacks {min(missing)!r}")
     if study["reference"] not in study["systems"]:
-        raise StudyError(f"{path}: the reference is no system: {study['reference']!r}")
+        raise StudyError(f"{path}: the reference is not a system: {study['reference']!r}")
     return study
 
 
-def execute(runs: Sequence[Run], jobs: int, again: bool) -> int:
-    """Runs what is not done, with a line of progress each; the number of failures."""
+def execute(runs: Sequence[StudyRun], jobs: int, again: bool) -> int:
+    """Executes runs that are not done, with a progress line each; returns how many failed."""
     started, n_failed = time.monotonic(), 0
     for n_done, (run, reason) in enumerate(run_all(runs, jobs=jobs, again=again), start=1):
         n_failed += bool(reason)
@@ -193,7 +209,7 @@ def _numbers(text: str) -> list[int]:
     try:
         return [int(x) for x in text.split(",")]
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no list of whole numbers") from None
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of integers") from None
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 
     python -m damff_jax.study.averaged --of=RUN --workdir=WORKDIR --width=21 --delay=6
 
-`damff_plus` averages its curve, and other models do not; this gives them the same. Exit status: 0
-done, 1 the run has no predictions that can be averaged, 2 usage.
+`damff_plus` averages its curve; this does the same for other models. Exit status: 0 done, 1 the run
+has no predictions that can be averaged, 2 wrong usage.
 """
 
 import sys
@@ -24,13 +24,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = Parser("averaged", description=__doc__.split("\n\n")[0])
     parser.add_argument("--of", type=Path, required=True, metavar="RUN")
     parser.add_argument("--workdir", type=Path, required=True)
-    parser.add_argument("--width", type=int, required=True, help="segments, odd")
-    parser.add_argument("--delay", type=int, required=True, help="segments, at most half of those")
+    parser.add_argument("--width", type=int, required=True, help="odd number of segments")
+    parser.add_argument("--delay", type=int, required=True, help="segments, at most half the width")
     arguments = parser.parse_args(argv)
     if arguments.width < 1 or arguments.width % 2 == 0:
-        parser.error(f"--width={arguments.width}: no odd number of segments")
+        parser.error(f"--width={arguments.width}: not an odd number of segments")
     if not 0 <= arguments.delay <= arguments.width // 2:
-        parser.error(f"--delay={arguments.delay}: not from 0 to half the width")
+        parser.error(f"--delay={arguments.delay}: must be from 0 to half the width")
     try:
         curves, times = predictions.read(arguments.of / PREDICTIONS)
         for song, curve in curves.items():

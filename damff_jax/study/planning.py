@@ -1,4 +1,4 @@
-"""Which runs a study consists of."""
+"""The runs of which a study consists."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from damff_jax.study import StudyError
-from damff_jax.study.runs import Run
+from damff_jax.study.runs import StudyRun
 
 
 def plan(
@@ -20,19 +20,19 @@ def plan(
     manual_dir: str = "",
     data_dir: str = "data",
     extra: Sequence[str] = (),
-) -> list[Run]:
-    """The runs of some of a study's systems, pretraining included, in an order to run them.
+) -> list[StudyRun]:
+    """The runs of some of a study's systems, including pretraining, in an order to run them.
 
     Args:
-      study: see `configs/studies/vgmidi.py` for what stands in it.
+      study: see `configs/studies/vgmidi.py` for its entries.
       extra: arguments added to every command of `train.py`.
 
     Raises:
-      StudyError: the study has no such system, or systems start from one another.
+      StudyError: the study has no such system, or systems start from each other.
     """
     places = {"manual_dir": manual_dir, "data_dir": data_dir}
     planned = _Plan(study["systems"], study_dir, protocol, places, extra)
-    # A whole seed first, so that a study that is interrupted has a table of fewer seeds.
+    # Seed by seed, so that an interrupted study has a table of fewer seeds.
     for seed in seeds:
         for name in systems:
             for fold in folds:
@@ -42,42 +42,44 @@ def plan(
 
 @dataclasses.dataclass
 class _Plan:
-    """Runs by their workdir, each after those that it starts from."""
+    """Runs by their workdir; each follows those that it starts from."""
 
     systems: Mapping[str, Mapping[str, Any]]
     study_dir: Path
     protocol: str
     places: Mapping[str, str]
     extra: Sequence[str]
-    runs: dict[Path, Run] = dataclasses.field(default_factory=dict)
+    runs: dict[Path, StudyRun] = dataclasses.field(default_factory=dict)
 
-    def add(self, name: str, fold: int, seed: int, *followers: str) -> Run:
-        """The run of a system, added with those that it starts from unless it is there.
+    def add(self, name: str, fold: int, seed: int, *followers: str) -> StudyRun:
+        """The run of a system; adds it, and those that it starts from, unless already planned.
 
         Args:
           followers: systems that start from this one.
         """
         if name in followers:
-            raise StudyError(f"systems that start from one another: {', '.join(followers)}")
+            raise StudyError(f"systems that start from each other: {', '.join(followers)}")
         if name not in self.systems:
-            raise StudyError(f"no system {name!r}; there are {', '.join(self.systems)}")
+            raise StudyError(f"unknown system {name!r}; available: {', '.join(self.systems)}")
         system = self.systems[name]
-        # What a system starts from has seen no song of any fold, so all folds share it.
+        # A pretraining uses no song of any fold, so all folds share it.
         pretraining = bool(system.get("pretraining"))
         if pretraining and any("{fold}" in argument for argument in system["command"]):
-            raise StudyError(f"pretraining {name!r} has {{fold}} in its command, but one for all")
+            raise StudyError(
+                f"pretraining {name!r} is shared by all folds, but its command has {{fold}}"
+            )
         stem = f"seed{seed}" if pretraining else f"fold{fold}_seed{seed}"
         workdir = self.study_dir / name / stem
         if workdir in self.runs:
             return self.runs[workdir]
         places: dict[str, Any] = {"workdir": workdir, **self.places}
-        after: tuple[Run, ...] = ()
+        after: tuple[StudyRun, ...] = ()
         if origin := system.get("init_from"):
             after = (self.add(origin, fold, seed, *followers, name),)
             places["init_from"] = after[0].workdir
         recipe = self._recipe(system["command"], fold, seed)
         predicts = not pretraining
-        run = Run(name, fold, seed, workdir, recipe, places, after, predicts, self.protocol)
+        run = StudyRun(name, fold, seed, workdir, recipe, places, after, predicts, self.protocol)
         return self.runs.setdefault(workdir, run)
 
     def _recipe(self, command: Sequence[str], fold: int, seed: int) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""All scores of a study, from the predictions that its runs left."""
+"""All scores of a study, from the predictions of its runs."""
 
 import dataclasses
 import functools
@@ -12,17 +12,17 @@ from damff_jax.evaluation import metrics, predictions
 from damff_jax.evaluation.metrics import Curve
 from damff_jax.features import SEGMENT_SECONDS
 from damff_jax.study import StudyError, scores
-from damff_jax.study.runs import PREDICTIONS, Run
+from damff_jax.study.runs import PREDICTIONS, StudyRun
 from damff_jax.system.command_line import program, show_warnings
 
 
 def results_of_protocols(
-    study: Mapping[str, Any], plans: Mapping[str, Sequence[Run]]
+    study: Mapping[str, Any], plans: Mapping[str, Sequence[StudyRun]]
 ) -> tuple[dict[str, Any], list[str]]:
-    """All scores of the runs that are done: {"reference", "protocols": {name: `results_of`}}.
+    """All scores of the completed runs: {"reference", "protocols": {name: `results_of`}}.
 
-    The name is empty if the study has but one protocol, and gives it none. Beside it, why seeds are
-    left out, a line each.
+    The name is empty if the study does not name protocols. Also returns why seeds are left out, one
+    line each.
     """
     parts = {protocol: results_of(study, runs) for protocol, runs in plans.items()}
     results = {
@@ -32,21 +32,23 @@ def results_of_protocols(
     return results, [reason for _, reasons in parts.values() for reason in reasons]
 
 
-def results_of(study: Mapping[str, Any], runs: Sequence[Run]) -> tuple[dict[str, Any], list[str]]:
-    """All scores of a protocol's runs that are done.
+def results_of(
+    study: Mapping[str, Any], runs: Sequence[StudyRun]
+) -> tuple[dict[str, Any], list[str]]:
+    """All scores of a protocol's completed runs.
 
     Returns:
       {"folds": [...], "seconds": [first, end] of the songs, "systems": {name: {"seeds", "n_songs",
       "n_points", "scores": {flat name: [mean, std over seeds]}, "by_seed": {seed: {flat name:
       score}}, "by_fold": {flat name: [mean over seeds, per fold]}, "against": {dimension:
-      interval}, "parameters", "seconds"}}}, and why a seed is left out of it, a line each: it was
-      made by another recipe, or its predictions cannot be scored. Only seeds count of which all
-      folds are done.
+      interval}, "parameters", "seconds"}}}, and why seeds are left out, one line each: made by
+      another recipe, or predictions that cannot be scored. Only seeds with all folds completed
+      count.
 
     Raises:
-      StudyError: systems or folds do not fit together.
+      StudyError: systems or folds are inconsistent.
     """
-    by_system: dict[str, dict[int, list[Run]]] = {}
+    by_system: dict[str, dict[int, list[StudyRun]]] = {}
     for run in runs:
         if not study["systems"][run.system].get("pretraining"):
             by_system.setdefault(run.system, {}).setdefault(run.seed, []).append(run)
@@ -71,25 +73,25 @@ def results_of(study: Mapping[str, Any], runs: Sequence[Run]) -> tuple[dict[str,
 
 @dataclasses.dataclass
 class _System:
-    """What the runs of a system predicted, by seed.
+    """The predictions of a system's runs, by seed.
 
     Attributes:
       runs: of every fold, by seed.
       per_fold: curves by song, of every fold, one list per seed.
-      times: the first and the last of every song, s.
+      times: of the first and last segment of every song, s.
     """
 
-    runs: dict[int, list[Run]] = dataclasses.field(default_factory=dict)
+    runs: dict[int, list[StudyRun]] = dataclasses.field(default_factory=dict)
     per_fold: list[list[Mapping[str, Curve]]] = dataclasses.field(default_factory=list)
     times: list[float] = dataclasses.field(default_factory=list)
 
     @functools.cached_property
     def curves(self) -> list[dict[str, Curve]]:
-        """Of all folds together, one mapping per seed."""
+        """Curves of all folds together, one mapping per seed."""
         return [scores.merge(folds) for folds in self.per_fold]
 
     def has_truth_of(self, other: "_System") -> bool:
-        """Whether it is scored against the same labels, as people's halves are not."""
+        """Whether it is scored against the same labels; rows of human raters are not."""
         ours, theirs = self.curves[0], other.curves[0]
         return ours.keys() == theirs.keys() and all(
             np.array_equal(ours[song].truth_TxV, theirs[song].truth_TxV, equal_nan=True)
@@ -116,16 +118,16 @@ class _System:
         }
 
 
-def _read(seeds: Mapping[int, list[Run]], left_out: list[str]) -> _System:
-    """A system's predictions of the seeds of which all folds are done.
+def _read(seeds: Mapping[int, list[StudyRun]], left_out: list[str]) -> _System:
+    """A system's predictions for the seeds with all folds completed.
 
     Args:
-      left_out: takes the reasons why seeds are left out.
+      left_out: the reasons why seeds are left out are appended to it.
     """
     system = _System()
     for seed, runs in seeds.items():
         try:
-            # All are asked, because one that is not done must not hide another's fault.
+            # All are checked, so that an unfinished run does not hide another one's error.
             if not all([run.is_done() for run in runs]):
                 continue
             read = [predictions.read(run.workdir / PREDICTIONS) for run in runs]
@@ -147,16 +149,16 @@ def _by_fold(seeds: list[list[Mapping[str, Curve]]]) -> dict[str, list[float]]:
 
 
 def _group(song: str, pattern: str) -> str:
-    """What the pattern's first group finds in a song's id, or else the id."""
+    """What the pattern's first group matches in a song's id; otherwise the id itself."""
     match = re.fullmatch(pattern, song) if pattern else None
     return match[1] if match else song
 
 
-def _n_parameters(run: Run) -> int | None:
+def _n_parameters(run: StudyRun) -> int | None:
     """The number of a run's trained values, if it has checkpoints."""
     if not (run.workdir / "checkpoints").is_dir():
         return None
-    # They take seconds to import.
+    # Imported late, because they take seconds.
     import jax
 
     from damff_jax.run import checkpoint

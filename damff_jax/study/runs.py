@@ -1,11 +1,11 @@
 """The runs of a study: a system on a fold with a seed, each a program in a process of its own.
 
     <study_dir>/[<protocol>/]<system>/fold<k>_seed<s>/    the run's workdir, and in it
-        study.json                           its recipe, when it was done and how long it took;
-                                             of a run that was broken off, its last start
-        log.txt                              what it printed, in all its starts
+        study.json                           its recipe, when it ended and how long it took;
+                                             after an interruption, only since its last start
+        log.txt                              its output, of all starts
 
-A run that is done is not run again; one that was broken off goes on from its checkpoint.
+A completed run is not repeated; an interrupted one resumes from its checkpoint.
 """
 
 import dataclasses
@@ -22,16 +22,16 @@ PREDICTIONS = "predictions_test.csv"
 
 
 @dataclasses.dataclass(frozen=True)
-class Run:
+class StudyRun:
     """A system on a fold with a seed.
 
     Attributes:
-      recipe: arguments after the Python interpreter's name, in which {workdir}, {init_from},
-        {manual_dir} and {data_dir} stand for the places that `places` says. What a run is does not
-        depend on those. A first argument train.py means the package's, wherever that is installed.
-      after: runs that must be done before this one.
-      predicts: whether it must leave predictions of test songs.
-      protocol: which of the study's it is of; empty if it has but one.
+      recipe: arguments for Python, in which {workdir}, {init_from}, {manual_dir} and {data_dir} are
+        placeholders for `places`. A run's identity does not depend on those. A first argument
+        train.py means the package's, wherever it is installed.
+      after: runs that must be completed before this one.
+      predicts: whether it must write predictions of test songs.
+      protocol: the study's protocol of the run; empty if the study does not name protocols.
     """
 
     system: str
@@ -40,7 +40,7 @@ class Run:
     workdir: Path
     recipe: tuple[str, ...]
     places: Mapping[str, Any]
-    after: tuple["Run", ...] = ()
+    after: tuple["StudyRun", ...] = ()
     predicts: bool = True
     protocol: str = ""
 
@@ -48,11 +48,11 @@ class Run:
         return "/".join(filter(None, [self.protocol, self.system, self.workdir.name]))
 
     def is_done(self) -> bool:
-        """Whether the run's outcome is there.
+        """Whether the run is complete.
 
         Raises:
-          StudyError: what is there was made by another command, by other settings of the config
-            files, or from a run that has been made again since.
+          StudyError: it was made by another command, by other settings of the config files, or from
+            a run that has been repeated since.
         """
         record = self.record()
         changed = self._changed_settings()
@@ -62,7 +62,7 @@ class Run:
         if changed:
             raise StudyError(
                 f"{self.workdir} was made by another recipe ({', '.join(changed)}); "
-                "run it --again or take another --study_dir"
+                "run it with --again or use another --study_dir"
             )
         if record is None or (self.predicts and not (self.workdir / PREDICTIONS).is_file()):
             return False
@@ -70,13 +70,13 @@ class Run:
             before = run.record()
             if before is not None and before["ended"] > record["ended"]:
                 raise StudyError(
-                    f"{self.workdir} was made before {run}, which it starts from, was made again; "
-                    "run it --again too"
+                    f"{self.workdir} was made before {run}, which it starts from, was repeated; "
+                    "run it with --again too"
                 )
         return True
 
     def _changed_settings(self) -> list[str]:
-        """What train.py left of its config, where the config files say something else by now."""
+        """The settings with which train.py ran that differ from the current config files."""
         path = self.workdir / "config.json"
         if self.recipe[0] != "train.py" or not path.exists():
             return []
@@ -85,7 +85,7 @@ class Run:
         except ValueError as error:
             raise StudyError(f"{path}: not the config of a run ({error!r})") from error
         now = settings(self.recipe)
-        # A setting that came later has left no trace; it is there to be off.
+        # A setting added later is not in the stored config; by default it is off.
         return [
             f"{name}={then[name]!r}, now {now[name]!r}"
             for name in sorted(then.keys() & now.keys())
@@ -93,11 +93,11 @@ class Run:
         ]
 
     def record(self) -> dict[str, Any] | None:
-        """What study.json says: `recipe`, `seconds`, and when the run `ended` (s since 1970, 0 if
-        it does not say); None before the run is done.
+        """The content of study.json: `recipe`, `seconds`, and when the run `ended` (s since 1970, 0
+        if unknown); None before the run is complete.
 
         Raises:
-          StudyError: it says something else.
+          StudyError: the file holds something else.
         """
         path = self.workdir / "study.json"
         try:
@@ -123,10 +123,10 @@ class Run:
 
 
 def settings(recipe: Sequence[str]) -> dict[str, Any]:
-    """The settings, by their dotted names, that arguments of train.py mean; without the places.
+    """The settings, by their dotted names, of train.py's arguments, without the places.
 
     Raises:
-      StudyError: they mean none.
+      StudyError: the arguments are invalid.
     """
     from absl import flags
     from ml_collections import config_flags
@@ -139,7 +139,7 @@ def settings(recipe: Sequence[str]) -> dict[str, Any]:
         values(["train.py", *argv])
         config = _flat(json.loads(values.config.to_json()))
     except Exception as error:  # A config file is a program: it can raise anything.
-        raise StudyError(f"{' '.join(argv)}: no config ({error!r})") from error
+        raise StudyError(f"{' '.join(argv)}: not a config ({error!r})") from error
     return {name: value for name, value in config.items() if f"--config.{name}" not in places}
 
 

@@ -1,4 +1,4 @@
-"""Running what a study has not run yet, several programs at a time."""
+"""Executes the remaining runs of a study, several programs at a time."""
 
 import concurrent.futures
 import fcntl
@@ -12,30 +12,30 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from damff_jax.study import StudyError
-from damff_jax.study.runs import PREDICTIONS, Run
-from damff_jax.system.files import write_aside
+from damff_jax.study.runs import PREDICTIONS, StudyRun
+from damff_jax.system.files import atomic_write
 from damff_jax.system.subprocesses import environment
 
 
 def run_all(
-    runs: Sequence[Run], *, jobs: int = 1, again: bool = False
-) -> Iterator[tuple[Run, str]]:
-    """Runs what is not done; gives every run, when it is, with '', or the reason why it failed.
+    runs: Sequence[StudyRun], *, jobs: int = 1, again: bool = False
+) -> Iterator[tuple[StudyRun, str]]:
+    """Executes runs that are not complete; yields every run when it is, with '' or why it failed.
 
     Args:
-      runs: those that others come after stand before them.
-      jobs: runs at a time; the processor's cores are shared out among them, because small models
-        gain more from a core each than from cores in common.
-      again: runs also what is done, from the start.
+      runs: each after those that it starts from.
+      jobs: runs at a time; each gets its own share of the processor's cores, because small models
+        gain more from that than from sharing all cores.
+      again: repeats completed runs too, from the beginning.
 
     Raises:
-      StudyError: one is done by another recipe, or waits for what is not among them; then none is
-        run.
+      StudyError: a run was completed by another recipe, or starts from one that is neither complete
+        nor before it; then nothing is executed.
     """
     outcomes = {path: "" for path in _done_before(runs, again)}  # '' or why it failed.
     share = _Cores(jobs)
     waiting = list(runs)
-    running: dict[concurrent.futures.Future[str], Run] = {}
+    running: dict[concurrent.futures.Future[str], StudyRun] = {}
     with concurrent.futures.ThreadPoolExecutor(jobs) as executor:
         try:
             while waiting or running:
@@ -60,21 +60,21 @@ def run_all(
                 job.cancel()
 
 
-def _done_before(runs: Sequence[Run], again: bool) -> set[Path]:
-    """Workdirs of the runs that need not be run, and of those that runs wait for."""
+def _done_before(runs: Sequence[StudyRun], again: bool) -> set[Path]:
+    """Workdirs of completed runs, including those outside `runs` that others start from."""
     known: set[Path] = set()
     done: set[Path] = set()
     for run in runs:
         if not again and run.is_done():
             done.add(run.workdir)
         if lacking := [r for r in run.after if r.workdir not in known and not r.is_done()]:
-            raise StudyError(f"{run} waits for {lacking[0]}, which does not run before it")
+            raise StudyError(f"{run} starts from {lacking[0]}, which is not run before it")
         known.add(run.workdir)
     return done | {r.workdir for run in runs for r in run.after if r.workdir not in known}
 
 
 class _Cores:
-    """Shares the processor's cores out among jobs."""
+    """Divides the processor's cores among jobs."""
 
     def __init__(self, jobs: int):
         self._jobs = jobs
@@ -83,7 +83,7 @@ class _Cores:
         for job in range(jobs):
             self._shares.put(cores[job::jobs] or cores)
 
-    def execute(self, run: Run, *, again: bool) -> str:
+    def execute(self, run: StudyRun, *, again: bool) -> str:
         """Runs a program on a share of the cores; '' or why it failed."""
         share = self._shares.get()
         try:
@@ -94,35 +94,35 @@ class _Cores:
             self._shares.put(share)
 
 
-def _execute(run: Run, *, again: bool, n_jobs: int) -> str:
+def _execute(run: StudyRun, *, again: bool, n_jobs: int) -> str:
     try:
         return _execute_alone(run, again=again, n_jobs=n_jobs)
     except OSError as error:
         return str(error)
 
 
-def _execute_alone(run: Run, *, again: bool, n_jobs: int) -> str:
+def _execute_alone(run: StudyRun, *, again: bool, n_jobs: int) -> str:
     run.workdir.mkdir(parents=True, exist_ok=True)
     with open(run.workdir / "lock", "w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            return f"another process is at it ({run.workdir}/lock)"
+            return f"another process is running it ({run.workdir}/lock)"
         if again:
-            # First, so that what is left of the rest is not taken for a run that is done.
+            # First, so that if this is interrupted, the rest is not taken for a completed run.
             (run.workdir / "study.json").unlink(missing_ok=True)
             for path in run.workdir.iterdir():
                 if path.name != "lock":
                     shutil.rmtree(path) if path.is_dir() else path.unlink()
-        # The program holds the lock too, so that it is not started twice when it outlives us.
+        # The program inherits the lock, so that it is not started twice if it outlives us.
         return _execute_locked(run, lock.fileno(), n_jobs)
 
 
-def _execute_locked(run: Run, lock: int, n_jobs: int) -> str:
+def _execute_locked(run: StudyRun, lock: int, n_jobs: int) -> str:
     log = run.workdir / "log.txt"
     variables = environment()
     if n_jobs > 1:
-        # Else the first takes nearly all memory of the accelerator that they share.
+        # Otherwise the first would take nearly all memory of a shared accelerator.
         variables.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     started = time.monotonic()
     with open(log, "ab") as file:
@@ -143,7 +143,7 @@ def _execute_locked(run: Run, lock: int, n_jobs: int) -> str:
     if run.predicts and not (run.workdir / PREDICTIONS).is_file():
         return f"exit status 0, but no {PREDICTIONS} (see {log})"
     seconds = time.monotonic() - started
-    with write_aside(run.workdir / "study.json") as file:
+    with atomic_write(run.workdir / "study.json") as file:
         record = {"recipe": list(run.recipe), "seconds": round(seconds, 1), "ended": time.time()}
         json.dump(record, file)
     return ""

@@ -1,7 +1,7 @@
-"""Scores of a system over all folds and seeds, from the predictions that its runs wrote.
+"""Scores of a system over all folds and seeds, from the predictions of its runs.
 
-The folds' test songs together are all songs once, so a seed's curves are those of all songs, and
-its scores are taken over them all. Letters: N segments, S seeds, G groups of songs, V = 2.
+The folds' test songs together are all songs, each once, so a seed has curves of all songs, and its
+scores are computed over all of them. Letters: N segments, S seeds, G groups of songs, V = 2.
 """
 
 import dataclasses
@@ -25,7 +25,7 @@ def merge(folds: Sequence[Mapping[str, metrics.Curve]]) -> dict[str, metrics.Cur
     merged: dict[str, metrics.Curve] = {}
     for curves in folds:
         if twice := merged.keys() & curves.keys():
-            raise StudyError(f"song {min(twice)} is tested in two folds")
+            raise StudyError(f"song {min(twice)} is a test song in two folds")
         merged |= curves
     return merged
 
@@ -58,13 +58,13 @@ def paired_intervals(
 ) -> dict[str, Interval]:
     """How much higher a system's pooled CCC is than the reference's, by dimension.
 
-    The CCC of a system is the mean over its seeds. 5,000 times, groups of songs are drawn with
-    replacement, the same for both systems, and so are the seeds of each, by themselves; the
-    interval is that of percentiles. Of a few seeds, draws vary by less than new ones would (of
-    three, their spread is .82 of it), and of one not at all.
+    The CCC of a system is the mean over its seeds. For 5,000 resamples, groups of songs are drawn
+    with replacement, the same for both systems, and each system's seeds are drawn independently;
+    the interval is that of percentiles. With few seeds, resamples vary less than new seeds would
+    (with three, the spread is 0.82 of it), and with one not at all.
 
     Args:
-      ours, reference: curves by song, one mapping per seed, all of the same songs.
+      ours, reference: curves by song, one mapping per seed, all with the same songs.
       group_of: {song: group}.
 
     Raises:
@@ -96,7 +96,7 @@ def paired_intervals(
 
 
 def _over_seeds(of_seeds: Sequence[np.ndarray], rng: np.random.Generator) -> np.ndarray:
-    """The mean (R,) over all seeds in the first sample, over seeds drawn in the others."""
+    """The mean (R,) over all seeds in the first sample, and over drawn seeds in the others."""
     ccc_SxR = np.array(of_seeds)
     drawn_SxR = rng.integers(len(of_seeds), size=ccc_SxR.shape)
     drawn_SxR[:, 0] = np.arange(len(of_seeds))
@@ -110,19 +110,19 @@ def times_ccc(
     v: int,
     times_RxG: np.ndarray,
 ) -> np.ndarray:
-    """Pooled CCC (R,) of R samples in which each group stands so many times."""
+    """Pooled CCC (R,) of R samples; `times_RxG` is how often each group is in each sample."""
     sums_Gx6 = np.zeros((len(groups), 6))
     position = {group: g for g, group in enumerate(groups)}
     for song, curve in curves.items():
         rows = curve.mask_TxV[:, v]
-        # Differences of sums of squares want float64.
+        # Differences of sums of squares need float64.
         x, y = (z[rows, v].astype(np.float64) for z in (curve.prediction_TxV, curve.truth_TxV))
         sums = len(x), x.sum(), y.sum(), (x * x).sum(), (y * y).sum(), (x * y).sum()
         sums_Gx6[position[group_of[song]]] += sums
     n, x, y, xx, yy, xy = (times_RxG @ sums_Gx6).T
-    n = np.maximum(n, 1)  # Groups without labels can make up a sample; it scores 0.
+    n = np.maximum(n, 1)  # A sample may have only groups without labels; it scores 0.
     mean_x, mean_y = x / n, y / n
     covariance = xy / n - mean_x * mean_y
     spread = xx / n - mean_x**2 + yy / n - mean_y**2 + (mean_x - mean_y) ** 2
-    # A constant's variance is rounding error here, its covariance with anything too.
+    # A constant's variance and covariances are only rounding errors here.
     return np.where(spread > 1e-12, 2 * covariance / np.maximum(spread, 1e-12), 0.0)

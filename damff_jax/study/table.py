@@ -5,7 +5,7 @@ from typing import Any
 
 from damff_jax.evaluation import metrics
 
-# Scores that stand in the tables, by their flat name.
+# Scores in the tables, by their flat name.
 _SCORES = {
     "ccc": "CCC",
     "pearson": "r",
@@ -19,9 +19,9 @@ _SCORES = {
 
 
 def markdown(results: Mapping[str, Any]) -> str:
-    """For every protocol a table per dimension and one of the cost, a row per system.
+    """For every protocol a table per dimension and one of the cost, with a row per system.
 
-    See `__main__.results_of_protocols` for what `results` holds.
+    See `results.results_of_protocols` for the content of `results`.
     """
     parts = []
     for protocol, part in results["protocols"].items():
@@ -83,7 +83,7 @@ def _interval(interval: Mapping[str, float] | None) -> str:
 
 
 def _short(x: float, sign: str = "-") -> str:
-    """Three decimals without the zero before them: .123, −.123, 1.234."""
+    """Three decimals without a leading zero: .123, −.123, 1.234."""
     text = f"{x:{sign}.3f}"
     digits = text.lstrip("+-")
     return text[: -len(digits)].replace("-", "−") + digits.removeprefix("0")

@@ -1,1 +1,1 @@
-"""What the operating system gives: files, locks, signals, digests and the command line."""
+"""The operating system: files, locks, signals, digests and the command line."""

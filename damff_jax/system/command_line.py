@@ -11,19 +11,17 @@ import damff_jax
 
 
 class AlreadyReportedError(ValueError):
-    """A failure whose reason another process has printed."""
+    """A failure whose reason another process has already printed."""
 
 
 def program(name: str) -> str:
-    """What a command calls itself: by the name of its script if that has started it."""
+    """The name a command shows: that of its installed script, if it was started by it."""
     started = Path(sys.argv[0]).name if sys.argv else ""
     return started if started.startswith("damff-") else name
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser with --version, which leaves its usage out of an error; the exit status
-    is 2.
-    """
+    """An argument parser with --version; a usage error prints one line and exits with status 2."""
 
     def __init__(self, name: str, **more: Any):
         super().__init__(program(name), **more)
@@ -35,13 +33,13 @@ class Parser(argparse.ArgumentParser):
 
 
 def printable(text: str) -> str:
-    """Text, such as a file's name, without what is no character or would act on a terminal."""
+    """Text, such as a file name, with invalid bytes and control characters escaped."""
     text = os.fsencode(text).decode(errors="backslashreplace")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def show_warnings(program: str, *categories: type[Warning]) -> None:
-    """From now on, shows warnings of these categories as a line each; others as Python does."""
+    """From now on, shows warnings of these categories as one line each, others as Python does."""
 
     def show(
         message: Warning | str,

@@ -8,34 +8,34 @@ NAME = "SHA256SUMS"
 
 
 def write(folder: Path) -> None:
-    """Writes the digests of all files in a folder; they and it are on the disk afterwards.
+    """Writes the digests of all files in a folder, and flushes everything to the disk.
 
-    The file of the digests takes its place last, so that a folder that has one is whole.
+    The digests are written last, atomically, so a folder that has them is complete.
     """
     lines = []
     for path in _files(folder):
         lines.append(f"{_digest(path, sync=True)}  {path.relative_to(folder).as_posix()}\n")
-    # `sha256sum` takes it for a comment; without it a list cut short would look whole.
+    # A comment to `sha256sum`; without it a truncated list would look complete.
     lines.append(_count(len(lines)))
-    aside = folder / f".{NAME}"
-    with open(aside, "w", encoding="utf-8") as file:
+    temporary = folder / f".{NAME}"
+    with open(temporary, "w", encoding="utf-8") as file:
         file.writelines(lines)
         file.flush()
         os.fsync(file.fileno())
-    os.replace(aside, folder / NAME)
+    os.replace(temporary, folder / NAME)
     for parent, _, _ in os.walk(folder):
         sync_folder(parent)
 
 
 def find_fault(folder: Path) -> str | None:
-    """What is wrong with a folder's files, the first of all faults; None: they are as written.
+    """The first fault of a folder's files, or None if all are as written.
 
-    What was added since, such as a file manager's notes, is none: nothing refers to it.
+    Files added since, such as a file manager's, are not faults: nothing refers to them.
     """
     try:
         *lines, count = (folder / NAME).read_text(encoding="utf-8").splitlines(keepends=True)
         if count != _count(len(lines)):
-            return f"{NAME}: cut short"
+            return f"{NAME}: truncated"
         wanted = {
             name: digest for digest, name in (line.rstrip("\n").split("  ", 1) for line in lines)
         }
@@ -43,11 +43,11 @@ def find_fault(folder: Path) -> str | None:
         for name in sorted(wanted):
             if name not in present:
                 return f"{name}: missing"
-            # A link could lead to what has no end.
+            # A link could lead to an endless file.
             if present[name].is_symlink() or not present[name].is_file():
-                return f"{name}: no regular file"
+                return f"{name}: not a regular file"
             if _digest(present[name]) != wanted[name]:
-                return f"{name}: not what was written"
+                return f"{name}: does not match its digest"
     except FileNotFoundError as error:
         return f"{Path(error.filename).name}: missing"
     except (OSError, ValueError) as error:
@@ -60,7 +60,7 @@ def _count(n: int) -> str:
 
 
 def sync_folder(folder: str | os.PathLike) -> None:
-    """Puts a folder's list of names on the disk."""
+    """Flushes a folder's list of names to the disk."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -69,7 +69,7 @@ def sync_folder(folder: str | os.PathLike) -> None:
 
 
 def _files(folder: Path) -> list[Path]:
-    """All that is no folder, links among them."""
+    """Everything but folders; links included."""
     return sorted(
         path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()
         if path != folder / NAME

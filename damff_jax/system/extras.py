@@ -3,7 +3,7 @@
 import importlib.util
 import sys
 
-# Modules by the extra that brings them; each stands for its package.
+# Modules by the extra that installs them; each represents its package.
 _MODULES = {
     "train": ("ml_collections", "tensorboard", "tensorflow", "tensorflow_datasets", "matplotlib"),
     "plot": ("matplotlib",),
@@ -14,14 +14,14 @@ _MODULES = {
 
 
 def missing(extra: str) -> str | None:
-    """What to install, if a library of an extra is not there; imports none of them."""
+    """What to install, if a library of an extra is missing; imports none of them."""
     if all(importlib.util.find_spec(module) for module in _MODULES[extra]):
         return None
     return f"needs the extra [{extra}]: pip install 'damff_jax[{extra}]'"
 
 
 def require(program: str, extra: str) -> None:
-    """Ends a program with status 2, and a line that names the extra, if a library is not there."""
+    """Exits with status 2 and a line that names the extra, if a library is missing."""
     if message := missing(extra):
         print(f"{program}: error: {message}", file=sys.stderr)
         sys.exit(2)

@@ -1,4 +1,4 @@
-"""Writing files whole or not at all."""
+"""Atomic writes: a file is written completely or not at all."""
 
 import contextlib
 import os
@@ -10,44 +10,44 @@ from typing import IO, Literal, overload
 
 
 @overload
-def write_aside(
+def atomic_write(
     path: str | os.PathLike[str], mode: Literal["w"] = "w", *, newline: str | None = None
 ) -> contextlib.AbstractContextManager[IO[str]]: ...
 
 
 @overload
-def write_aside(
+def atomic_write(
     path: str | os.PathLike[str], mode: Literal["wb"]
 ) -> contextlib.AbstractContextManager[IO[bytes]]: ...
 
 
 @contextlib.contextmanager
-def write_aside(
+def atomic_write(
     path: str | os.PathLike[str], mode: str = "w", *, newline: str | None = None
 ) -> Iterator[IO]:
-    """Opens a file beside `path` that takes its place at the end, and is gone after an error.
+    """Opens a temporary file that is renamed to `path` at the end, or removed after an error.
 
     Raises:
       OSError: naming `path`.
     """
     folder, name = os.path.split(os.fspath(path))
-    # Shorter than the name itself can be, which may be as long as the file system allows.
-    aside = os.path.join(folder, f".{zlib.crc32(os.fsencode(name)):08x}.{os.getpid()}.tmp")
+    # Not derived from the whole name, which may be as long as the file system allows.
+    temporary = os.path.join(folder, f".{zlib.crc32(os.fsencode(name)):08x}.{os.getpid()}.tmp")
     encoding = None if "b" in mode else "utf-8"
     try:
-        with naming(path, aside):
-            with open(aside, mode, encoding=encoding, newline=newline) as file:
+        with naming(path, temporary):
+            with open(temporary, mode, encoding=encoding, newline=newline) as file:
                 yield file
-            os.replace(aside, path)
+            os.replace(temporary, path)
     except BaseException:
         with contextlib.suppress(OSError):
-            os.unlink(aside)
+            os.unlink(temporary)
         raise
 
 
 @contextlib.contextmanager
 def naming(path: str | os.PathLike[str], *others: str) -> Iterator[None]:
-    """Has an OSError name a file, if it names none, as for a full disk, or one of the others."""
+    """Makes an OSError name `path` if it names no file, as for a full disk, or one of `others`."""
     try:
         yield
     except OSError as error:
@@ -57,7 +57,7 @@ def naming(path: str | os.PathLike[str], *others: str) -> Iterator[None]:
 
 
 def remove_left_behind(folder: str | os.PathLike[str]) -> None:
-    """Removes what killed processes have left in a folder: files and folders `*.<pid>.tmp`."""
+    """Removes the files and folders `*.<pid>.tmp` that killed processes have left in a folder."""
     with os.scandir(folder) as entries:
         left = [entry for entry in entries if _is_left_behind(entry.name)]
     for entry in left:
@@ -73,9 +73,9 @@ def _is_left_behind(name: str) -> bool:
     if match is None:
         return False
     try:
-        os.kill(int(match[1]), 0)  # Signal 0 only asks.
+        os.kill(int(match[1]), 0)  # Signal 0 only checks that the process exists.
     except ProcessLookupError:
         return True
     except OSError:
-        return False  # It lives, and is another user's.
+        return False  # It is running, as another user.
     return False

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT end a process at a moment at which nothing is lost."""
+"""SIGTERM and SIGINT end a process at a point where nothing is lost."""
 
 import contextlib
 import signal
@@ -10,7 +10,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Preempted(KeyboardInterrupt):
-    """A signal has asked the process to end; not an error, so handlers of errors let it pass."""
+    """A signal has asked the process to end. Not an Exception, so error handlers let it pass."""
 
     def __init__(self, signal_number: int):
         self.signal = signal.Signals(signal_number)
@@ -18,13 +18,13 @@ class Preempted(KeyboardInterrupt):
 
     @property
     def exit_status(self) -> int:
-        """As shells report a process that a signal ended: 143 for SIGTERM, 130 for SIGINT."""
+        """The status by which shells report such a process: 143 for SIGTERM, 130 for SIGINT."""
         return 128 + self.signal
 
 
 @contextlib.contextmanager
 def raised() -> Iterator[None]:
-    """Within, a signal raises `Preempted` wherever the program is."""
+    """Within this context, a signal raises `Preempted` immediately."""
 
     def stop(signal_number: int, frame: FrameType | None) -> None:
         raise Preempted(signal_number)
@@ -37,12 +37,12 @@ def raised() -> Iterator[None]:
 def deferred(
     marked: Callable[[Preempted], Preempted] = lambda preempted: preempted,
 ) -> Iterator[Callable[[], int]]:
-    """Within, signals wait: gives a function that tells the first one's number, or 0.
+    """Within this context, signals wait; yields a function that returns the first one, or 0.
 
-    It is raised as `Preempted` at the end, or at once with the third signal: somebody insists.
+    `Preempted` is raised at the end, or immediately at the third signal: somebody insists.
 
     Args:
-      marked: gives what is raised at the end.
+      marked: maps the exception to the one that is raised at the end.
     """
     received = []
 
@@ -59,7 +59,7 @@ def deferred(
 
 @contextlib.contextmanager
 def held_back() -> Iterator[None]:
-    """Within, signals wait; at the end, the first comes, to whoever handled it before."""
+    """Within this context, signals wait; at the end, the first goes to its previous handler."""
     received = []
     with _handled_by(lambda signal_number, frame: received.append(signal_number)):
         yield
@@ -69,7 +69,7 @@ def held_back() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _handled_by(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    # Python delivers signals to its main thread, and lets no other have handlers.
+    # Python delivers signals to its main thread, the only one that may set handlers.
     if threading.current_thread() is not threading.main_thread():
         yield
         return

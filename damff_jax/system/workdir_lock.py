@@ -20,10 +20,10 @@ class WorkdirWarning(UserWarning):
 
 @contextlib.contextmanager
 def workdir_lock(workdir: Path) -> Iterator[None]:
-    """Holds a workdir, which is made if there is none.
+    """Locks a workdir, creating it if needed.
 
-    The lock is the operating system's, and ends with the process that holds it, however that ends.
-    Its file stays: another process may already be waiting for it under this name.
+    The operating system releases the lock when the process ends, however that happens. The file
+    stays: another process may already have opened it.
 
     Raises:
       WorkdirInUseError: another process holds it.
@@ -40,7 +40,7 @@ def workdir_lock(workdir: Path) -> Iterator[None]:
             ) from None
         except OSError as error:
             message = (
-                f"{workdir}: cannot be locked ({error.strerror}); keep other runs away from it"
+                f"{workdir}: cannot be locked ({error.strerror}); do not use it for another run"
             )
             warnings.warn(message, WorkdirWarning, stacklevel=2)
         file.truncate(0)

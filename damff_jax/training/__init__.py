@@ -1,1 +1,1 @@
-"""The pure part of training: losses, steps, crops, and the steps on all devices."""
+"""The pure part of training: losses, crops, and steps on one device or many."""

@@ -1,6 +1,6 @@
-"""Altering training crops so that their emotion stays: pure functions of a key.
+"""Augmentation of training crops that leaves their emotion unchanged: pure functions of a key.
 
-Log-Mels are in dB, before they are standardised, so a change of level or of tone colour is a sum.
+Log-Mels are in dB and not yet standardised, so changes of level or timbre are additions.
 Letters: B crops, T segments, F frames per segment, M Mel bins, K masks, W waves.
 """
 
@@ -20,12 +20,13 @@ class AugmentConfig:
     """Settings of the augmentation; all are off by default.
 
     Args:
-      gain_db: a crop is made louder or softer by up to so many dB.
+      gain_db: each crop is made louder or softer by up to this many dB.
       equalizer_db: standard deviation of a smooth random curve over the Mel bins.
-      n_bin_masks, bin_mask_share: bands that are set to the training split's mean, and the largest
-        one's share of the bins (SpecAugment: D. Park et al., Interspeech 2019).
-      n_frame_masks, frame_mask_share: the same of spans of time, and of a crop's frames.
-      mixup: α of the Beta distribution by which crops, with their labels, are mixed in pairs
+      n_bin_masks, bin_mask_share: number of bands that are set to the training split's mean, and
+        the largest share of the bins that one covers (SpecAugment: D. Park et al., Interspeech
+        2019).
+      n_frame_masks, frame_mask_share: the same for spans of a crop's frames.
+      mixup: α of the Beta distribution with which crops and their labels are mixed in pairs
         (H. Zhang et al., ICLR 2018); 0 for none.
 
     Raises:
@@ -59,16 +60,16 @@ def augment(
     mean_M: jax.Array,
     config: AugmentConfig,
 ) -> dict[str, jax.Array]:
-    """Alters the crops of a batch, as `steps.train_step` takes it; with `config` off, nothing.
+    """Augments the crops of a batch for `steps.train_step`; changes nothing if `config` is off.
 
     Args:
-      mean_M: of the training split's log-Mel, in dB.
+      mean_M: mean of the training split's log-Mel, in dB.
     """
     if config.is_off:
         return dict(batch)
     keys = jax.random.split(key, 5)
     batch = {**batch, "log_mel": batch["log_mel"].astype(jnp.float32)}
-    # Crops are mixed as they were recorded, and what they give together is altered.
+    # Crops are mixed first; the other changes apply to the mixture.
     if config.mixup:
         batch = mix_up(keys[0], batch, config.mixup)
     x_BxTxFxM = batch["log_mel"]
@@ -86,7 +87,7 @@ def augment(
 
 
 def change_level(key: jax.Array, x_BxTxFxM: jax.Array, decibels: float) -> jax.Array:
-    """Makes each crop louder or softer by up to so many dB."""
+    """Makes each crop louder or softer by up to this many dB."""
     shape = len(x_BxTxFxM), 1, 1, 1
     return x_BxTxFxM + jax.random.uniform(key, shape, minval=-decibels, maxval=decibels)
 
@@ -94,7 +95,8 @@ def change_level(key: jax.Array, x_BxTxFxM: jax.Array, decibels: float) -> jax.A
 def equalize(key: jax.Array, x_BxTxFxM: jax.Array, decibels: float) -> jax.Array:
     """Adds a smooth random curve over the Mel bins, of standard deviation `decibels`.
 
-    It is a sum of cosines of one to four half periods; a constant part would be a change of level.
+    The curve is a sum of cosines of one to four half periods; it has no constant part, which would
+    change the level.
     """
     b, m = x_BxTxFxM.shape[0], x_BxTxFxM.shape[-1]
     waves_WxM = np.cos(np.pi * np.arange(1, _N_WAVES + 1)[:, None] * (np.arange(m) + 0.5) / m)
@@ -105,7 +107,7 @@ def equalize(key: jax.Array, x_BxTxFxM: jax.Array, decibels: float) -> jax.Array
 def mask_bins(
     key: jax.Array, x_BxTxFxM: jax.Array, mean_M: jax.Array, n_masks: int, share: float
 ) -> jax.Array:
-    """Sets bands of each crop, of up to that share of the bins, to `mean_M`."""
+    """Sets bands of each crop to `mean_M`; each covers up to `share` of the bins."""
     b, m = x_BxTxFxM.shape[0], x_BxTxFxM.shape[-1]
     masked_BxM = _random_spans(key, b, m, n_masks, share)
     return jnp.where(masked_BxM[:, None, None, :], mean_M, x_BxTxFxM)
@@ -114,14 +116,14 @@ def mask_bins(
 def mask_frames(
     key: jax.Array, x_BxTxFxM: jax.Array, mean_M: jax.Array, n_masks: int, share: float
 ) -> jax.Array:
-    """Sets spans of each crop, of up to that share of its frames, to `mean_M`."""
+    """Sets spans of each crop to `mean_M`; each covers up to `share` of its frames."""
     b, t, f, _ = x_BxTxFxM.shape
     masked_BxTxF = _random_spans(key, b, t * f, n_masks, share).reshape(b, t, f)
     return jnp.where(masked_BxTxF[..., None], mean_M, x_BxTxFxM)
 
 
 def _random_spans(key: jax.Array, b: int, length: int, n_spans: int, share: float) -> jax.Array:
-    """(B, length) bool: where one of the spans of random size and place is."""
+    """(B, length) bool: true within any of `n_spans` spans of random size and position."""
     size_key, start_key = jax.random.split(key)
     size_BxKx1 = jax.random.uniform(size_key, (b, n_spans, 1)) * share * length
     start_BxKx1 = jax.random.uniform(start_key, (b, n_spans, 1)) * (length - size_BxKx1)
@@ -130,10 +132,10 @@ def _random_spans(key: jax.Array, b: int, length: int, n_spans: int, share: floa
 
 
 def mix_up(key: jax.Array, batch: Mapping[str, jax.Array], alpha: float) -> dict[str, jax.Array]:
-    """Mixes each crop with the one before it: log-Mel in dB, labels, a teacher's embeddings.
+    """Mixes each crop with the previous one: log-Mel in dB, labels, a teacher's embeddings.
 
-    They become λ · own + (1 − λ) · other's, λ being the larger part of a draw of Beta(α, α). Masks
-    become those of what both crops have, so that a mixed label is of two labels.
+    Values become λ · own + (1 − λ) · other, where λ is the larger of x and 1 − x for x drawn from
+    Beta(α, α). A mixed label is masked out unless both crops have one.
     """
     b = len(batch["log_mel"])
     share_B = jax.random.beta(key, alpha, alpha, (b,))

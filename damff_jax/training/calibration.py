@@ -1,8 +1,9 @@
-"""Giving a trained model's curves the mean and the spread of the training labels.
+"""Calibration: gives a trained model's curves the mean and the spread of the training labels.
 
-Dropout, masks and mixed crops change how far a model's output swings between training and
-prediction. CCC punishes a wrong swing as it does a wrong order, so it is set right once, at the end
-of training, by the head's weights alone. Ours. Letters: D features, V = 2 (valence, arousal).
+Because of dropout, masks and mixed crops, the range of a model's output differs between training
+and prediction. CCC punishes a wrong range as much as a wrong shape, so it is corrected once at the
+end of training, by changing only the head's weights. Not from the paper.
+Letters: D features, V = 2 (valence, arousal).
 """
 
 from collections.abc import Mapping
@@ -17,9 +18,9 @@ from damff_jax.training.train_state import TrainState
 
 
 def scale_and_shift(curves: Mapping[str, Curve]) -> tuple[np.ndarray, np.ndarray]:
-    """What gives predictions of songs the mean and deviation of their labels, both (V,).
+    """Scale and shift (V,) that give predictions the mean and deviation of their labels.
 
-    A prediction or label that is constant leaves its scale as it is.
+    The scale is 1 where the prediction or the label is constant.
     """
     scale_V, shift_V = np.ones(2), np.zeros(2)
     for v in range(2):
@@ -40,7 +41,7 @@ def rescale_head(state: TrainState, scale_V: np.ndarray, shift_V: np.ndarray) ->
     """The state whose predictions are `scale_V · prediction + shift_V`.
 
     A model ends in a linear layer `head`, or in one per dimension, `valence_head` and
-    `arousal_head`, of which the largest output counts.
+    `arousal_head`, whose largest output is the prediction.
     """
 
     def rescaled(params: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,9 +1,10 @@
-"""Training by solving: models whose best parameters are a formula of the training songs.
+"""Closed-form training: models whose best parameters are a formula of the training songs.
 
-What such a model predicts for a song is linear in its features, and so is the average where its
-windows overlap. So the features of the training songs go the way of the predictions, window by
-window and joined, and the solution is the least-squares one of what `predict_curves` will give,
-but for its limits. Sums are float64 and taken song by song: no song's features are kept.
+The prediction of such a model is linear in its features, and so is the average over overlapping
+windows. The features of the training songs are therefore computed window by window and joined just
+as predictions are, and the solution is the least-squares fit of what `predict_curves` will return,
+apart from its clipping. Sums are float64 and accumulated song by song, so that no song's features
+are kept.
 
 Letters: T segments, D features, V = 2 (valence, arousal), Z = D + 2, a row [1, features, label].
 """
@@ -22,7 +23,7 @@ from damff_jax.songs import Song
 
 
 class Solution(NamedTuple):
-    """A model's variables in their collections, float32, and what tells it from the others."""
+    """A model's variables by collection, float32, and a description that distinguishes it."""
 
     description: str
     params: Mapping[str, Any]
@@ -40,11 +41,11 @@ def feature_step(
     *,
     model: nn.Module,
 ) -> jax.Array:
-    """The model's features (B, T, D), float32: to be run as an eval step."""
+    """The model's features (B, T, D), float32; runs as an eval step."""
     features_BxTxD = model.apply(
         variables, log_mel_BxTxFxM, mask_BxT, train=False, features_only=True
     )
-    assert isinstance(features_BxTxD, jax.Array)  # No collection is mutable, to come with it.
+    assert isinstance(features_BxTxD, jax.Array)  # No collection is mutable, so none is returned.
     return features_BxTxD
 
 
@@ -57,16 +58,16 @@ def solutions(
     batch_size: int,
     validated: bool,
 ) -> list[Solution]:
-    """What training may give; validation chooses.
+    """The candidate solutions, from which validation chooses.
 
     Args:
-      features: `feature_step` with its variables; a constant has none, and does not call it.
-      songs: of the training split.
-      windowing, batch_size: as songs will be predicted.
+      features: `feature_step` with its variables; not called for a constant, which has none.
+      songs: the training split.
+      windowing, batch_size: those of the predictions.
       validated: whether there are validation songs; without them there is one solution.
 
     Raises:
-      ValueError: a dimension has no label.
+      ValueError: a dimension has no labels.
     """
     if isinstance(model, Constant):
         features = _no_features
@@ -107,14 +108,14 @@ def label_moments(
 
 
 def ridge_solutions(moments_VxZxZ: np.ndarray, penalties: Sequence[float]) -> Iterator[Solution]:
-    """The minima of mean squared error + penalty · ‖W‖², the intercept free, for every penalty.
+    """The minimum of mean squared error + penalty · ‖W‖² for each penalty; the intercept is free.
 
-    Features are standardised over the labels of both dimensions; one that never changes gets no
-    weight. By way of the eigenvectors of their covariance, all penalties cost one decomposition.
+    Features are standardised over the labels of both dimensions; a constant one gets no weight. One
+    eigendecomposition of their covariance serves all penalties.
     """
     mean_D, cov_DxD, _, _ = _covariances(np.sum(moments_VxZxZ, axis=0))
     var_D = np.diag(cov_DxD)
-    # What is left of a constant's variance is rounding of its square.
+    # The computed variance of a constant is not exactly 0, because of rounding.
     varies_D = var_D > 1e-10 * (var_D + np.square(mean_D))
     std_D = np.where(varies_D, np.sqrt(np.where(varies_D, var_D, 1.0)), 1.0)
 
@@ -145,7 +146,7 @@ def ridge_solutions(moments_VxZxZ: np.ndarray, penalties: Sequence[float]) -> It
 
 
 def _covariances(moments_ZxZ: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
-    """Mean and covariance of the features, their covariance with the label, the label's mean."""
+    """Mean and covariance of the features, their covariance with the label, and its mean."""
     moments_ZxZ = moments_ZxZ / moments_ZxZ[0, 0]
     mean_Z = moments_ZxZ[0]
     cov_ZxZ = moments_ZxZ - np.outer(mean_Z, mean_Z)

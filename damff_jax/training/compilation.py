@@ -10,7 +10,7 @@ from pathlib import Path
 import jax
 
 _FUSIONS_WITHOUT_YNN = {"xla_cpu_experimental_ynn_fusion_type": ""}
-# Of what compiles faster than this, reading the cache would save nothing.
+# Reading the cache saves nothing for programs that compile faster than this.
 _WORTH_KEEPING_SECONDS = 0.1
 
 
@@ -18,9 +18,9 @@ _WORTH_KEEPING_SECONDS = 0.1
 def options(platform_name: str) -> dict[str, str]:
     """XLA's options for `jax.jit(compiler_options=...)` on a platform.
 
-    On the CPU, XLA would hand convolutions to a library whose kernels take twice the time of
-    Eigen's and use one core. The option is experimental: where this XLA does not know it, there
-    is none.
+    On the CPU, XLA by default passes convolutions to a library whose kernels take twice the time of
+    Eigen's and use one core. The option that prevents this is experimental: an XLA that does not
+    know it gets no options.
     """
     if platform_name != "cpu":
         return {}
@@ -32,17 +32,17 @@ def options(platform_name: str) -> dict[str, str]:
 
 
 def use_cache() -> Path | None:
-    """Keeps compiled programs in the user's cache folder, so that a second start need not compile.
+    """Caches compiled programs in the user's cache folder, so that a second start is faster.
 
-    JAX's own settings have precedence: JAX_COMPILATION_CACHE_DIR names another folder, and
-    JAX_ENABLE_COMPILATION_CACHE=false switches the cache off. Gives the folder, if one is used.
+    JAX's own settings take precedence: JAX_COMPILATION_CACHE_DIR names another folder, and
+    JAX_ENABLE_COMPILATION_CACHE=false disables the cache. Returns the folder, if one is used.
     """
     if not jax.config.values["jax_enable_compilation_cache"]:
         return None
     if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", _WORTH_KEEPING_SECONDS)
     if jax.config.values["jax_compilation_cache_dir"] is None:
-        # Without a home, or with one that cannot be written to, every program is compiled.
+        # Without a writable home folder, nothing is cached.
         with contextlib.suppress(OSError, RuntimeError):
             folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
             folder = folder / "damff_jax" / _processor()
@@ -54,7 +54,7 @@ def use_cache() -> Path | None:
 
 
 def _processor() -> str:
-    """Names this kind of processor: homes are shared by machines whose programs differ."""
+    """A name for this kind of processor: machines that need different programs may share a home."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith(("flags", "Features")):

@@ -1,7 +1,7 @@
-"""Which crops make up which step of training.
+"""Which crops each step of training takes.
 
-A function of (seed, step) alone, see `CropPlan`: the position in the data is the step, so training
-resumes anywhere without reading what came before.
+They depend only on (seed, step), see `CropPlan`: the position in the data is the step, so training
+can resume at any step without reading earlier data.
 
 Letters: D devices, S steps per call, B batch per device, T segments.
 """
@@ -20,11 +20,11 @@ _STEPS_PER_STRETCH = 2048
 
 
 class CropPlan:
-    """Which crops make up which step: a function of (seed, step) and the songs' lengths.
+    """The crops of each step: a function of (seed, step) and the songs' lengths.
 
-    An epoch takes ⌈length / T⌉ crops of every song, so that long songs count for more, each from
-    a start drawn uniformly, in an order drawn anew. Steps run through the epochs without a break:
-    no crop of an epoch is left out, whatever the batch size.
+    An epoch has ⌈length / T⌉ crops of every song, so that longer songs count for more. Each start
+    is drawn uniformly, and the order is shuffled in every epoch. A batch may span two epochs, so no
+    crop of an epoch is left out, whatever the batch size.
     """
 
     def __init__(self, length: np.ndarray, *, batch_size: int, crop_segments: int, seed: int):
@@ -42,7 +42,7 @@ class CropPlan:
         return len(self._slots)
 
     def crops(self, first_step: int, n_steps: int = 1) -> tuple[np.ndarray, np.ndarray]:
-        """Crops of consecutive steps: song numbers and first segments within the songs.
+        """Crops of consecutive steps: song indices, and first segments within the songs.
 
         Both int64 (n_steps, batch_size).
         """
@@ -66,20 +66,20 @@ class CropPlan:
 
 @dataclasses.dataclass(frozen=True)
 class Crops:
-    """Which crops a run takes from which step on, laid out for this process's devices.
+    """The crops of a run from a given step on, laid out for this process's devices.
 
     Args:
       songs: the training split.
       batch_size: crops per step over all devices of all processes.
       crop_segments: T; shorter songs are padded.
-      seed: decides the crops together with the step.
+      seed: determines the crops, together with the step.
       first_step: the step of the first batch.
-      steps_per_call: S, steps whose batches come together.
-      n_devices: D, local devices; process_index and process_count say which part of the global
-        batch is this process's.
+      steps_per_call: S, steps whose batches are returned together.
+      n_devices: D, local devices.
+      process_index, process_count: determine this process's part of the global batch.
 
     Raises:
-      ValueError: batch_size is no multiple of the number of all devices.
+      ValueError: batch_size is not a multiple of the number of all devices.
     """
 
     songs: Songs
@@ -95,15 +95,15 @@ class Crops:
     def __post_init__(self):
         if self.batch_size % (self.n_devices * self.process_count):
             raise ValueError(
-                f"batch_size {self.batch_size} is no multiple of the "
+                f"batch_size {self.batch_size} is not a multiple of the "
                 f"{self.n_devices * self.process_count} devices"
             )
 
     def stretches(self) -> Iterator[dict[str, np.ndarray]]:
         """Endless stretches of steps: `row`, where crops start in the songs' arrays, and `n`.
 
-        Both int32 (steps, D, B); `n` is the number of a crop's segments that are there. The steps
-        are those of whole calls.
+        Both int32 (steps, D, B); `n` is the number of a crop's segments without padding. A stretch
+        has the steps of whole calls.
         """
         plan = self._plan()
         per_process = self.batch_size // self.process_count
@@ -119,14 +119,14 @@ class Crops:
             yield {name: x.astype(np.int32).reshape(shape) for name, x in crops.items()}
 
     def calls(self) -> Iterator[dict[str, np.ndarray]]:
-        """The crops call by call, for songs that lie on the devices: `row` and `n` (D, S, B)."""
+        """The crops call by call, for songs that are on the devices: `row` and `n` (D, S, B)."""
         for stretch in self.stretches():
             for step in range(0, len(stretch["n"]), self.steps_per_call):
                 call = slice(step, step + self.steps_per_call)
                 yield {name: x[call].swapaxes(0, 1) for name, x in stretch.items()}
 
     def song_ids(self, step: int) -> list[str]:
-        """The songs that the global batch after `step` steps has crops of, in the songs' order."""
+        """The songs whose crops make up the global batch after `step` steps, in their order."""
         songs, _ = self._plan().crops(step)
         return [self.songs.song_ids[song] for song in np.unique(songs)]
 

@@ -1,8 +1,8 @@
 """Training losses over all devices' crops: masked squared error and 1 − CCC.
 
-Every sum here runs over all devices (`psum`) before it is divided, so that the loss is that of the
-global batch, whatever the number of devices; a mean of per-device CCCs would be another quantity.
-Gradients of a loss of this kind are averaged over the devices (`pmean`).
+Every sum runs over all devices (`psum`) before the division, so that the loss is that of the
+global batch, whatever the number of devices; a mean of per-device CCCs would be a different
+quantity. The gradients of such a loss are averaged over the devices (`pmean`).
 
 Letters: B crops, T segments, V = 2 (valence, arousal).
 """
@@ -12,11 +12,11 @@ from collections.abc import Mapping
 import jax
 import jax.numpy as jnp
 
-# Below this a variance is that of a constant: the series has no concordance to speak of.
+# A smaller variance is that of a constant, whose concordance is undefined.
 _TINY = 1e-12
 
 TERMS = ("mse", "ccc_pooled", "ccc_per_crop", "ccc_within")
-# Of a teacher's embeddings rather than of the labels.
+# The loss on a teacher's embeddings instead of the labels.
 TEACHER = "teacher"
 
 
@@ -33,11 +33,11 @@ def mixture(
     Args:
       prediction_BxTxV, truth_BxTxV: float32.
       mask_BxTxV: true where there is a label.
-      weights: by term; terms of weight 0 are not computed, nor is a teacher's here.
+      weights: by term; terms of weight 0 are not computed, and a teacher's is ignored here.
       axis_name: the device axis to sum over.
 
     Raises:
-      ValueError: the weights make no sense, see `check_weights`.
+      ValueError: invalid weights, see `check_weights`.
     """
     check_weights(weights)
     args = prediction_BxTxV, truth_BxTxV, mask_BxTxV
@@ -62,13 +62,13 @@ def check_weights(weights: Mapping[str, float]) -> None:
     """Checks the weights of a mixture.
 
     Raises:
-      ValueError: an unknown term, a weight that is negative or not finite, or no positive one but
-        the teacher's.
+      ValueError: an unknown term, a weight that is negative or not finite, or no positive weight
+        other than the teacher's.
     """
     known = set(weights) <= {*TERMS, TEACHER}
     positive = any(weights.get(term) for term in TERMS)
     if not known or not all(0 <= x < float("inf") for x in weights.values()) or not positive:
-        raise ValueError(f"loss weights {dict(weights)}: positive ones of {', '.join(TERMS)}")
+        raise ValueError(f"loss weights {dict(weights)}: use positive ones of {', '.join(TERMS)}")
 
 
 def mean_squared_error(
@@ -80,7 +80,7 @@ def mean_squared_error(
 ) -> jax.Array:
     """Mean over all labels of all devices; scalar, 0 without labels.
 
-    Any three arrays of one shape will do.
+    The arrays may have any shape that all three share.
     """
     error = jnp.where(mask_BxTxV, prediction_BxTxV - truth_BxTxV, 0.0)
     total, n = _psum((jnp.sum(error**2), jnp.sum(mask_BxTxV, dtype=jnp.float32)), axis_name)
@@ -124,10 +124,10 @@ def ccc_within(
     *,
     axis_name: str | None = None,
 ) -> jax.Array:
-    """Pooled CCC of the movement within crops: after each crop's mean is taken from both; (V,).
+    """Pooled CCC after each crop's mean is subtracted from both: the movement within crops; (V,).
 
-    Ours. The pooled CCC is mostly decided by the songs' levels, and a crop's own CCC by whether the
-    crop moves at all; here crops count by how much they move.
+    Not from the paper. The pooled CCC depends mostly on the songs' levels, and a crop's own CCC on
+    whether the crop moves at all; here crops count by how much they move.
     """
     mask = mask_BxTxV
     n_Bx1xV = jnp.maximum(jnp.sum(mask, axis=1, keepdims=True, dtype=jnp.float32), 1.0)
@@ -143,7 +143,7 @@ def ccc_within(
 def _ccc(x, y, mask, *, axes, axis_name):
     weight = mask.astype(jnp.float32)
     x, y = jnp.where(mask, x, 0.0), jnp.where(mask, y, 0.0)
-    # Two passes: moments about the mean keep their digits where E[x²] − E[x]² would not.
+    # Two passes: moments about the mean keep their precision, which E[x²] − E[x]² would lose.
     n, sum_x, sum_y = _psum(
         tuple(jnp.sum(a, axis=axes, keepdims=True) for a in (weight, x, y)), axis_name
     )
@@ -155,9 +155,9 @@ def _ccc(x, y, mask, *, axes, axis_name):
     )
     var_x, var_y, cov = (a / n for a in sums)
     denominator = var_x + var_y + (mean_x - mean_y) ** 2
-    # Said so that a NaN counts as defined, and is seen in the loss.
+    # Written so that a NaN counts as defined, and shows in the loss.
     defined = ~(denominator <= _TINY)
-    # The division itself must be finite where it is not used, or its gradient would be NaN.
+    # The unused quotient must be finite too, or its gradient would be NaN.
     return jnp.where(defined, 2 * cov / jnp.where(defined, denominator, 1.0), 0.0).squeeze(axes)
 
 

@@ -8,17 +8,17 @@ import optax
 
 @dataclasses.dataclass(frozen=True)
 class OptimConfig:
-    """Knobs of the optimiser.
+    """Settings of the optimiser.
 
     Args:
-      learning_rate: at its highest, after the warm-up.
+      learning_rate: the highest, reached after the warm-up.
       schedule: 'cosine' (down to 0 at the last step) or 'constant'.
       warmup_fraction: share of the steps over which the rate rises linearly from 0.
       weight_decay: decoupled (AdamW), on matrices and kernels only.
       clip_norm: limit of the gradient's global norm; 0 for none.
-      b1, b2: Adam's.
-      ema_decay: of the moving average of parameters and batch statistics, which is then evaluated
-        and used for prediction; 0 for none.
+      b1, b2: decay rates of Adam's moments.
+      ema_decay: decay of the moving average of parameters and batch statistics, which evaluation
+        and prediction then use; 0 for none.
     """
 
     learning_rate: float = 1e-3
@@ -37,7 +37,9 @@ class OptimConfig:
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"optim.{name}: {getattr(self, name)} is outside [0, 1)")
         if self.learning_rate <= 0 or min(self.weight_decay, self.clip_norm) < 0:
-            raise ValueError("optim: learning_rate must be positive, the others not negative")
+            raise ValueError(
+                "optim: learning_rate must be positive, weight_decay and clip_norm not negative"
+            )
 
 
 def learning_rate_schedule(config: OptimConfig, num_train_steps: int) -> optax.Schedule:
@@ -50,7 +52,7 @@ def learning_rate_schedule(config: OptimConfig, num_train_steps: int) -> optax.S
         main = optax.constant_schedule(config.learning_rate)
     if not warmup_steps:
         return main
-    # Rises to the full rate in the warm-up's last step; the first step already moves.
+    # The first step's rate is above 0, and the warm-up's last step has the full rate.
     step_up = config.learning_rate / warmup_steps
     warmup = optax.linear_schedule(step_up, config.learning_rate + step_up, warmup_steps)
     return optax.join_schedules([warmup, main], [warmup_steps])

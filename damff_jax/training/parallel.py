@@ -1,9 +1,8 @@
 """The outermost layer: pure steps on all devices by `pmap`.
 
 The state has no device axis: it goes in with `in_axes=None` and comes out with `out_axes=None`,
-replicated. pmap takes the latter on trust, so what should be replicated can be checked here. With
-several processes, each has its own part of the batch, laid out for its own devices, and sums run
-over the devices of all.
+replicated. pmap does not verify the latter; `assert_replicated` does. With several processes, each
+has its own part of the batch, laid out for its own devices, and sums run over all devices.
 """
 
 import collections
@@ -21,7 +20,7 @@ from damff_jax.training.steps import AXIS_NAME
 
 
 class Lowerable(Protocol):
-    """A function that can be compiled ahead of its first call, as those of pmap and jit can."""
+    """A function that can be compiled before its first call, like those of pmap and jit."""
 
     def __call__(self, *arguments: Any) -> Any: ...
 
@@ -31,13 +30,13 @@ class Lowerable(Protocol):
 def map_train_step(
     step: Callable, *, devices: list[jax.Device] | None = None, n_shared: int = 0
 ) -> "MappedStep":
-    """`step(state, *shared, batch)` over devices; the batch's first axis is the devices'.
+    """`step(state, *shared, batch)` over devices; the batch's first axis is the device axis.
 
     The state's buffers are donated: it is updated in place. Returns the next state and the
     metrics, replicated.
 
     Args:
-      n_shared: arguments between state and batch that every device holds whole.
+      n_shared: arguments between state and batch of which every device holds a full copy.
     """
     mapped = _pmap(
         step,
@@ -56,7 +55,7 @@ def map_train_step_on_songs(
     crop_segments: int,
     devices: list[jax.Device] | None = None,
 ) -> Callable:
-    """Puts songs on every device; gives `call(state, crops)`, see `steps.train_steps_on_crops`."""
+    """Puts songs on every device; returns `call(state, crops)`, see `train_steps_on_crops`."""
     songs = replicate(songs, devices=devices)
     step = functools.partial(steps.train_steps_on_crops, step=step, crop_segments=crop_segments)
     train_on = map_train_step(step, devices=devices, n_shared=1)
@@ -66,7 +65,7 @@ def map_train_step_on_songs(
 def map_eval_step(step: Callable, *, devices: list[jax.Device] | None = None) -> "FlatMappedStep":
     """`step(variables, log_mel, mask)` over this process's devices.
 
-    The arrays (N, ...) come and go without a devices' axis; N must be a multiple of their number.
+    The arrays (N, ...) have no device axis; N must be a multiple of the number of devices.
     """
     if jax.process_count() > 1:
         # Other processes have their own arrays.
@@ -77,14 +76,14 @@ def map_eval_step(step: Callable, *, devices: list[jax.Device] | None = None) ->
 
 @dataclasses.dataclass(frozen=True)
 class MappedStep:
-    """A step under pmap that refuses a batch for other than all devices.
+    """A step under pmap that raises an error unless the batch is laid out for all devices.
 
-    pmap would use fewer in silence.
+    pmap would silently use fewer.
 
     Attributes:
-      mapped: what pmap, or jit of it, gave.
-      n_devices: over which it runs.
-      n_shared: the first arguments, which have no devices' axis.
+      mapped: the result of pmap, or of jit around it.
+      n_devices: number of devices on which it runs.
+      n_shared: number of leading arguments without a device axis.
     """
 
     mapped: Lowerable
@@ -95,11 +94,11 @@ class MappedStep:
         return self.mapped(*self._laid_out(arguments))
 
     def lower(self, *arguments: Any) -> jax.stages.Lowered:
-        """As of every jitted function: to compile ahead of the first call."""
+        """As for every jitted function: to compile before the first call."""
         return self.mapped.lower(*self._laid_out(arguments))
 
     def trace(self, *arguments: Any) -> jax.stages.Traced:
-        """As of every jitted function: to look at the program."""
+        """As for every jitted function: to inspect the program."""
         trace = getattr(self.mapped, "trace", None) or jax.jit(self.mapped).trace
         return trace(*self._laid_out(arguments))
 
@@ -107,13 +106,13 @@ class MappedStep:
         for leaf in jax.tree.leaves(arguments[self.n_shared :]):
             if leaf.shape[0] != self.n_devices:
                 raise ValueError(
-                    f"a batch laid out for {leaf.shape[0]} of {self.n_devices} devices"
+                    f"the batch is laid out for {leaf.shape[0]} devices instead of {self.n_devices}"
                 )
         return arguments
 
 
 class FlatMappedStep(MappedStep):
-    """A step whose arrays have no devices' axis: (N, ...)."""
+    """A step whose arrays have no device axis: (N, ...)."""
 
     def __call__(self, *arguments: Any) -> jax.Array:
         out = super().__call__(*arguments)
@@ -125,14 +124,14 @@ class FlatMappedStep(MappedStep):
 
 
 def _pmap(step: Callable, devices: list[jax.Device] | None, **how: Any) -> Lowerable:
-    """pmap with this platform's compiler options, which it takes from a jit around it."""
+    """pmap with this platform's compiler options, which need a jit around it."""
     mapped = jax.pmap(step, axis_name=AXIS_NAME, devices=devices, **how)
     options = compilation.options((devices or jax.local_devices())[0].platform)
-    # With several processes, jit would take a process's part of a batch for the whole: there the
-    # CPU does without its options.
+    # With several processes, jit would take one process's part of a batch for the whole, so the CPU
+    # options are not used there.
     if not options or jax.process_count() > 1:
         return mapped
-    # By way of a lambda, or jit would take over pmap's `lower`, which knows nothing of options.
+    # A lambda, because jit would otherwise use pmap's own `lower`, which ignores the options.
     return jax.jit(
         lambda *arguments: mapped(*arguments),
         donate_argnums=how.get("donate_argnums", ()),
@@ -141,15 +140,15 @@ def _pmap(step: Callable, devices: list[jax.Device] | None, **how: Any) -> Lower
 
 
 def any_device() -> Callable[[bool], jax.Array]:
-    """Gives a function that tells whether its argument is true in any process: bool ()."""
+    """Returns a function that says whether its argument is true in any process: bool ()."""
     mapped = _pmap(lambda yes: jax.lax.pmax(yes, AXIS_NAME), None, in_axes=0, out_axes=None)
     return lambda yes: mapped(split(np.full(jax.local_device_count(), yes, np.int32)))
 
 
 def prefetch(batches: Iterable[Any], *, devices: list[jax.Device] | None = None) -> Iterator[Any]:
-    """Batches on their devices, each sent while the step before it runs.
+    """Batches on their devices, each transferred while the previous step runs.
 
-    The first axis of a batch's arrays is the devices'.
+    The first axis of a batch's arrays is the device axis.
     """
     ahead: collections.deque[Any] = collections.deque()
     for batch in batches:
@@ -160,12 +159,12 @@ def prefetch(batches: Iterable[Any], *, devices: list[jax.Device] | None = None)
 
 
 def one_device_twin(step: Callable) -> jax.stages.Wrapped:
-    """The train step with the devices' axis vectorised on a single device: the same numbers."""
+    """The train step with the device axis vectorised on a single device: the same numbers."""
     return jax.jit(jax.vmap(step, in_axes=(None, 0), out_axes=None, axis_name=AXIS_NAME))
 
 
 def replicate(tree: Any, *, devices: list[jax.Device] | None = None) -> Any:
-    """Puts a copy on every device, as pmap will return it, so that the step compiles once."""
+    """Puts a copy on every device, laid out as pmap returns it, so that the step compiles once."""
     return jax.device_put(tree, _sharding(devices, PartitionSpec()))
 
 
@@ -191,4 +190,4 @@ def assert_replicated(tree: Any) -> None:
         for other in others:
             if first.shape != leaf.shape or first.tobytes() != other.tobytes():
                 name = jax.tree_util.keystr(path)
-                raise AssertionError(f"{name}: the devices hold different values")
+                raise AssertionError(f"{name}: values differ between devices")

@@ -1,4 +1,4 @@
-"""Pure train and eval steps, to be run under `pmap` or, on one device, under `vmap`."""
+"""Pure train and eval steps, which run under `pmap` or, on one device, under `vmap`."""
 
 import functools
 from collections.abc import Callable, Mapping
@@ -30,17 +30,18 @@ def train_step(
 ) -> tuple[TrainState, dict[str, jax.Array]]:
     """One update from one device's part of the global batch.
 
-    The loss is that of the global batch on every device, see `losses`; gradients are averaged over
-    the devices, so that state and metrics come out equal on all of them. Randomness (dropout,
-    augmentation) is a function of (seed, step, device).
+    On every device the loss is that of the global batch, see `losses`; gradients are averaged over
+    the devices, so state and metrics are equal on all of them. Randomness (dropout, augmentation)
+    is a function of (seed, step, device).
 
-    A step whose loss, gradients or statistics are not finite is skipped: it counts, and changes
-    nothing else. After more than `max_skipped_steps` in a row, all are skipped: the state keeps
-    what it was before the first of them, until the host has noticed, see `TrainLog`.
+    A step whose loss, gradients or statistics are not finite is skipped: it is counted, and changes
+    nothing else. After more than `max_skipped_steps` consecutive ones, all further steps are
+    skipped: the state stays as it was before the first of them until the host notices, see
+    `TrainLog`.
 
     Args:
-      batch: `log_mel` (B, T, F, M), `labels` and `label_mask` (B, T, V), `mask` (B, T); with a
-        weight for it, a teacher's `teacher` (B, T, E) and `teacher_mask` (B, T) too.
+      batch: `log_mel` (B, T, F, M), `labels` and `label_mask` (B, T, V), `mask` (B, T); and, if the
+        loss has a weight for a teacher, `teacher` (B, T, E) and `teacher_mask` (B, T).
 
     Returns:
       The next state, and the step's metrics: scalars by name.
@@ -59,8 +60,8 @@ def train_step(
     grads = jax.lax.pmean(grads, AXIS_NAME)
     updated = _updated(state, grads, batch_stats, optimizer, ema_decay)
     ccc_V = losses.ccc_pooled(*args, axis_name=AXIS_NAME)
-    # The same on all devices, as what it is made of is. It costs no pass over the gradients of its
-    # own: a norm is not finite if one of its terms is not.
+    # The same on all devices, because its inputs are. No extra pass over the gradients is needed: a
+    # norm is not finite if one of its terms is not.
     grad_norm = optax.tree.norm(grads)
     finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
     finite &= jnp.isfinite(optax.tree.norm(batch_stats))
@@ -85,7 +86,7 @@ def _loss(
     model: nn.Module,
     weights: Mapping[str, float],
 ) -> tuple[jax.Array, tuple[Any, tuple[jax.Array, ...]]]:
-    """The loss; the batch statistics after it, and what every loss and metric is computed from."""
+    """The loss; the batch statistics after it, and the arguments of all losses and metrics."""
     variables = {
         "params": params,
         "batch_stats": state.batch_stats,
@@ -118,12 +119,12 @@ def _updated(
     optimizer: optax.GradientTransformation,
     ema_decay: float,
 ) -> TrainState:
-    """The state after an update by these gradients; its counters are those before."""
+    """The state after an update by these gradients, with the counters unchanged."""
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     averages = state.averages
     if averages is not None:
-        # The average starts as one over the steps so far, or its start would weigh for long.
+        # At first a mean over the steps so far, or the initial values would count for too long.
         decay = jnp.minimum(ema_decay, (1 + state.step) / (10 + state.step))
         trained = {"params": params, "batch_stats": batch_stats}
         averages = optax.incremental_update(trained, averages, 1 - decay)
@@ -135,7 +136,7 @@ def _updated(
 def _taken_if(
     finite: jax.Array, updated: TrainState, state: TrainState, max_skipped_steps: int
 ) -> TrainState:
-    """The updated state, or the one before if the step is skipped; a step further either way."""
+    """The updated state, or the previous one if the step is skipped; the step counts either way."""
     in_a_row = state.skipped["in_a_row"]
     taken = finite & (in_a_row <= max_skipped_steps)
     skipped = {
@@ -149,14 +150,14 @@ def _taken_if(
 def train_steps(
     state: TrainState, batches: Mapping[str, jax.Array], *, step: Callable
 ) -> tuple[TrainState, dict[str, jax.Array]]:
-    """Several updates in one call, so that the host need not start each.
+    """Several updates in one call, so that the host need not start each of them.
 
     Args:
-      batches: of `step`, stacked: (S, ...).
-      step: `train_step` with its keywords.
+      batches: batches of `step`, stacked: (S, ...).
+      step: `train_step` with its keyword arguments.
 
     Returns:
-      The state after them, and the last one's metrics.
+      The state after the last update, and its metrics.
     """
     n_steps = len(jax.tree.leaves(batches)[0])
     state, metrics = jax.lax.scan(step, state, batches, unroll=n_steps == 1)
@@ -171,11 +172,11 @@ def train_steps_on_crops(
     step: Callable,
     crop_segments: int,
 ) -> tuple[TrainState, dict[str, jax.Array]]:
-    """`train_steps` on crops of songs that lie on the device: the same numbers.
+    """`train_steps` on crops of songs that are on the device: the same numbers.
 
     Args:
-      songs: `log_mel` (rows, F, M), `labels` and `label_mask` (rows, V), all songs in a row.
-      crops: `row`, where a crop starts, and `n`, its segments that are there: int32 (S, B).
+      songs: `log_mel` (rows, F, M), `labels` and `label_mask` (rows, V), all songs joined.
+      crops: `row`, where a crop starts, and `n`, its segments without padding: int32 (S, B).
     """
 
     def step_on_crops(state, crops):
@@ -199,7 +200,7 @@ def eval_step(
     *,
     model: nn.Module,
 ) -> jax.Array:
-    """Valence and arousal (B, T, 2), float32; anything at padding."""
+    """Valence and arousal (B, T, 2), float32; arbitrary at padding."""
     prediction_BxTxV = model.apply(variables, log_mel_BxTxFxM, mask_BxT, train=False)
-    assert isinstance(prediction_BxTxV, jax.Array)  # No collection is mutable, to come with it.
+    assert isinstance(prediction_BxTxV, jax.Array)  # No collection is mutable, so none is returned.
     return prediction_BxTxV

@@ -18,10 +18,10 @@ class TrainState(struct.PyTreeNode):
       step: int32 (), steps done.
       params, batch_stats, opt_state: of the model and the optimiser.
       input_stats: mean and standard deviation per Mel bin (M,), in dB; never trained.
-      averages: moving averages of `params` and `batch_stats`, or None. Statistics of parameters
-        that the average has left behind would not fit it.
-      skipped: int32 (), steps without an update, see `steps.train_step`: `in_all`, and `in_a_row`
-        up to the present.
+      averages: moving averages of `params` and `batch_stats`, or None. The statistics are averaged
+        too, because the current ones would not fit the averaged parameters.
+      skipped: int32 (), steps without an update, see `steps.train_step`: the total, `in_all`, and
+        the consecutive ones up to now, `in_a_row`.
     """
 
     step: jax.Array
@@ -37,9 +37,9 @@ class TrainState(struct.PyTreeNode):
         return eval_variables(vars(self))
 
     def warm_start(self, variables: Mapping[str, Any]) -> "TrainState":
-        """This state with another run's variables, where it is placed, as `eval_variables` gave.
+        """This state with another run's `eval_variables`, placed on this state's devices.
 
-        The input statistics come along: they are those that the parameters were trained with.
+        The input statistics are replaced too, because the parameters were trained with them.
         """
         own = self.eval_variables()
         placed = jax.tree.map(
@@ -64,7 +64,7 @@ def create(
 
     Args:
       segment_shape: (F, M), frames per segment and Mel bins.
-      input_stats: 'mean' and 'std' (M,) of the training split.
+      input_stats: `mean` and `std` (M,) of the training split.
     """
     log_mel = jnp.zeros((1, 1, *segment_shape), jnp.float32)
     mask = jnp.ones((1, 1), bool)
@@ -74,7 +74,7 @@ def create(
     params = variables["params"]
     trained = {"params": params, "batch_stats": variables.get("batch_stats", {})}
     return TrainState(
-        # An array from the start: a Python 0 would compile the step a second time.
+        # An array from the start: a Python 0 would make the step compile twice.
         step=jnp.zeros((), jnp.int32),
         **trained,
         input_stats={name: jnp.asarray(input_stats[name], jnp.float32) for name in ("mean", "std")},
@@ -85,7 +85,7 @@ def create(
 
 
 def eval_variables(state: Mapping[str, Any]) -> dict[str, Any]:
-    """The model's variables out of a state's fields, as restored from a checkpoint."""
+    """The model's variables from a state's fields, as restored from a checkpoint."""
     trained = state.get("averages") or state
     return {
         "params": trained["params"],
@@ -95,5 +95,5 @@ def eval_variables(state: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _averages(trained: Mapping[str, Any]) -> dict[str, Any]:
-    """Averages that start from these: copies, because the step donates its state's buffers."""
+    """Initial averages; copies, because the step donates its state's buffers."""
     return {name: jax.tree.map(jnp.copy, trained[name]) for name in ("params", "batch_stats")}

@@ -16,11 +16,11 @@ _LABELS = Path("annotations averaged per song") / "dynamic (per second annotatio
 
 
 class Builder(SongBuilder[DeamOptions]):
-    """The DEAM release, mp3 or any other format that is read."""
+    """The DEAM release, as mp3 or any other readable format."""
 
     OPTIONS = DeamOptions
     SPLIT = DeamSplit
-    # The release has hundreds of MB of other CSV files, if all of it was downloaded.
+    # The complete release also has hundreds of MB of other CSV files.
     LABEL_FILES = tuple(f"*{_LABELS}/{name}.csv" for name in ("valence", "arousal"))
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
         "Download DEAM's audio and annotations from https://cvml.unige.ch/databases/DEAM/ and "
@@ -35,7 +35,7 @@ def deam_corpus(manual_dir: Path, options: DeamOptions) -> Corpus:
     """Reads a directory in DEAM's layout.
 
     Raises:
-      CorpusError, LabelError: it is not in that layout, or an option makes no sense.
+      CorpusError, LabelError: another layout, or an invalid option.
     """
     audio_dir = find_below(manual_dir, "MEMD_audio", folder=True)
     alignment = read_labels(find_below(manual_dir, _LABELS, folder=True))

@@ -1,4 +1,4 @@
-"""EMOPIA: piano clips, each of one quadrant of the valence-arousal plane."""
+"""EMOPIA: piano clips, each labelled with a quadrant of the valence-arousal plane."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from input_pipeline.midi import (
     rendering_notes,
 )
 
-# All that is known of a clip are the signs of its valence and arousal.
+# Only the signs of a clip's valence and arousal are known.
 SIGNS = {"Q1": (1, 1), "Q2": (-1, 1), "Q3": (-1, -1), "Q4": (1, -1)}
 MAGNITUDE = 0.5
 
@@ -41,11 +41,11 @@ class Builder(SongBuilder[RenderingOptions]):
 
 
 def emopia_corpus(manual_dir: Path, options: RenderingOptions) -> Corpus:
-    """Reads the MIDI files of EMOPIA, wherever they lie below the folder.
+    """Reads the MIDI files of EMOPIA, anywhere below the folder.
 
     Raises:
-      CorpusError: there are none, one of them occurs twice or is not readable, or fluidsynth or a
-        soundfont is missing.
+      CorpusError: there are none, one occurs twice or is not readable, or fluidsynth or a soundfont
+        is missing.
     """
     soundfonts = find_soundfonts()
     sources: dict[str, MidiFile] = {}

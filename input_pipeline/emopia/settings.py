@@ -1,11 +1,11 @@
-"""What can be set of EMOPIA: its renderings, and how its clips are split."""
+"""The settings of EMOPIA: its renderings, and how its clips are split."""
 
 import dataclasses
 import re
 from pathlib import Path
 
 from input_pipeline.corpus import CorpusError
-from input_pipeline.midi import RenderingOptions, deal_altered, original_of
+from input_pipeline.midi import RenderingOptions, assign_altered, original_of
 from input_pipeline.splits import SongList, Split, split_by_song
 
 _NAME = re.compile(r"(?P<quadrant>Q[1-4])_(?P<song>.+)_(?P<clip>\d+)")
@@ -16,8 +16,8 @@ class EmopiaSplit(Split):
     """How EMOPIA's clips are split, by song. There is no test split.
 
     Args:
-      validation_fraction: share of the songs kept for validation.
-      split_seed: decides which songs those are.
+      validation_fraction: share of the songs that is used for validation.
+      split_seed: determines these songs.
     """
 
     validation_fraction: float = 0.1
@@ -26,18 +26,18 @@ class EmopiaSplit(Split):
     def label(self) -> str:
         return "clips"
 
-    def deal(self, songs: SongList, manual_dir: Path | None) -> dict[str, str]:
+    def assign(self, songs: SongList, manual_dir: Path | None) -> dict[str, str]:
         clips = [name for name in songs.n_segments if original_of(name) == name]
         fractions = {"validation": self.validation_fraction}
         split_of_song = split_by_song(map(song_of, clips), fractions, seed=self.split_seed)
-        return deal_altered(songs, {clip: split_of_song[song_of(clip)] for clip in clips})
+        return assign_altered(songs, {clip: split_of_song[song_of(clip)] for clip in clips})
 
 
 def song_of(clip: str) -> str:
-    """The song that a clip is of: `Q1_<song>_<number>`.
+    """The song of a clip named `Q1_<song>_<number>`.
 
     Raises:
-      CorpusError: that is not its name's form.
+      CorpusError: the name does not have that form.
     """
     match = _NAME.fullmatch(clip)
     if match is None:

@@ -32,7 +32,7 @@ def folder_corpus(manual_dir: Path, options: FolderOptions) -> Corpus:
     """Reads a folder.
 
     Raises:
-      CorpusError, LabelError: it is not as described.
+      CorpusError, LabelError: files are missing or malformed, or an option is invalid.
     """
     try:
         scale = Scale(options.low, options.high)

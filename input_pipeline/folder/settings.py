@@ -1,4 +1,4 @@
-"""What can be set of a folder: the form of its labels, and how its songs are split."""
+"""The settings of a folder: the form of its labels, and how its songs are split."""
 
 import csv
 import dataclasses
@@ -17,7 +17,7 @@ class FolderOptions(Options):
 
     Args:
       low, high: the scale of the label files, mapped to [-1, 1].
-      start_time: seconds of the files' first column, further columns 0.5 s apart; negative: read
+      start_time: time of the first column in seconds, further columns 0.5 s apart; negative: read
         the times from column names such as `sample_15000ms`.
       audio_start: the second of the song at which every audio file begins.
     """
@@ -30,11 +30,11 @@ class FolderOptions(Options):
 
 @dataclasses.dataclass(frozen=True)
 class FolderSplit(DrawnSplit):
-    """How a folder's songs are split: by a file, or drawn.
+    """How a folder's songs are split: by a file, or at random.
 
     Args:
-      split_file: a CSV file `song_id,split`, relative to manual_dir; songs that it does not name
-        are left out. Empty: splits are drawn from the seed.
+      split_file: a CSV file `song_id,split`, relative to manual_dir; songs that are not in it are
+        not used. Empty: splits are drawn from the seed.
     """
 
     split_file: str = ""
@@ -42,12 +42,14 @@ class FolderSplit(DrawnSplit):
     def label(self) -> str:
         return "file" if self.split_file else super().label()
 
-    def deal(self, songs: SongList, manual_dir: Path | None) -> dict[str, str]:
+    def assign(self, songs: SongList, manual_dir: Path | None) -> dict[str, str]:
         if self.split_file:
             if manual_dir is None and not Path(self.split_file).is_absolute():
-                raise CorpusError(f"split_file {self.split_file} lies in manual_dir, not given")
+                raise CorpusError(
+                    f"split_file {self.split_file} is in manual_dir, which is not given"
+                )
             return read_splits(Path(manual_dir or "", self.split_file), songs.labelled)
-        return super().deal(songs, manual_dir)
+        return super().assign(songs, manual_dir)
 
 
 def read_splits(path: Path, song_ids: Iterable[str]) -> dict[str, str]:

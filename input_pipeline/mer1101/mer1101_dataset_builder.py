@@ -1,4 +1,4 @@
-"""MER1101, in a layout that is ours until the release is available."""
+"""MER1101, in our own layout until the release is available."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ class Builder(SongBuilder[Mer1101Options]):
     SPLIT = Mer1101Split
     LABEL_FILES = ("valence.csv", "arousal.csv")
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
-        "MER1101 is to be asked for from the authors of DAMFF. Arrange it as audio/<id>.<ext>, "
+        "Request MER1101 from the authors of DAMFF. Arrange it as audio/<id>.<ext>, "
         "valence.csv and arousal.csv (song_id,sample_0ms,sample_500ms,...) in manual_dir."
     )
 

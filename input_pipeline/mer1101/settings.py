@@ -1,4 +1,4 @@
-"""What can be set of MER1101: when its audio begins, and how its songs are split."""
+"""The settings of MER1101: when its audio begins, and how its songs are split."""
 
 import dataclasses
 
@@ -19,7 +19,7 @@ class Mer1101Options(Options):
 
 @dataclasses.dataclass(frozen=True)
 class Mer1101Split(FolderSplit):
-    """How MER1101's songs are split, see `FolderSplit`; the paper's way is not known."""
+    """How MER1101's songs are split, see `FolderSplit`; the paper's split is not known."""
 
     validation_fraction: float = 0.1
     test_fraction: float = 0.2

@@ -1,16 +1,16 @@
-"""Songs whose valence and arousal move over time and can be heard, composed from a seed.
+"""Songs with audible, changing valence and arousal, composed from a seed.
 
-The two curves drive the cues that listeners are known to use:
+The two curves control the cues that listeners are known to use:
 
   arousal   tempo, loudness, brightness, note density, articulation (legato to staccato)
   valence   mode, consonance, register, rhythmic regularity
 
-Each song also draws what says nothing about its emotion: key, metre, chord progression, melody,
-instruments, and offsets of tempo, loudness, brightness and register. These blur every cue, so that
-the curves are best read from several cues together. The cues follow the curves at once and alike
-in all songs; the delay and the disagreement of human raters are not imitated.
+Each song also draws properties that are unrelated to its emotion: key, metre, chord progression,
+melody, instruments, and offsets of tempo, loudness, brightness and register. These blur every cue,
+so that several cues together predict the curves best. The cues follow the curves immediately and in
+the same way in all songs; the delay and the disagreement of human raters are not simulated.
 
-The cues, and that they add up almost linearly, are taken from
+The cues, and their almost linear addition, are taken from
   A. Gabrielsson, E. Lindström, "The role of structure in the musical expression of emotions", in
     P. Juslin, J. Sloboda (eds.), Handbook of Music and Emotion, Oxford University Press, 2010.
   P. Juslin, P. Laukka, "Expression, perception, and induction of musical emotions: a review and a
@@ -36,7 +36,7 @@ SLOTS_PER_BEAT = 4
 MIN_SAMPLE_RATE = 8000  # Hz; the highest fundamentals are near 3.5 kHz
 
 # Semitones above the tonic, from the happiest to the darkest: Ionian, Mixolydian, Dorian, Aeolian,
-# Phrygian; and the valence above which each holds. Positive valence has a major third.
+# Phrygian; and the valence above which each is used. Positive valence has a major third.
 MODES = np.array(
     [
         [0, 2, 4, 5, 7, 9, 11],
@@ -51,8 +51,8 @@ PROGRESSIONS = np.array([[0, 4, 5, 3], [0, 5, 3, 4], [0, 3, 0, 4], [5, 3, 0, 4],
 TO_CHORD_TONE = np.array([0, -1, 0, -1, 0, -1, 1])  # steps from (degree - root) mod 7 to the triad
 
 
-class Song(NamedTuple):
-    """Samples and the curves they follow; segment i covers [0.5 i, 0.5 i + 0.5) s."""
+class Composition(NamedTuple):
+    """A composed song: samples, and the curves they follow; segment i is [0.5 i, 0.5 i + 0.5) s."""
 
     samples: np.ndarray  # float32 (n,) in [-1, 1]
     valence: np.ndarray  # float32 (T,)
@@ -60,7 +60,7 @@ class Song(NamedTuple):
 
 
 class Style(NamedTuple):
-    """What a song keeps from its first to its last bar, and what says nothing about emotion."""
+    """Properties of a song that are constant, and unrelated to its emotion."""
 
     tonic: int  # semitones above C
     beats_per_bar: int
@@ -83,7 +83,7 @@ class Style(NamedTuple):
 
 
 class Grid(NamedTuple):
-    """The slots of a song in time, and what holds at each."""
+    """The slots of a song in time, and the harmony and emotion at each."""
 
     time_n: np.ndarray  # s
     slot_n: np.ndarray  # index into a pattern of two bars
@@ -96,8 +96,8 @@ class Grid(NamedTuple):
 def draw_curves(rng: np.random.Generator, n_segments: int) -> tuple[np.ndarray, np.ndarray]:
     """Draws smooth, independent curves of valence and arousal, each float32 (T,) in [-0.9, 0.9].
 
-    Each has a level of its own (std between songs about 0.35) and moves around it in waves of 10 to
-    50 s (std within a song about 0.15).
+    Each has its own level (std between songs about 0.35) and moves around it in waves of 10 to 50 s
+    (std within a song about 0.15).
     """
     n_waves = 6
     period_s = np.exp(rng.uniform(np.log(10), np.log(50), (2, 1, n_waves)))
@@ -116,19 +116,19 @@ def compose_song(
     sample_rate: int = 44100,
     valence: np.ndarray | None = None,
     arousal: np.ndarray | None = None,
-) -> Song:
+) -> Composition:
     """Composes and synthesises the song of a seed; the same arguments give the same bytes.
 
     Args:
-        seed: Not negative. It fixes style and noise also when curves are given, so that one piece
-            can be heard with other emotions.
+        seed: Not negative. It also determines style and noise when curves are given, so that the
+            same piece can be composed with other emotions.
         duration_s: A positive multiple of 0.5 s.
-        sample_rate: Whole Hz, at least 8000.
-        valence: (T,) in [-1, 1] with T = 2 * duration_s, followed as it is; None draws it.
+        sample_rate: Integer, in Hz, at least 8000.
+        valence: (T,) in [-1, 1] with T = 2 * duration_s, used unchanged; None to draw it.
         arousal: The same.
 
     Raises:
-        ValueError: An argument is not as described; the message names it.
+        ValueError: An invalid argument; the message names it.
     """
     n_segments = round(duration_s / SEGMENT_S) if np.isfinite(duration_s) else 0
     if n_segments < 1 or n_segments * SEGMENT_S != duration_s:
@@ -143,7 +143,7 @@ def compose_song(
     arousal_T = drawn_arousal if arousal is None else _checked("arousal", arousal, n_segments)
     parts = compose_parts(draw_style(style_rng), valence_T, arousal_T, note_rng)
     samples = render(list(parts.values()), round(duration_s * sample_rate), sample_rate)
-    return Song(samples, valence_T, arousal_T)
+    return Composition(samples, valence_T, arousal_T)
 
 
 def _checked(name: str, curve: np.ndarray, n_segments: int) -> np.ndarray:
@@ -156,7 +156,7 @@ def _checked(name: str, curve: np.ndarray, n_segments: int) -> np.ndarray:
 
 
 def draw_style(rng: np.random.Generator) -> Style:
-    """Draws what a song keeps throughout."""
+    """Draws the constant properties of a song."""
     beats = int(rng.choice([3, 4, 4]))
     slot_p = np.arange(2 * beats * SLOTS_PER_BEAT)
     depth_p = np.where(slot_p % 4, np.where(slot_p % 2, 3, 2), 1)  # beats, eighths, sixteenths
@@ -187,8 +187,9 @@ def _lay_grid(
 ) -> Grid:
     """Spreads sixteenths over the song.
 
-    Arousal sets the tempo, about 50 to 165 beats/min. Low valence shakes the slots by up to 0.3 of
-    their distance, for all parts together, so that the rhythm is uneven but the band stays one.
+    Arousal sets the tempo, about 50 to 165 beats/min. Low valence shifts the slots randomly by up
+    to 0.3 of their distance, for all parts alike, so that the rhythm is uneven but the parts stay
+    together.
     """
     border_T1 = SEGMENT_S * np.arange(len(arousal_T) + 1)
     slots_per_s = SLOTS_PER_BEAT * style.tempo_factor * 92 / 60 * 2 ** (0.75 * arousal_T)
@@ -215,7 +216,7 @@ def _lay_grid(
 def compose_parts(
     style: Style, valence_T: np.ndarray, arousal_T: np.ndarray, rng: np.random.Generator
 ) -> dict[str, Part]:
-    """Writes the notes of a song for two curves (T,) in [-1, 1]; `rng` shakes the rhythm.
+    """Writes the notes of a song for two curves (T,) in [-1, 1]; `rng` perturbs the rhythm.
 
     Returns the parts by name: melody and its octaves above and below; root, third and fifth, each
     with a copy such as root_mistuned; clash (the minor second); bass, kick, snare, hat.
@@ -227,7 +228,7 @@ def compose_parts(
 
 @dataclasses.dataclass(frozen=True)
 class _Arranger:
-    """Writes the parts of a song upon its grid, one after the other, because they share `rng`."""
+    """Writes the parts of a song on its grid, one after the other, because they share `rng`."""
 
     style: Style
     grid: Grid
@@ -239,7 +240,7 @@ class _Arranger:
         return self.style.gain_db + 10 * self.grid.arousal_n
 
     def melody(self) -> dict[str, Part]:
-        """Doubled above and below: the balance of the two moves the register with valence."""
+        """The melody, doubled above and below: their balance shifts the register with valence."""
         style, grid, loud_n = self.style, self.grid, self.loud_n
         v_n = grid.valence_n
         centre_n = 71 + style.register + 12 * v_n
@@ -256,7 +257,7 @@ class _Arranger:
         }
 
     def chords(self) -> dict[str, Part]:
-        """Low valence adds copies out of tune (slow beats) and a minor second (roughness)."""
+        """Chords; low valence adds mistuned copies (slow beats) and a minor second (roughness)."""
         style, grid, loud_n = self.style, self.grid, self.loud_n
         v_n = grid.valence_n
         on_n = self._sounding(0.42 + 0.22 * grid.arousal_n)
@@ -275,7 +276,7 @@ class _Arranger:
         return parts
 
     def bass_and_drums(self) -> dict[str, Part]:
-        """Drums step back in calm music."""
+        """Bass and drums; the drums are softer in calm music."""
         style, grid, loud_n = self.style, self.grid, self.loud_n
         a_n = grid.arousal_n
         bass_n = _near(self._degree(grid.root_n), 40 + style.register / 2 + 6 * grid.valence_n)
@@ -295,9 +296,9 @@ class _Arranger:
         }
 
     def _sounding(self, density_n: np.ndarray) -> np.ndarray:
-        """Slots of a part: the metrically strong first; low valence misplaces some.
+        """The slots in which a part sounds: metrically strong ones first; low valence moves some.
 
-        A misplaced slot takes the priority of any other, so that the density stays as it is.
+        A moved slot gets the priority of a random other one, so that the density is unchanged.
         """
         style, grid, v_n = self.style, self.grid, self.grid.valence_n
         first_n = grid.slot_n % (SLOTS_PER_BEAT * style.beats_per_bar) == 0
@@ -311,7 +312,7 @@ class _Arranger:
     ) -> Part:
         """Gathers the slots of a part into notes, shorter and brighter with arousal."""
         style, grid = self.style, self.grid
-        on_n = on_n & (level_n > self.loud_n - 30)  # leaves out what is faded out
+        on_n = on_n & (level_n > self.loud_n - 30)  # leaves out inaudible notes
         start_n, a_n = grid.time_n[on_n], grid.arousal_n[on_n]
         gap_n = np.minimum(np.diff(start_n, append=self.end_s), 4.0)
         return Part(
@@ -336,5 +337,5 @@ def _near(pitch_n: np.ndarray, centre_n: np.ndarray) -> np.ndarray:
 
 
 def _fade_db(weight_n: np.ndarray) -> np.ndarray:
-    """Level in dB of an amplitude; weights below 0.01 are out of hearing."""
+    """Level in dB of an amplitude; weights below 0.01 are inaudible."""
     return 20 * np.log10(np.clip(weight_n, 0.01, 1))

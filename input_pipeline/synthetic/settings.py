@@ -1,4 +1,4 @@
-"""What can be set of the synthetic songs: how many there are, and how they are split."""
+"""The settings of the synthetic songs: how many there are, and how they are split."""
 
 import dataclasses
 from pathlib import Path
@@ -13,11 +13,11 @@ class SyntheticOptions(Options):
     """Options of the synthetic data set.
 
     Args:
-      n_clips: songs for training and validation, with DEAM's ids of clips (1 to 2000).
-      n_test: songs for the test split, with the ids above.
+      n_clips: songs for training and validation, with ids like DEAM's clips (1 to 2000).
+      n_test: songs for the test split, with higher ids.
       duration_s: of every song, a multiple of 0.5.
       sample_rate: Hz.
-      seed: decides all songs.
+      seed: determines all songs.
     """
 
     n_clips: int = 112
@@ -29,7 +29,7 @@ class SyntheticOptions(Options):
 
 @dataclasses.dataclass(frozen=True)
 class SyntheticSplit(Split):
-    """How the songs are split: as DEAM's.
+    """How the songs are split: like DEAM's.
 
     Args:
       validation_fraction: share of the clips.
@@ -37,8 +37,8 @@ class SyntheticSplit(Split):
 
     validation_fraction: float = 0.125
 
-    def deal(self, songs: SongList, manual_dir: Path | None) -> dict[str, str]:
-        return DeamSplit(validation_fraction=self.validation_fraction).deal(songs, manual_dir)
+    def assign(self, songs: SongList, manual_dir: Path | None) -> dict[str, str]:
+        return DeamSplit(validation_fraction=self.validation_fraction).assign(songs, manual_dir)
 
 
 OPTIONS, SPLIT = SyntheticOptions, SyntheticSplit

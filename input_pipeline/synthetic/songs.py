@@ -1,4 +1,4 @@
-"""Writing composed songs to a folder in DEAM's layout, by worker processes."""
+"""Writes composed songs to a folder in DEAM's layout, by worker processes."""
 
 import csv
 import functools
@@ -31,35 +31,35 @@ def write_songs(
     executor: Executor | None = None,
     progress: bool = False,
 ) -> Path:
-    """Composes songs and writes them to a folder below `parent`, unless they are there.
+    """Composes songs and writes them to a folder below `parent`, unless they exist.
 
     Returns:
       The folder: MEMD_audio/<id>.flac and the label files, as in DEAM.
 
     Raises:
-      CorpusError: the composer refuses the duration, sample rate or seed.
+      CorpusError: an invalid duration, sample rate or seed.
     """
     identity = [REVISION, list(ids), seed, duration_s, sample_rate]
     digest = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:8]
     folder = parent / f"songs-{digest}"
     if folder.is_dir():
         return folder
-    aside = parent / f"songs-{digest}.{os.getpid()}.tmp"
-    labels = aside / "annotations averaged per song" / "dynamic (per second annotations)"
+    unfinished = parent / f"songs-{digest}.{os.getpid()}.tmp"
+    labels = unfinished / "annotations averaged per song" / "dynamic (per second annotations)"
     try:
-        (aside / "MEMD_audio").mkdir(parents=True)
+        (unfinished / "MEMD_audio").mkdir(parents=True)
         labels.mkdir(parents=True)
         compose = functools.partial(
-            _compose, str(aside), seed=seed, duration_s=duration_s, sample_rate=sample_rate
+            _compose, str(unfinished), seed=seed, duration_s=duration_s, sample_rate=sample_rate
         )
         composed = executor.map(compose, ids) if executor else map(compose, ids)
         bar = tqdm(composed, "composing", len(ids), unit="song", disable=not progress)
         curves = dict(zip(ids, bar, strict=True))
         for v, name in enumerate(("valence", "arousal")):
             write_curves(labels / f"{name}.csv", {i: curves[i][v] for i in ids})
-        os.replace(aside, folder)
+        os.replace(unfinished, folder)
     except BaseException as error:
-        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(unfinished, ignore_errors=True)
         if isinstance(error, ValueError):
             raise CorpusError(str(error)) from error
         raise
@@ -80,7 +80,7 @@ def write_curves(path: Path, curves: Mapping[int, Sequence[float]]) -> None:
 def _compose(
     folder: str, song_id: int, *, seed: int, duration_s: float, sample_rate: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    # Hashed, so that neighbouring seeds of the data set share no song.
+    # Hashed, so that data sets with neighbouring seeds have no song in common.
     song_seed = int(np.random.SeedSequence([seed, song_id]).generate_state(1, np.uint64)[0])
     song = compose_song(song_seed, duration_s=duration_s, sample_rate=sample_rate)
     path = os.path.join(folder, "MEMD_audio", f"{song_id}.flac")

@@ -2,7 +2,7 @@
 
 A pitched note is one cycle of its instrument (a wavetable), read at the note's frequency and shaped
 by an envelope. A drum hit is a short fixed sound. Nothing is done per sample in Python: a note
-costs a few array operations, so a song is rendered some hundred times faster than it plays.
+costs a few array operations, so a song is rendered about a hundred times faster than real time.
 
 Every wavetable has an RMS of 1 before its envelope, so that brightness changes the spectrum of a
 note without changing its power: loudness and brightness stay separate cues.
@@ -21,7 +21,7 @@ TABLE_SIZE = 4096
 MAX_HARMONICS = 64
 BRIGHTNESS_STEP = 0.25
 VIBRATO_HZ = 5.5
-NOMINAL_GAIN = 0.055  # a note at 0 dB; leaves room for about ten voices before the limiter bends
+NOMINAL_GAIN = 0.055  # a note at 0 dB; about ten voices fit before the limiter distorts
 
 
 class Part(NamedTuple):
@@ -68,8 +68,8 @@ DRUMS = ("kick", "snare", "rim", "hat", "shaker")
 def render(parts: Sequence[Part], n_samples: int, sample_rate: int) -> np.ndarray:
     """Returns the sum of all parts, float32 (n_samples,) in [-1, 1].
 
-    There is no normalisation, because loudness is a cue: levels count from a fixed reference, and
-    a tanh bends only the peaks. Sound beyond `n_samples` is cut off.
+    There is no normalisation, because loudness is a cue: levels are relative to a fixed reference,
+    and a tanh limits only the peaks. Sound beyond `n_samples` is cut off.
     """
     mix = np.zeros(n_samples, np.float32)
     for part in parts:
@@ -121,7 +121,7 @@ def _wavetable(name: str, step: int, n_harmonics: int) -> np.ndarray:
 
 @lru_cache(maxsize=64)
 def _clock(vibrato: float, n_samples: int, sample_rate: int) -> np.ndarray:
-    """Returns the times of the samples in s, float64 (n_samples,), swaying with the vibrato."""
+    """Returns the times of the samples in s, float64 (n_samples,), modulated by the vibrato."""
     time = np.arange(n_samples) / sample_rate
     omega = 2 * np.pi * VIBRATO_HZ
     return time + vibrato / omega * (1 - np.cos(omega * time))

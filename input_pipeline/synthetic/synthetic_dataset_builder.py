@@ -11,7 +11,7 @@ from input_pipeline.synthetic.songs import write_songs
 
 
 class Builder(SongBuilder[SyntheticOptions]):
-    """Composes the songs, then reads them as DEAM's builder reads DEAM."""
+    """Composes the songs, then reads them like DEAM's builder."""
 
     OPTIONS = SyntheticOptions
     SPLIT = SyntheticSplit

@@ -1,11 +1,11 @@
-"""How well VGMIDI's raters agree, as predictions that are scored like a model's.
+"""The agreement of VGMIDI's raters, as predictions that are scored like a model's.
 
     python -m input_pipeline.vgmidi.raters --kind=half|one --manual_dir=DIR --workdir=DIR
 
-`half` predicts the mean of one random half of a piece's raters by that of the other, `one` the mean
-of all raters but one by that one. No model that is trained on means can be judged by `half` as by
-an upper bound for the whole panel, whose mean is less noisy than that of a half. Pieces without a
-MIDI file or with one rater are left out.
+`half` predicts the mean of one random half of a piece's raters by that of the other half, `one` the
+mean of all raters but one by that one. `half` is not an upper bound for a model trained on means of
+all raters, because these are less noisy than means of half of them. Pieces without a MIDI file or
+with only one rater are left out.
 """
 
 import sys
@@ -54,15 +54,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def panel_curves(manual_dir: Path, kind: str, *, fold: int, seed: int) -> dict[str, Curve]:
-    """Per test piece the curve of some raters, with that of the others as its truth.
+    """For each test piece, the curve of some raters, with that of the others as its truth.
 
     Raises:
-      CorpusError, LabelError: the directory does not hold the data set, or no test piece of it.
+      CorpusError, LabelError: the directory does not hold the data set, or there is no test piece.
     """
     ratings, _ = read_ratings(manual_dir / "labelled" / "annotations")
     folder = manual_dir / "labelled" / "midi"
     paths = {s: path for s in ratings if (path := folder / f"{s}.mid").is_file()}
-    # The given folds do not depend on how long the pieces are.
+    # The default folds do not depend on the lengths of the pieces.
     split_of = split_pieces(dict.fromkeys(paths, 1.0), VgmidiSplit(fold=fold))
     curves = {}
     for number, song_id in enumerate(sorted(ratings)):
@@ -76,7 +76,7 @@ def panel_curves(manual_dir: Path, kind: str, *, fold: int, seed: int) -> dict[s
         prediction, truth = (labels_of(part_NxV, seconds) for part_NxV in parts)
         curves[song_id] = Curve(prediction.values_TxV, truth.values_TxV, truth.mask_TxV)
     if not curves:
-        raise CorpusError(f"{folder}: no piece of fold {fold} with two raters or more")
+        raise CorpusError(f"{folder}: no piece of fold {fold} has two raters or more")
     return curves
 
 

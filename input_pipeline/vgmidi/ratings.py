@@ -1,4 +1,4 @@
-"""The ratings of VGMIDI: what people said of every piece, and the labels that this makes."""
+"""The ratings of VGMIDI's pieces, and labels made from them."""
 
 import collections
 import json
@@ -10,7 +10,7 @@ from damff_jax.features import SEGMENT_SECONDS
 from input_pipeline.annotations import LabelError, Labels
 from input_pipeline.corpus import CorpusError
 
-_OTHER_LENGTH = "annotations of another length than their piece"
+_OTHER_LENGTH = "annotations whose length differs from their piece"
 _UNRATED = "pieces without ratings"
 
 
@@ -67,9 +67,9 @@ def read_ratings(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, list[st
 
 
 def labels_of(values_NxV: np.ndarray, duration_s: float) -> Labels:
-    """Ratings of n equal parts of a piece's playing time, as labels of its segments.
+    """Labels of a piece's segments, from ratings of n equal parts of its playing time.
 
-    A segment takes the rating of the part that its middle falls into.
+    A segment gets the rating of the part that contains its middle.
     """
     n_segments = max(int(duration_s / SEGMENT_SECONDS), 1)
     middles_T = SEGMENT_SECONDS * (np.arange(n_segments) + 0.5)

@@ -1,4 +1,4 @@
-"""What can be set of VGMIDI: its renderings, and how its pieces are split by game."""
+"""The settings of VGMIDI: its renderings, and how its pieces are split by game."""
 
 import collections
 import dataclasses
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from damff_jax.features import SEGMENT_SECONDS
 from input_pipeline.corpus import CorpusError
-from input_pipeline.midi import RenderingOptions, deal_altered, original_of
+from input_pipeline.midi import RenderingOptions, assign_altered, original_of
 from input_pipeline.splits import SongList, Split, balanced_folds, split_by_song
 
 # Three folds by game of about equal playing time; fold k is the test split of run k.
@@ -47,13 +47,13 @@ DEFAULT_FOLDS = (
 
 @dataclasses.dataclass(frozen=True)
 class VgmidiSplit(Split):
-    """How VGMIDI's pieces are split, by game. Altered renderings are for training alone.
+    """How VGMIDI's pieces are split, by game. Altered renderings are for training only.
 
     Args:
       fold: the fold of games that is the test split, from 0; -1 for no test split.
-      n_folds: 0 for the three default folds; any other number of folds is dealt from the seed.
-      validation_fraction: share of the other games' pieces, by game, kept for validation.
-      split_seed: decides the validation games, and the folds if they are not the default.
+      n_folds: 0 for the three default folds; any other number of folds is drawn from the seed.
+      validation_fraction: share of the other games that is used for validation.
+      split_seed: determines the validation games, and the folds unless they are the default.
     """
 
     fold: int = 0
@@ -64,12 +64,12 @@ class VgmidiSplit(Split):
     def label(self) -> str:
         return f"fold{self.fold}" if self.fold >= 0 else "all"
 
-    def deal(self, songs: SongList, manual_dir: Path | None) -> dict[str, str]:
+    def assign(self, songs: SongList, manual_dir: Path | None) -> dict[str, str]:
         pieces = {s: n for s, n in songs.n_segments.items() if original_of(s) == s}
         durations = {song_id: SEGMENT_SECONDS * n for song_id, n in pieces.items()}
-        # A piece without a MIDI file has no duration, so no fold; it is wanted for training.
+        # A piece without a MIDI file has no duration and so no fold; it counts as a training piece.
         missing = dict.fromkeys(set(songs.labelled) - songs.n_segments.keys(), "train")
-        return missing | deal_altered(songs, split_pieces(durations, self))
+        return missing | assign_altered(songs, split_pieces(durations, self))
 
 
 def split_pieces(durations: Mapping[str, float], options: VgmidiSplit) -> dict[str, str]:
@@ -83,7 +83,7 @@ def split_pieces(durations: Mapping[str, float], options: VgmidiSplit) -> dict[s
         )
     else:
         folds = DEFAULT_FOLDS
-        # Games beyond those of the default folds are shared out, so that none is lost.
+        # Games that are not in the default folds are distributed, so that none is lost.
         known = {game for fold in folds for game in fold}
         others = sorted(seconds.keys() - known)
         folds = [(*fold, *others[k :: len(folds)]) for k, fold in enumerate(folds)]

@@ -1,4 +1,4 @@
-"""VGMIDI: piano arrangements of game music with people's continuous ratings."""
+"""VGMIDI: piano arrangements of game music with continuous ratings by listeners."""
 
 from pathlib import Path
 
@@ -39,7 +39,8 @@ def vgmidi_corpus(manual_dir: Path, options: RenderingOptions) -> Corpus:
     """Reads the repository's layout.
 
     Raises:
-      CorpusError, LabelError: it is not as described, or fluidsynth or a soundfont is missing.
+      CorpusError, LabelError: files are missing or malformed, or fluidsynth or a soundfont is
+        missing.
     """
     soundfonts = find_soundfonts()
     pieces, left_out = read_pieces(manual_dir / "labelled" / "annotations")
@@ -48,7 +49,7 @@ def vgmidi_corpus(manual_dir: Path, options: RenderingOptions) -> Corpus:
     for song_id, values_NxV in pieces.items():
         path = folder / f"{song_id}.mid"
         if not path.is_file():
-            # Its length is not known without the MIDI file: count it, with labels of no length.
+            # Counted as a song without audio; its length is unknown, so it gets a single label.
             labels[song_id] = labels_of(values_NxV, SEGMENT_SECONDS)
             continue
         sources[song_id] = MidiFile(str(path), soundfonts[0], midi_seconds(path))

@@ -34,7 +34,7 @@ from damff_jax.system import extras
 from damff_jax.training import parallel
 
 ROOT = Path(__file__).parents[2]
-# The paper's form, and one that compiles in no time.
+# The paper's form, and one that compiles quickly.
 TINY_MODEL = {"channels": (2, 3, 4), "hidden_size": 3}
 TINY = Sizes(segments=4, frames=8, n_mels=16, model=TINY_MODEL)
 ONE_BRANCH = {"channels": (2, 2, 2), "branches": "a", "sequence": "none"}
@@ -55,7 +55,7 @@ def known_ceilings(monkeypatch):
 
 
 class FakeClock:
-    """A clock that stands still but for works, and remembers whose turn it was."""
+    """A clock that only works advance, and that records whose turn it was."""
 
     def __init__(self):
         self.now = 0.0
@@ -271,7 +271,7 @@ def test_the_picture(tmp_path):
 # ------------------------------------------------------------------------------------ suites
 
 
-def test_names_say_what_differs_from_the_papers_setting_on_one_device():
+def test_names_show_what_differs_from_the_papers_setting_on_one_device():
     assert Variant().name("train") == "train"
     assert Variant(8, "bfloat16", 2).name("train") == "train/batch8/bfloat16/devices2"
     assert Variant(n_devices=4).name("eval") == "eval/devices4"
@@ -291,7 +291,7 @@ def test_step(known_ceilings, monkeypatch):
         assert case["clips_per_s_per_device"] == case["clips_per_s"] / n_devices
         assert case["bytes"] > 0
         assert case["roofline"]["ratio"] > 0
-        # There is no PyTorch on several devices to compare with.
+        # There is no PyTorch peer on several devices.
         assert list(case["ratio"]) == ["torch"][: 2 - n_devices]
     # A device has half of the work, and training three times that of evaluation or less.
     train, evaluation, halved, _ = (case["model_flops"] for case in cases)
@@ -473,7 +473,7 @@ assert "torch" not in sys.modules
 
 @pytest.fixture
 def measured(monkeypatch):
-    """Suites that give one case each, at once."""
+    """Suites that yield one case each, immediately."""
     seen = []
 
     def run(suites, settings):
@@ -509,7 +509,7 @@ def test_a_run_from_flags_to_files(measured, tmp_path, capsys):
     assert "1.000 ± 0.471" in out
 
 
-def test_all_suites_by_default_and_each_is_there(measured):
+def test_all_suites_run_by_default_and_each_exists(measured):
     assert command.main([]) == 0
     ((suites, settings),) = measured
     assert suites == command.DEFAULT_SUITES == ("step", "lstm", "input", "features", "predict")
@@ -518,7 +518,7 @@ def test_all_suites_by_default_and_each_is_there(measured):
         assert name == module.SUITE
 
 
-def test_what_was_measured_outlives_a_failure(monkeypatch, tmp_path, capsys):
+def test_results_are_kept_after_a_failure(monkeypatch, tmp_path, capsys):
     def run(suites, settings):
         yield some_case()
         raise BenchmarkError("no more")
@@ -532,22 +532,22 @@ def test_what_was_measured_outlives_a_failure(monkeypatch, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["--suite=speed"], "'speed'; there are step, lstm"),
+        (["--suite=speed"], "'speed'; available: step, lstm"),
         (["--suite="], "''; there are"),
-        (["--batch_sizes=4,none"], "'none' is no positive whole number"),
-        (["--batch_sizes=0"], "'0' is no positive"),
-        (["--dtypes=float64"], "'float64'; there are float32, bfloat16"),
-        (["--batch_sizes=6", "--devices=4"], "batch size 6 is no multiple of 4 devices"),
-        (["--batch_sizes=8", "--devices=8"], "8 asked for, and 4 here"),
-        (["--repeats=-1"], "no positive"),
-        (["--seconds=nan"], "not a time"),
+        (["--batch_sizes=4,none"], "'none' is not a positive integer"),
+        (["--batch_sizes=0"], "'0' is not a positive"),
+        (["--dtypes=float64"], "'float64'; available: float32, bfloat16"),
+        (["--batch_sizes=6", "--devices=4"], "batch size 6 is not a multiple of 4 devices"),
+        (["--batch_sizes=8", "--devices=8"], "8 requested, but only 4 available"),
+        (["--repeats=-1"], "not a positive"),
+        (["--seconds=nan"], "not a duration"),
         (["--json=/nowhere/at/all.json"], "no such folder"),
         (["--compare=numpy"], "invalid choice"),
         (["--against=/nowhere.json"], "No such file"),
         (["everything"], "unrecognized arguments"),
     ],
 )
-def test_a_wrong_command_line_is_one_line_and_status_2(measured, argv, message, capsys):
+def test_a_wrong_command_line_prints_one_line_and_status_2(measured, argv, message, capsys):
     with pytest.raises(SystemExit) as error:
         command.main(argv)
     assert error.value.code == 2
@@ -565,7 +565,7 @@ def test_another_file_is_nothing_to_compare_with(measured, content, tmp_path, ca
     assert "not the JSON of a benchmark" in capsys.readouterr().err
 
 
-def test_torch_is_missed_before_anything_runs(measured, monkeypatch, capsys):
+def test_missing_torch_is_reported_before_anything_runs(measured, monkeypatch, capsys):
     monkeypatch.setitem(extras._MODULES, "parity", ("no_such_module",))
     with pytest.raises(SystemExit) as error:
         command.main(["--compare=torch"])

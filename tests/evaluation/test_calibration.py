@@ -1,4 +1,4 @@
-"""The head's last correction: the curves' mean and deviation become the labels'."""
+"""Calibration of the head: the curves get the labels' mean and deviation."""
 
 import jax
 import jax.numpy as jnp
@@ -38,7 +38,7 @@ def test_scaled_and_shifted_predictions_have_the_labels_mean_and_deviation():
         assert corrected.std() == pytest.approx(truth.std(), rel=1e-9)
 
 
-def test_what_is_constant_is_shifted_alone():
+def test_a_constant_is_only_shifted():
     truth_TxV = np.random.default_rng(0).normal(size=(9, 2))
     flat = Curve(np.full((9, 2), 0.25), truth_TxV, np.ones((9, 2), bool))
     scale_V, shift_V = scale_and_shift({"a": flat})

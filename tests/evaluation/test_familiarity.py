@@ -1,4 +1,4 @@
-"""What training songs sound like, and input that is unlike them."""
+"""The profile of training songs, and input that is unlike them."""
 
 import numpy as np
 import pytest
@@ -61,7 +61,7 @@ def test_noise_tones_clicks_and_silence_are_unlike_songs(profile):
         assert unlikeness(profile, log_mel_of(sound)) > 1.2
 
 
-def test_statistics_are_finite_whatever_is_heard():
+def test_statistics_are_finite_whatever_the_input():
     for x in (np.full((WINDOW, 10, 32), -100.0), np.zeros((1, 2, 8)), np.zeros((WINDOW, 50, 128))):
         assert statistics(x).shape == (len(STATISTICS),) and np.isfinite(statistics(x)).all()
 
@@ -96,7 +96,7 @@ def test_a_profile_comes_back_from_its_arrays(profile, songs):
         {**arrays, "quantiles": arrays["quantiles"] * np.nan},
         {**arrays, "more": arrays["limits"]},
     ):
-        with pytest.raises(ValueError, match="no profile of training songs"):
+        with pytest.raises(ValueError, match="not a profile of training songs"):
             Profile.from_arrays(spoilt)
 
 
@@ -106,12 +106,12 @@ def test_too_few_songs_have_no_profile(songs):
 
 
 def test_distances_are_those_of_normal_scores_whatever_the_statistics_scale():
-    """Of a made-up population, against the chi distribution; 13 is the number of statistics."""
+    """Of a random population, against the chi distribution; 13 is the number of statistics."""
     rng = np.random.default_rng(0)
     population = np.exp(rng.normal(size=(4000, len(STATISTICS))) * np.linspace(0.1, 1, 13))
     profile = Profile._without_limits(population[:2000])
     distances = [profile._measures(x[None])[0] for x in population[2000:]]
-    # The median of chi with 13 degrees of freedom; its 99th percentile is 5.26, and straight tails
+    # The median of chi with 13 degrees of freedom; its 99th percentile is 5.26, and linear tails
     # are a little wider.
     assert np.median(distances) == pytest.approx(3.51, abs=0.1)
     assert 5.1 < np.quantile(distances, 0.99) < 6

@@ -16,7 +16,7 @@ def song(n, offset=0.0):
 
 
 def read_back(log_mel, mask):
-    """A model without context: gives what the segment holds, and garbage at padding."""
+    """A model without context: returns the segment's value, and garbage at padding."""
     x = np.where(mask, log_mel[..., 0, 0], np.nan)
     return np.stack([x, -x], axis=-1)
 
@@ -141,14 +141,14 @@ def test_the_windowing_of_a_config():
     data["window_segments"] = 240
     model = models.damff_plus().to_dict()
     assert Windowing.of({"data": data, "model": model}) == Windowing(240, 15, (21, 6))
-    # As JSON has it.
+    # As in JSON.
     assert Windowing.of({"data": data, "model": {"smoothing": [5, 1]}}).smoothing == (5, 1)
 
 
 @pytest.mark.parametrize("smoothing", [(0, 0), (4, 1), (5, 3), (5, -1), (5,), 5, (5.0, 1)])
 def test_an_average_that_is_none_is_refused(smoothing):
     fields = models.damff().to_dict() | {"smoothing": smoothing}
-    with pytest.raises(ValueError, match=r"model\.smoothing: .* is no \(odd width, delay"):
+    with pytest.raises(ValueError, match=r"model\.smoothing: .* is not \(odd width, delay"):
         create_model(fields, dtype="float32", axis_name=None)
 
 
@@ -156,7 +156,7 @@ def test_an_average_that_is_none_is_refused(smoothing):
 
 
 def levels(log_mel_NxWxFxM, mask_NxW):
-    """A model that hears each segment's level, and nothing beside."""
+    """A model whose output is each segment's level."""
     level_NxW = log_mel_NxWxFxM.mean(axis=(2, 3))
     return np.stack([level_NxW, -level_NxW], axis=-1) * mask_NxW[..., None]
 

@@ -40,9 +40,9 @@ def test_a_constant_series_scores_zero(score, constant):
 
 
 def test_unequal_or_empty_series_are_refused():
-    with pytest.raises(ValueError, match="one length"):
+    with pytest.raises(ValueError, match="equal length"):
         metrics.rmse([1.0], [1.0, 2.0])
-    with pytest.raises(ValueError, match="one length"):
+    with pytest.raises(ValueError, match="equal length"):
         metrics.ccc([], [])
 
 

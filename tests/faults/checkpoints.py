@@ -1,8 +1,8 @@
-"""Damaged checkpoints, loaded as prediction loads the best and training the latest state.
+"""Damaged checkpoints: prediction loads the best state, and training the latest.
 
 refused  a CheckpointError or FeatureMismatchError of one line
-handled  the variables and meta data that were saved; or others of the run, with a warning
-silent   other variables or meta data without a word
+handled  the variables and metadata that were saved; or others of the run, with a warning
+silent   other variables or metadata without a warning
 """
 
 import shutil
@@ -25,7 +25,7 @@ from damff_jax.training.train_state import TrainState
 from tests.faults.mutations import mutate
 
 _ROOT = Path(__file__).parents[2]
-# A run of seconds: a model of some thousand parameters on six songs.
+# A run that takes seconds: a model with a few thousand parameters on six songs.
 TINY_RUN = (
     *("--config=configs/synthetic.py", "--config.batch_size=4", "--config.data.eval_batch_size=4"),
     *("--config.num_train_steps=12", "--config.log_every_steps=1", "--config.eval_every_steps=3"),
@@ -40,7 +40,7 @@ TINY_RUN = (
 
 
 def train(data_dir: Path, workdir: Path) -> subprocess.Popen:
-    """Starts or goes on with the tiny run."""
+    """Starts or resumes the tiny run."""
     command = [sys.executable, "train.py", *TINY_RUN]
     command += [f"--config.data.data_dir={data_dir}", f"--workdir={workdir}"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
@@ -70,13 +70,13 @@ class Trials:
         )
 
     def _ways(self) -> dict[str, Callable[[], tuple]]:
-        """Ways to load, the one that moves damaged files out of its way being the last."""
-        return {"prediction": self._predict, "training": self._go_on}
+        """Ways to load; the last one moves damaged files away."""
+        return {"prediction": self._predict, "training": self._resume}
 
     def _predict(self) -> tuple:
         return _content(load_variables(self._workdir))
 
-    def _go_on(self) -> tuple:
+    def _resume(self) -> tuple:
         with Checkpoints(self._workdir) as checkpoints:
             return _content(checkpoints.restore_latest(self._like, self._meta))
 
@@ -109,7 +109,7 @@ class Trials:
                     outcome = "refused", f"{way}, {self.what}: {error}"
                     continue
                 if loaded != self._whole[way] and not caught:
-                    return "silent", f"{way}, {self.what}: another state or other meta data"
+                    return "silent", f"{way}, {self.what}: another state or other metadata"
         finally:
             shutil.rmtree(self._workdir / "checkpoints")
             shutil.copytree(self._source, self._workdir / "checkpoints")
@@ -117,7 +117,7 @@ class Trials:
 
 
 def _state_of(meta: Mapping[str, Any]) -> TrainState:
-    """A new state of the same shapes."""
+    """A new state with the same shapes."""
     config, features = meta["config"], FeatureConfig.from_json(meta["features"])
     optim = OptimConfig(**config["optim"])
     zeros = np.zeros(features.n_mels)
@@ -132,6 +132,6 @@ def _state_of(meta: Mapping[str, Any]) -> TrainState:
 
 
 def _content(loaded: Any) -> tuple:
-    """All that was loaded, for comparison."""
+    """Everything that was loaded, for comparison."""
     leaves, tree = jax.tree.flatten(loaded)
     return str(tree), [(str(np.asarray(x).dtype), np.asarray(x).tobytes()) for x in leaves]

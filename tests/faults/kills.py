@@ -1,9 +1,9 @@
-"""Training that is killed at random moments and goes on, beside a run that nothing disturbed.
+"""Training that is killed at random moments and resumed, compared with an undisturbed run.
 
-refused  going on is refused with one line
+refused  resuming is refused with one line
 handled  the run ends with the predictions and scores of the undisturbed one, byte for byte, and its
          log has each step once
-silent   it ends otherwise
+silent   it ends with other results
 """
 
 import json
@@ -20,7 +20,7 @@ _MAX_KILLS = 2
 
 
 def make_inputs(folder: Path, seed: int) -> None:
-    """An undisturbed run, after one that fills the caches; and how long it took."""
+    """An undisturbed run, after one that fills the caches, and its duration."""
     del seed
     for name in ("first", "undisturbed"):
         started = time.monotonic()
@@ -59,7 +59,7 @@ class Trials:
             return "refused" if refused else "crashed", f"{self.what}: {lines[-1:]}"
         different = [k for k, x in _results(self._workdir).items() if x != self._whole[k]]
         if different:
-            return "silent", f"{self.what}: others are {', '.join(different)}"
+            return "silent", f"{self.what}: different {', '.join(different)}"
         return "handled", self.what
 
 

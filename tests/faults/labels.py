@@ -1,9 +1,9 @@
-"""Damaged label files and MIDI files, read as the builders read them.
+"""Damaged label files and MIDI files, read as by the builders.
 
 refused  a LabelError or CorpusError of one line that names the file
-handled  the labels are what the file now says, read here in another way: each value stands in the
-         row of its song and the column of its time, and every song is there or accounted for
-silent   any other labels; a song that is lost without account
+handled  the labels are those in the damaged file, read here in another way: each value is in the
+         row of its song and the column of its time, and every song is built or reported
+silent   any other labels; a song that is lost without a report
 """
 
 import csv
@@ -32,7 +32,7 @@ _READERS = {
     "vgmidi": lambda folder: read_pieces(folder / "labelled" / "annotations"),
     "midi": lambda folder: {p.name: midi.midi_seconds(p) for p in sorted(folder.rglob("*.mid"))},
 }
-# A day; the longest piece that anything but damage would describe.
+# A day; a file of a longer piece is damaged.
 _LONGEST_S = 86_400
 
 
@@ -71,7 +71,7 @@ class Trials:
         try:
             result = _READERS[name](folder)
         except (LabelError, CorpusError) as error:
-            # What is missing altogether is in no one file.
+            # If everything is missing, no single file is to blame.
             named = str(folder) in str(error) or "no song has both" in str(error)
             one_line = named and "\n" not in str(error)
             return "refused" if one_line else "crashed", f"{self.what}: {error}"
@@ -85,14 +85,15 @@ class Trials:
 
 
 def _differences(corpus: Corpus, folder: Path) -> list[str]:
-    """What of a corpus the two files do not say."""
+    """Differences between a corpus and the two files."""
     files = [next(folder.rglob(f"{name}.csv")) for name in ("valence", "arousal")]
-    said = [_cells(path) for path in files]
+    expected = [_cells(path) for path in files]
     built = {song.song_id: song.labels for song in corpus.songs}
-    account = {song_id for songs in corpus.left_out.values() for song_id in songs}
-    wrong = [f"song {s} is lost" for s in {*said[0], *said[1]} - built.keys() - account]
+    reported = {song_id for songs in corpus.left_out.values() for song_id in songs}
+    lost = {*expected[0], *expected[1]} - built.keys() - reported
+    wrong = [f"song {song_id} is lost" for song_id in lost]
     for song_id, labels in built.items():
-        for v, cells in enumerate(said):
+        for v, cells in enumerate(expected):
             read = {
                 500 * (labels.first_segment + int(t)): labels.values_TxV[t, v]
                 for t in np.flatnonzero(labels.mask_TxV[:, v])
@@ -100,7 +101,7 @@ def _differences(corpus: Corpus, folder: Path) -> list[str]:
             there = {time: np.float32(x) for time, x in cells.get(song_id, {}).items()}
             if any(there.get(time) != x for time, x in read.items()):
                 wrong.append(f"song {song_id} has other values than its row")
-            # Beyond the span of the other curve, labels are cut off.
+            # Labels beyond the span of the other curve are cut off.
             span = range(
                 500 * labels.first_segment, 500 * (labels.first_segment + len(labels)), 500
             )
@@ -110,7 +111,7 @@ def _differences(corpus: Corpus, folder: Path) -> list[str]:
 
 
 def _cells(path: Path) -> dict[str, dict[int, float]]:
-    """{song: {milliseconds: value}} as a reader that knows no faults would have it."""
+    """{song: {milliseconds: value}} as read by a reader that does not check for faults."""
     text = path.read_bytes().decode("utf-8-sig")
     header, *rows = csv.reader(io.StringIO(text, newline=""))
     times = [int(name.strip().removeprefix("sample_").removesuffix("ms")) for name in header[1:]]
@@ -126,27 +127,27 @@ def _cells(path: Path) -> dict[str, dict[int, float]]:
 
 def _differences_of_ratings(result: tuple, folder: Path) -> list[str]:
     pieces, left_out = result
-    account = {name.split(":")[1] for names in left_out.values() for name in names}
+    reported = {name.split(":")[1] for names in left_out.values() for name in names}
     wrong = []
     for path in folder.rglob("vgmidi_raw_*.json"):
         content = json.loads(path.read_text())
         for key, piece in content["pieces"].items():
             ratings = []
             for name, annotation in content["annotations"].items():
-                if name.rsplit("_", 1)[0] != key or name in account:
+                if name.rsplit("_", 1)[0] != key or name in reported:
                     continue
                 ratings.append([annotation["valence"], annotation["arousal"]])
             values_NxV = pieces.get(Path(piece["midi"]).stem)
             if values_NxV is None:
-                if key not in account:
+                if key not in reported:
                     wrong.append(f"{key} is lost")
             elif not np.array_equal(np.mean([np.array(r).T for r in ratings], axis=0), values_NxV):
-                wrong.append(f"{key} has other ratings than it says")
+                wrong.append(f"{key} has other ratings than in the file")
     return wrong
 
 
 def _edit_text(content: bytes, rng: np.random.Generator) -> Mutated:
-    """A change that leaves the form of the file, or nearly so."""
+    """A change that mostly keeps the form of the file."""
     text = content.decode()
     place = int(rng.integers(len(text)))
     lines = text.split("\n")

@@ -1,11 +1,11 @@
-"""Damage to bytes: what a bad disk, a broken transfer or an unkind sender makes of a file."""
+"""Damage to bytes, as by a bad disk, a broken transfer or a malicious sender."""
 
 import struct
 from typing import NamedTuple
 
 import numpy as np
 
-# Fields of headers are in the first bytes, and of these sizes; the values are those that go wrong.
+# Header fields are in the first bytes; the values are extremes of their types.
 _HEADER = 160
 _EXTREMES = (0, 1, 2, 3, 0x7F, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 1_000)
 
@@ -19,7 +19,7 @@ class Mutated(NamedTuple):
 
 
 def mutate(content: bytes, rng: np.random.Generator) -> Mutated:
-    """One change of a random sort, now and then two of them."""
+    """One change of a random kind, sometimes two."""
     mutated = _MUTATIONS[rng.integers(len(_MUTATIONS))](content, rng)
     if rng.random() < 0.2 and mutated.content:
         again = _MUTATIONS[rng.integers(len(_MUTATIONS))](mutated.content, rng)
@@ -29,12 +29,12 @@ def mutate(content: bytes, rng: np.random.Generator) -> Mutated:
 
 
 def _place(n: int, rng: np.random.Generator) -> int:
-    """An offset; the header is hit more often than its length deserves."""
+    """An offset; more often in the header than its length would give."""
     return int(rng.integers(min(n, _HEADER) if rng.random() < 0.4 else n))
 
 
 def _length(n: int, rng: np.random.Generator) -> int:
-    """Of a range: as often a few bytes as thousands."""
+    """The length of a range: a few bytes as often as thousands."""
     return int(max(n, 1) ** rng.random())
 
 

@@ -1,4 +1,4 @@
-"""Trials of nothing, with every outcome there is."""
+"""Trials without any work, with every possible outcome."""
 
 import os
 import time

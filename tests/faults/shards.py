@@ -1,9 +1,9 @@
-"""Damaged data sets, read as training reads them.
+"""Damaged data sets, read as by training.
 
 refused  a CorpusError or FeatureMismatchError of one line
 handled  the songs are those that were written; or the data set counts as not built, so that it is
          built again
-silent   fewer songs, others, or other statistics
+silent   missing songs, other songs, or other statistics
 """
 
 import shutil
@@ -42,7 +42,7 @@ class Trials:
         self._paths = sorted(p for p in self._data_dir.glob("folder/*/*/*") if p.is_file())
 
     def _load(self) -> dict[str, tuple] | None:
-        """All that training takes from a data set; None if it is to be built again."""
+        """All data that training uses; None if the data set would be built again."""
         builder = _open(self._data_dir)
         if not datasets.is_built(builder):
             return None

@@ -1,4 +1,4 @@
-"""Trials by worker processes, so that one that hangs or dies is a result and not the end."""
+"""Trials in worker processes, so that a trial that hangs or dies does not end the campaign."""
 
 import collections
 import importlib
@@ -12,9 +12,9 @@ from pathlib import Path
 
 OUTCOMES = ("refused", "handled", "silent", "crashed", "hung")
 GOOD = ("refused", "handled")
-# To import what is tried and to read the inputs.
+# Time to import the tested code and to read the inputs.
 _START_SECONDS = 600
-# A trial that takes this much more memory than there was before has lost its bounds.
+# A trial that takes this much more memory than before is unbounded.
 _MEMORY_MB = 700
 
 
@@ -24,15 +24,15 @@ def run_trials(
     """Runs n trials of a kind, each a function of (seed, number).
 
     Args:
-      kind: a module beside this one, which has `make_inputs(folder, seed)` and
-        `Trials(folder, seed)`, whose `run(number)` gives an outcome and what happened.
+      kind: a module next to this one, which has `make_inputs(folder, seed)` and
+        `Trials(folder, seed)`, whose `run(number)` returns an outcome and what happened.
       limit: seconds per trial.
 
     Returns:
-      How often each outcome came, and a line per bad one.
+      The count of each outcome, and a line per bad one.
 
     Raises:
-      RuntimeError: a worker does not come to its first trial.
+      RuntimeError: a worker does not reach its first trial.
     """
     counts: collections.Counter = collections.Counter()
     bad: list[tuple[int, str]] = []
@@ -90,7 +90,7 @@ class _Worker:
         try:
             self.connection.send(number)
         except OSError:
-            return  # It has died; that is what it answers.
+            return  # It has died; `answer` reports that.
         if number is None:
             self.done = True
             self._process.join()
@@ -109,7 +109,7 @@ class _Worker:
 
 
 def _work(kind: str, folder: Path, seed: int, connection: Connection) -> None:
-    # What is tried may talk a lot.
+    # The tested code may print a lot.
     with open(os.devnull, "w") as nothing:
         os.dup2(nothing.fileno(), 1)
         os.dup2(nothing.fileno(), 2)

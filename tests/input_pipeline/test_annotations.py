@@ -1,4 +1,4 @@
-"""Label files: what is read, what is refused and where, and how two curves are aligned."""
+"""Label files: what is accepted, what is refused and where, and how curves are aligned."""
 
 import csv
 import math
@@ -30,7 +30,7 @@ def curves_of(tmp_path, content, **kwargs):
 
 
 def refusal(tmp_path, content, **kwargs):
-    """The error's text behind the name of the file."""
+    """The error's text after the name of the file."""
     with pytest.raises(LabelError) as caught:
         curves_of(tmp_path, content, **kwargs)
     message = str(caught.value)
@@ -135,31 +135,34 @@ REFUSED = {
         f"{HEADER.replace(',', ';')}\n2;0,1\n",
         "1: the header must be song_id,sample_15000ms,...",
     ),
-    "word": (f"{HEADER}\n2,0.1,0.2,0.3\n3,0.1,loud,0.3\n", "3:3: 'loud' is no number"),
-    "decimal comma": (f'{HEADER}\n2,0.1,"0,2"\n', "2:3: '0,2' is no number"),
-    "underscore": (f"{HEADER}\n2,0_1\n", "2:2: '0_1' is no number"),
-    "foreign digits": (f"{HEADER}\n2,٠\n", "2:2: '٠' is no number"),
-    "infinity": (f"{HEADER}\n2,0.1,-inf\n", "2:3: '-inf' is no number"),
+    "word": (f"{HEADER}\n2,0.1,0.2,0.3\n3,0.1,loud,0.3\n", "3:3: 'loud' is not a number"),
+    "decimal comma": (f'{HEADER}\n2,0.1,"0,2"\n', "2:3: '0,2' is not a number"),
+    "underscore": (f"{HEADER}\n2,0_1\n", "2:2: '0_1' is not a number"),
+    "foreign digits": (f"{HEADER}\n2,٠\n", "2:2: '٠' is not a number"),
+    "infinity": (f"{HEADER}\n2,0.1,-inf\n", "2:3: '-inf' is not a number"),
     "infinite number": (f"{HEADER}\n2,0.1,1e999\n", "2:3: '1e999' is not finite"),
     "too high": (f"{HEADER}\n2,0.1,0.2,1.5\n", "2:4: 1.5 is outside [-1, 1]"),
     "too low": (f"{HEADER}\n2,-1.00001\n", "2:2: -1.00001 is outside [-1, 1]"),
     "id twice": (f"{HEADER}\n2,0.1\n3,0.1\n2.0,0.1\n", "4:1: song 2 occurs twice"),
     "no id": (f"{HEADER}\n,0.1,0.2\n", "2:1: no song id"),
-    "id of two lines": (f'{HEADER}\n"2\n3",0.1,0.2\n', "3:1: '2\\n3' is no song id"),
-    "endless id": (f"{HEADER}\n{'9' * 5000},0.1\n", f"2:1: '{'9' * 40}' is no song id"),
-    "long row": (f"{HEADER}\n2,0.1,0.2,0.3,0.4\n", "2:5: the header has 4 columns only"),
+    "id of two lines": (f'{HEADER}\n"2\n3",0.1,0.2\n', "3:1: '2\\n3' is not a song id"),
+    "endless id": (f"{HEADER}\n{'9' * 5000},0.1\n", f"2:1: '{'9' * 40}' is not a song id"),
+    "long row": (f"{HEADER}\n2,0.1,0.2,0.3,0.4\n", "2:5: the header has only 4 columns"),
     "unnamed column": (
         "song_id,sample_15000ms,15500\n2,0.1,0.2\n",
-        "1:3: '15500' is no sample_<time>ms",
+        "1:3: '15500' is not of the form sample_<time>ms",
     ),
-    "nameless column": ("song_id,sample_15000ms,\n2,0.1,0.2\n", "1:3: '' is no sample_<time>ms"),
+    "nameless column": (
+        "song_id,sample_15000ms,\n2,0.1,0.2\n",
+        "1:3: '' is not of the form sample_<time>ms",
+    ),
     "far column": (
         "song_id,sample_9999999999500ms\n2,0.1\n",
-        "1:2: 'sample_9999999999500ms' is no sample_<time>ms",
+        "1:2: 'sample_9999999999500ms' is not of the form sample_<time>ms",
     ),
     "foreign time": (
         "song_id,sample_٠ms\n2,0.1\n",
-        "1:2: 'sample_٠ms' is no sample_<time>ms",
+        "1:2: 'sample_٠ms' is not of the form sample_<time>ms",
     ),
     "time twice": (
         "song_id,sample_15000ms,sample_15000ms\n2,0.1,0.2\n",
@@ -167,7 +170,7 @@ REFUSED = {
     ),
     "irregular times": (
         "song_id,sample_15000ms,sample_15400ms\n2,0.1,0.2\n",
-        "1:3: 15400 ms is no multiple of 500 ms",
+        "1:3: 15400 ms is not a multiple of 500 ms",
     ),
     "no header": ("2,0.1,0.2\n3,0.1,0.2\n", "1:1: '2' is a song; the header is missing"),
 }
@@ -190,7 +193,7 @@ def test_file_of_another_encoding_is_refused(tmp_path, content):
 
 
 @pytest.mark.parametrize("line", ["9" * 10**7, "," * 10**7, '"' + "x\n" * 10**6])
-def test_line_without_bounds_is_refused_within_bounds(tmp_path, line):
+def test_endless_line_is_refused_with_bounded_memory(tmp_path, line):
     for content in (line, f"{HEADER}\n{line}"):
         for start_time in (None, 0.0):
             tracemalloc.start()
@@ -207,7 +210,7 @@ def test_open_quote_is_refused(tmp_path):
 @pytest.mark.parametrize("start_time", [0.25, -0.5])
 def test_start_time_off_the_grid_is_refused(tmp_path, start_time):
     message = refusal(tmp_path, "id,a\n2,0.1\n", start_time=start_time)
-    assert message.startswith("1:2: ") and "no multiple of 500 ms" in message
+    assert message.startswith("1:2: ") and "not a multiple of 500 ms" in message
 
 
 def test_missing_file_and_directory_are_refused(tmp_path):
@@ -228,7 +231,7 @@ def aligned(valence, arousal):
     return align({"2": valence}, {"2": arousal})
 
 
-def test_both_curves_come_together_valence_first():
+def test_both_curves_are_joined_valence_first():
     labels = aligned({30: 0.1, 31: 0.2}, {30: -0.1, 31: -0.2}).labels["2"]
     assert labels.first_segment == 30
     assert labels.values_TxV.dtype == np.float32
@@ -255,7 +258,7 @@ def test_missing_label_inside_is_masked_and_the_song_is_named():
     assert alignment.interior_gaps == ["2"]
 
 
-def test_stray_label_far_behind_one_curve_reaches_no_further_than_the_other():
+def test_stray_label_far_beyond_one_curve_does_not_extend_the_span():
     alignment = aligned(constant(*range(30, 90), 10**6), constant(*range(30, 90)))
     assert len(alignment.labels["2"]) == 60
 

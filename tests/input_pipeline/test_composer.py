@@ -24,7 +24,7 @@ N_SEGMENTS = 40
 
 
 def flat_song(seed, valence=0.0, arousal=0.0):
-    """Samples of a 20 s song whose curves do not move."""
+    """Samples of a 20 s song with constant curves."""
     return compose_song(
         seed,
         duration_s=N_SEGMENTS / 2,
@@ -35,7 +35,7 @@ def flat_song(seed, valence=0.0, arousal=0.0):
 
 
 def flat_parts(seed, valence=0.0, arousal=0.0):
-    """Notes of a 20 s song whose curves do not move; the seed fixes style and noise."""
+    """Notes of a 20 s song with constant curves; the seed determines style and noise."""
     return compose_parts(
         draw_style(np.random.default_rng(seed)),
         np.full(N_SEGMENTS, valence),
@@ -311,14 +311,14 @@ def test_low_valence_makes_the_rhythm_irregular():
 # --- the two curves stay apart
 
 
-def test_valence_leaves_loudness_and_density_alone():
+def test_valence_does_not_change_loudness_and_density():
     low, high = heard(rms_db, "valence")
     assert abs(high - low) < 2
     low, high = written(lambda parts: len(parts["melody"].start_n), "valence")
     assert 0.8 < high / low < 1.25
 
 
-def test_arousal_leaves_pitch_alone():
+def test_arousal_does_not_change_pitch():
     low, high = written(lambda parts: parts["melody"].pitch_n.mean(), "arousal")
     assert abs(high - low) < 1
 

@@ -1,4 +1,4 @@
-"""Songs with labels and audio: none lost without account."""
+"""Songs with labels and audio: none is lost without a report."""
 
 import dataclasses
 from pathlib import Path
@@ -154,7 +154,7 @@ def test_the_labels_of_segments_that_begin_with_the_audio_or_later_are_kept(span
         song_id: [
             t
             for t in range(first, first + n)
-            # Of decimal numbers the quotient is not exact.
+            # The quotient of decimal numbers is not exact.
             if t / 2 >= audio_start - 1e-9
         ]
         for song_id, (first, n) in zip(labels, spans, strict=True)
@@ -162,7 +162,7 @@ def test_the_labels_of_segments_that_begin_with_the_audio_or_later_are_kept(span
     unheard = [song_id for song_id, segments in kept.items() if not segments]
     alignment = alignment_of(labels=labels)
     if len(unheard) == len(spans):
-        with pytest.raises(CorpusError, match=r"^audio_start .*: no label is of that second or"):
+        with pytest.raises(CorpusError, match=r"^audio_start .*: all labels are earlier"):
             assemble(alignment, sources_of(*labels), audio_start=audio_start)
         return
     corpus = assemble(alignment, sources_of(*labels), audio_start=audio_start)
@@ -201,14 +201,14 @@ def test_a_start_that_a_segment_has_is_its_first_however_it_is_written(tenths):
 
 
 @pytest.mark.parametrize("audio_start", [-1.0, -1e-9, np.nan, np.inf, -np.inf, 1e308])
-def test_a_start_that_is_no_time_is_refused(audio_start):
+def test_an_invalid_start_is_refused(audio_start):
     with pytest.raises(CorpusError) as caught:
         assemble(alignment_of("1"), sources_of("1"), audio_start=audio_start)
-    assert str(caught.value) == f"audio_start: {audio_start} is no time in seconds, 0 or later"
+    assert str(caught.value) == f"audio_start: {audio_start} is not a time in seconds, 0 or later"
 
 
-def test_a_start_behind_all_labels_is_an_error_that_says_so():
-    with pytest.raises(CorpusError, match=r"^audio_start 2: no label is of that second or a later"):
+def test_a_start_after_all_labels_is_an_error_that_says_so():
+    with pytest.raises(CorpusError, match=r"^audio_start 2: all labels are earlier"):
         assemble(alignment_of("1", "2"), sources_of("1"), audio_start=2.0)
 
 
@@ -223,10 +223,10 @@ DUMMY = Path(__file__).parents[2] / "input_pipeline" / "folder" / "dummy_data"
         ({"low": 1.0, "high": 0.0}, "low 1 must be below high 0"),
         ({"start_time": float("inf")}, "start_time: inf is not finite"),
         ({"start_time": float("nan")}, "start_time: nan is not finite"),
-        ({"audio_start": -0.5}, "audio_start: -0.5 is no time in seconds"),
-        ({"audio_start": float("nan")}, "audio_start: nan is no time in seconds"),
-        ({"audio_start": float("inf")}, "audio_start: inf is no time in seconds"),
-        ({"audio_start": 4.0}, "audio_start 4: no label is of that second or a later one"),
+        ({"audio_start": -0.5}, "audio_start: -0.5 is not a time in seconds"),
+        ({"audio_start": float("nan")}, "audio_start: nan is not a time in seconds"),
+        ({"audio_start": float("inf")}, "audio_start: inf is not a time in seconds"),
+        ({"audio_start": 4.0}, "audio_start 4: all labels are earlier"),
     ],
 )
 def test_bad_options_of_the_folder_are_refused(options, reason):

@@ -1,8 +1,8 @@
 """DEAM from label files and mp3 to scores, by all its protocols.
 
-Once on made-up labels, and once on those of the release if DAMFF_REAL_DATA names the folder that
-holds them; the audio is composed from the labels (see make_deam_corpus.py). What is expected comes
-from the files by way of csv and numpy alone.
+Once on random labels, and once on those of the release if DAMFF_REAL_DATA names the folder that
+holds them; the audio is composed from the labels (see make_deam_corpus.py). Expected values are
+computed from the files using only csv and numpy.
 """
 
 import contextlib
@@ -46,7 +46,7 @@ class Corpus(NamedTuple):
 
 
 class Version(NamedTuple):
-    """A split's songs as they come out of the shards: {split: {song id: example}}."""
+    """A split's songs as read from the shards: {split: {song id: example}}."""
 
     options: dict
     out: list[str]  # What the command prints.
@@ -71,7 +71,7 @@ def corpus(request, tmp_path_factory):
         labels = Path(os.environ["DAMFF_REAL_DATA"]) / REAL_LABELS
         sizes = {"clips": 40, "full_songs": 6}
     else:
-        pytest.skip("DAMFF_REAL_DATA is not set, so only made-up labels are tried")
+        pytest.skip("DAMFF_REAL_DATA is not set, so only random labels are tested")
     folder = tmp_path / "deam"
     ids = make_corpus(labels, folder, **sizes, sample_rate=16_000, workers=2)
     clips = {song_id for song_id in ids if int(song_id) <= 2000}
@@ -81,9 +81,9 @@ def corpus(request, tmp_path_factory):
 
 
 def write_made_labels(folder):
-    """Labels of 20 clips, some of MediaEval 2015's, and 4 full songs, as the release writes them.
+    """Labels of 20 clips, some of MediaEval 2015's, and 4 full songs, in the release's form.
 
-    Clip 3 lacks a label inside, full song 2002 has more of arousal than of valence.
+    Clip 3 has a gap in its labels, and full song 2002 more arousal than valence labels.
     """
     folder.mkdir()
     ids = [2, *sorted(map(int, mediaeval2015_ids()))[:15], 1601, 1700, 1800, 2000]
@@ -125,12 +125,12 @@ def expected_labels(folder, song_id):
 def flags_of(corpus, options):
     values = {"dataset": "deam", "workers": 1, **options}
     values |= {"manual_dir": corpus.folder, "data_dir": corpus.data_dir}
-    values |= {f"features.{knob}": value for knob, value in FEATURES.items()}
+    values |= {f"features.{name}": value for name, value in FEATURES.items()}
     return ["--require_all", *(f"--{name}={value}" for name, value in values.items())]
 
 
 def build(corpus, options):
-    """Runs the command that builds the data set; gives the lines that it prints."""
+    """Runs the command that builds the data set; returns the lines that it prints."""
     out = io.StringIO()
     with contextlib.redirect_stdout(out):
         assert prepare.main(flags_of(corpus, options)) == 0
@@ -181,7 +181,7 @@ def test_the_corpus_holds_the_traps(corpus, built):
     report = built.report
     assert report["left_out"] == {}
     notes = {reason: set(songs) for reason, songs in report["notes"].items()}
-    [short] = notes["labels past the end of the audio, cut off"]
+    [short] = notes["labels after the end of the audio, cut off"]
     assert short == max(corpus.clips, key=int)
     assert notes["labels missing inside the curve, masked"] >= {"3"}
     uneven = notes["valence and arousal of unequal length, common span kept"]
@@ -228,7 +228,7 @@ def test_folds_share_no_test_song_and_test_every_clip(corpus, versions):
         assert sorted(songs) == sorted(corpus.clips)
 
 
-def test_folds_of_mediaeval2015_are_of_its_clips_alone(corpus, versions):
+def test_folds_of_mediaeval2015_have_only_its_clips(corpus, versions):
     clips = corpus.clips & mediaeval2015_ids()
     splits = versions[-1].splits
     assert sorted(song_id for split in splits.values() for song_id in split) == sorted(clips)
@@ -263,7 +263,7 @@ def test_songs_and_segments_of_every_split_are_printed(corpus, versions):
 
 
 def test_all_protocols_and_folds_share_one_set_of_shards(corpus, built):
-    """Fourteen ways to split the songs take the disk of one."""
+    """Fourteen ways to split the songs take the disk space of one."""
     folders = [path for path in corpus.data_dir.glob("deam/*/*") if path.is_dir()]
     assert folders == [built.folder]
     [shard] = built.folder.glob("*tfrecord*")
@@ -304,7 +304,7 @@ def few_steps(corpus, options):
 
 
 def assert_scored(corpus, workdir, song_ids):
-    """The evaluation is of every segment of these songs, against the labels of the files."""
+    """Checks that every segment of these songs is evaluated, against the labels of the files."""
     with open(workdir / "predictions_test.csv") as file:
         rows = list(csv.DictReader(file))
     expected = [
@@ -329,7 +329,7 @@ def assert_scored(corpus, workdir, song_ids):
         assert scores[dimension]["pooled"]["rmse"] == pytest.approx(rmse, rel=1e-6)
 
 
-# Splits by their number: every protocol on real labels, two of them on made-up ones.
+# Splits by their number: every protocol on real labels, two on random ones.
 @pytest.mark.parametrize(
     ("corpus", "n"),
     [("made", 0), ("made", 11), *(("real", n) for n in (0, 1, 2, 11, 12))],
@@ -342,15 +342,15 @@ def test_a_run_scores_the_test_songs_of_its_protocol(corpus, versions, tmp_path,
 
 @pytest.mark.parametrize("corpus", ["real"], indirect=True)
 def test_train_prepares_trains_and_scores_by_itself(corpus, tmp_path):
-    """As a user gives the command, with no shards there yet."""
-    knobs = {"num_train_steps": 2, "batch_size": 4, "model.channels": (2, 2, 4)}
-    knobs |= {f"features.{name}": value for name, value in FEATURES.items()}
-    knobs |= {"model.hidden_size": 4, "data.crop_segments": 20, "data.overlap": 5}
-    knobs |= {"data.options.protocol": "mediaeval2015_cross_validation", "data.options.fold": 1}
-    knobs |= {"data.options.n_folds": 3, "data.eval_batch_size": 4}
+    """As a user runs the command, before there are shards."""
+    settings = {"num_train_steps": 2, "batch_size": 4, "model.channels": (2, 2, 4)}
+    settings |= {f"features.{name}": value for name, value in FEATURES.items()}
+    settings |= {"model.hidden_size": 4, "data.crop_segments": 20, "data.overlap": 5}
+    settings |= {"data.options.protocol": "mediaeval2015_cross_validation", "data.options.fold": 1}
+    settings |= {"data.options.n_folds": 3, "data.eval_batch_size": 4}
     command = [sys.executable, "train.py", "--config=configs/deam.py", f"--workdir={tmp_path}/run"]
-    knobs |= {"data.manual_dir": corpus.folder, "data.data_dir": tmp_path / "data"}
-    command += [f"--config.{name}={value}" for name, value in knobs.items()]
+    settings |= {"data.manual_dir": corpus.folder, "data.data_dir": tmp_path / "data"}
+    command += [f"--config.{name}={value}" for name, value in settings.items()]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=300)
     with open(tmp_path / "run" / "predictions_test.csv") as file:
         tested = {row["song_id"] for row in csv.DictReader(file)}
@@ -359,7 +359,7 @@ def test_train_prepares_trains_and_scores_by_itself(corpus, tmp_path):
     assert_scored(corpus, tmp_path / "run", tested)
 
 
-def test_killed_build_goes_on(corpus, built, tmp_path):
+def test_killed_build_resumes(corpus, built, tmp_path):
     """Kill -9 in the middle: what was extracted is kept, and the shards come out the same."""
     killed = corpus._replace(data_dir=tmp_path / "data")
     code = f"""
@@ -396,7 +396,7 @@ PROTOCOLS = (
 
 @pytest.fixture(scope="module", params=[16.0, pytest.param(15.7, marks=pytest.mark.slow)])
 def excerpts(request, corpus, tmp_path_factory):
-    """The corpus from this second on, and the second."""
+    """The corpus from a given second on, and the second."""
     tmp_path = tmp_path_factory.mktemp("excerpts")
     folder, audio_start = tmp_path / "deam", request.param
     shutil.copytree(corpus.folder / LABELS, folder / LABELS)
@@ -453,7 +453,7 @@ def test_excerpts_have_the_features_and_labels_of_the_same_seconds(built, excerp
         whole = built.examples[song_id]
         rows = np.searchsorted(whole["times"], times)
         ours, theirs = (x.reshape(-1, 16) for x in (example["log_mel"], whole["log_mel"][rows]))
-        # But for the frames at both edges.
+        # Except for the frames at both edges.
         np.testing.assert_allclose(ours[1:-1], theirs[1:-1], rtol=0, atol=0.0315)
     report = json.loads((folder / "metadata.json").read_text())["report"]
     n_cut_off = sum(len(e["times"]) for e in built.examples.values()) - report["n_segments"]

@@ -1,4 +1,4 @@
-"""Files of a frozen encoder's embeddings, and what segments get of them."""
+"""Files of a frozen encoder's embeddings, and the embeddings of segments."""
 
 import numpy as np
 import pytest
@@ -61,12 +61,12 @@ def test_a_segment_has_the_embedding_at_its_middle(tmp_path_factory, n, audio_st
             assert not embedding_RxE[row].any()
 
 
-def test_patches_that_are_not_there_leave_their_segments_without(tmp_path):
+def test_segments_of_missing_patches_have_no_embedding(tmp_path):
     embedding = np.ones((3, 4, 5), np.float32)
     embedding[1, 2:] = np.nan
     write(tmp_path / "x.npz", embedding=embedding, patch_s=3.0)
     found, present_R = read_embeddings(tmp_path / "x.npz").of_segments(songs_of({"3": 15}), 30.0)
-    # Up to the centre of the last patch that is there, at 3 s.
+    # Up to the centre of the last present patch, at 3 s.
     np.testing.assert_array_equal(present_R, np.arange(15) < 6)
     np.testing.assert_array_equal(found[present_R], 1)
 
@@ -85,14 +85,14 @@ def test_ids_may_be_text(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"song_id": None}, "no .npz file of embeddings"),
+        ({"song_id": None}, "not an .npz file of embeddings"),
         ({"embedding": np.zeros((3, 4, 0))}, r"embedding \(3, 4, 0\) are no"),
         ({"embedding": np.zeros((3, 3, 5))}, r"patch_start_s \(4,\) and embedding \(3, 3, 5\)"),
         ({"embedding": np.full((3, 4, 5), "x")}, "of numbers"),
         ({"song_id": np.array([1, 1, 2])}, "a song occurs twice"),
-        ({"patch_start_s": START_P[::-1]}, "patch_start_s does not rise"),
+        ({"patch_start_s": START_P[::-1]}, "patch_start_s is not ascending"),
         ({"patch_s": -1.0}, "patch_s is not positive"),
-        ({"song_id": np.array([object()] * 3)}, "no .npz file of embeddings"),
+        ({"song_id": np.array([object()] * 3)}, "not an .npz file of embeddings"),
     ],
 )
 def test_a_file_of_another_form_is_refused_in_one_line(tmp_path, changes, reason):
@@ -103,9 +103,9 @@ def test_a_file_of_another_form_is_refused_in_one_line(tmp_path, changes, reason
 
 
 @pytest.mark.parametrize("content", [b"", b"nothing", b"PK\x03\x04" + bytes(100)])
-def test_what_is_no_archive_is_refused(tmp_path, content):
+def test_a_file_that_is_not_an_archive_is_refused(tmp_path, content):
     (tmp_path / "x.npz").write_bytes(content)
-    with pytest.raises(CorpusError, match=r"x\.npz: no \.npz file of embeddings"):
+    with pytest.raises(CorpusError, match=r"x\.npz: not an \.npz file of embeddings"):
         read_embeddings(tmp_path / "x.npz")
     with pytest.raises(CorpusError, match="No such file"):
         read_embeddings(tmp_path / "none.npz")

@@ -27,9 +27,9 @@ def dataset(folder, names):
 
 
 def splits(corpus, split):
-    """{clip: split}, of clips that take part."""
+    """{clip: split} of the clips in a split."""
     n_segments = {song.song_id: len(song.labels) for song in corpus.songs}
-    return split.deal(SongList(tuple(corpus.labelled), n_segments), None)
+    return split.assign(SongList(tuple(corpus.labelled), n_segments), None)
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_labels_are_the_signs_of_the_quadrant_all_through(quadrant, valence, aro
     ("clip", "song"),
     [("Q1_one_0", "one"), ("Q4_a_b_12_3", "a_b_12"), ("Q2__-x_0", "_-x"), ("Q3_Q1_9_10", "Q1_9")],
 )
-def test_the_song_is_what_stands_between_quadrant_and_number(clip, song):
+def test_the_song_is_the_part_between_quadrant_and_number(clip, song):
     assert song_of(clip) == song
 
 
@@ -106,7 +106,7 @@ def test_only_renderings_of_training_clips_are_in_a_split():
     assert altered and split_of == {**written, **altered}
 
 
-def test_all_clips_are_rendered_otherwise_with_the_signs_of_their_quadrant():
+def test_all_clips_have_altered_renderings_with_the_signs_of_their_quadrant():
     corpus = emopia_corpus(DUMMY, RenderingOptions(renderings=3))
     assert len(corpus.songs) == len(corpus.labelled) == 4 * 3
     for song in corpus.songs:

@@ -17,7 +17,7 @@ from damff_jax.audio import AudioError, AudioWarning
 from damff_jax.features import FeatureConfig, log_mel
 from input_pipeline import extraction
 from input_pipeline.annotations import Labels
-from input_pipeline.corpus import AudioFile, CorpusError, Song, first_segment
+from input_pipeline.corpus import AudioFile, CorpusError, Recording, first_segment
 from input_pipeline.extraction import extract
 from input_pipeline.feature_cache import FeatureCache
 from input_pipeline.midi import MidiFile
@@ -30,7 +30,7 @@ F = CONFIG.frames_per_segment
 
 @dataclasses.dataclass(frozen=True)
 class Noise:
-    """A source of noise, in blocks that fit no segment."""
+    """A source of noise, in blocks that do not match segments."""
 
     seed: int
     seconds: float
@@ -50,7 +50,7 @@ def labels_of(first_segment, n_segments):
 
 
 def song_of(source, first_segment=0, n_segments=8, audio_start=0.0):
-    return Song("song", source, labels_of(first_segment, n_segments), audio_start)
+    return Recording("song", source, labels_of(first_segment, n_segments), audio_start)
 
 
 # One song ----------------------------------------------------------------------------------------
@@ -95,7 +95,7 @@ def test_unreadable_audio_is_an_error(tmp_path):
 
 @dataclasses.dataclass(frozen=True)
 class Excerpt:
-    """Another source from a sample on, up to another, in blocks that fit no segment."""
+    """A part of another source, in blocks that do not match segments."""
 
     source: Noise
     first: int
@@ -114,7 +114,7 @@ EDGE = -(-CONFIG.n_fft // 2 // CONFIG.hop_length)
 
 
 def assert_same_but_at_the_edges(excerpt, whole):
-    """Of the same segments; where frames begin a sample later, noise differs by many dB."""
+    """Compares the same segments; if frames began a sample later, noise would differ by many dB."""
     ours, theirs = (x.log_mel_TxFxM.reshape(-1, CONFIG.n_mels) for x in (excerpt, whole))
     assert ours.shape == theirs.shape and len(ours) > 2 * EDGE
     inner = slice(EDGE, -EDGE)
@@ -131,7 +131,7 @@ def test_features_of_an_excerpt_are_those_of_the_song_at_the_same_segments(audio
     ours = extract(song_of(excerpt, first, n, audio_start), CONFIG)
     assert ours.n_missing == 0 and len(ours.log_mel_TxFxM) == n
     assert_same_but_at_the_edges(ours, extract(song_of(song, first, n), CONFIG))
-    # And so where labels begin later than the audio.
+    # The same if labels begin later than the audio.
     later = extract(song_of(excerpt, first + 2, n - 2, audio_start), CONFIG)
     np.testing.assert_array_equal(later.log_mel_TxFxM, ours.log_mel_TxFxM[2:])
 
@@ -167,7 +167,7 @@ def test_the_first_samples_are_left_out_whatever_the_blocks(lengths, n):
     ("seconds", "first", "n_missing"),
     [
         (0.0, 25, 4),  # No sound at all;
-        (0.1, 25, 4),  # less than lies before the first whole segment;
+        (0.1, 25, 4),  # less than before the first whole segment;
         (0.6, 25, 4),  # less than a segment after it;
         (0.7, 25, 3),  # one segment;
         (0.7, 26, 4),  # which ends before the labels begin;
@@ -192,12 +192,12 @@ def songs(tmp_path_factory):
     for i in range(10):
         path = str(folder / f"{i}.flac")
         soundfile.write(path, Noise(i, 3 + i / 3).samples(), RATE)
-        songs.append(Song(str(i), AudioFile(path), labels_of(i % 3, 5)))
+        songs.append(Recording(str(i), AudioFile(path), labels_of(i % 3, 5)))
     return songs
 
 
 def broken(songs):
-    return [*songs[:5], Song("broken", AudioFile("/none.wav"), songs[0].labels), *songs[6:]]
+    return [*songs[:5], Recording("broken", AudioFile("/none.wav"), songs[0].labels), *songs[6:]]
 
 
 def test_workers_give_the_songs_in_order_with_the_same_bytes(songs, tmp_path):
@@ -246,7 +246,7 @@ def modules_and_threads(*_):
 
 
 def test_workers_import_neither_jax_nor_tensorflow():
-    # All that workers are sent, over all data sets: unpickling imports where it comes from.
+    # Everything that workers are sent, for all data sets: unpickling imports its module.
     sent = extract, song_of(AudioFile("a")), MidiFile("a", "b", 1.0), synthetic_songs.write_songs
     sent += (FeatureCache(Path("a"))._fill,)
     with extraction.pool(1) as executor:

@@ -15,7 +15,7 @@ from damff_jax.audio import AudioError
 from damff_jax.features import FeatureConfig
 from input_pipeline import extraction, feature_cache
 from input_pipeline.annotations import Labels
-from input_pipeline.corpus import AudioFile, Song
+from input_pipeline.corpus import AudioFile, Recording
 from input_pipeline.extraction import extract
 from input_pipeline.feature_cache import FeatureCache
 from input_pipeline.midi import MidiFile
@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def song(tmp_path):
-    """Four seconds with a remark of the decoder's, labelled from second 1 to 5."""
+    """Four seconds with a decoder warning, labelled from second 1 to 5."""
     path = tmp_path / "song.wav"
     samples = np.random.default_rng(0).normal(0, 0.1, 4 * 8000)
     soundfile.write(path, samples, 8000)
@@ -36,7 +36,7 @@ def song(tmp_path):
 def song_of(path, first_segment=2, n_segments=8, audio_start=0.0):
     shape = n_segments, 2
     labels = Labels(first_segment, np.zeros(shape, np.float32), np.ones(shape, bool))
-    return Song("song", AudioFile(str(path)), labels, audio_start)
+    return Recording("song", AudioFile(str(path)), labels, audio_start)
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def cache(tmp_path):
 
 @pytest.fixture
 def extractions(monkeypatch):
-    """The songs that were really extracted."""
+    """The songs that were actually extracted."""
     done = []
 
     def count(song, config):
@@ -68,7 +68,7 @@ def assert_same(a, b):
     assert (a.n_missing, a.warnings) == (b.n_missing, b.warnings)
 
 
-def test_what_comes_back_is_what_was_extracted(song, cache, extractions):
+def test_the_cache_returns_what_was_extracted(song, cache, extractions):
     plain = extract(song, CONFIG)
     assert plain.n_missing == 2 and plain.warnings
     for _ in range(2):
@@ -76,13 +76,13 @@ def test_what_comes_back_is_what_was_extracted(song, cache, extractions):
     assert len(extractions) == len(files_of(cache)) == 1
 
 
-def test_song_without_any_segment_comes_back(tmp_path, song, cache):
+def test_song_without_any_segment_is_cached(tmp_path, song, cache):
     late = song_of(song.source.path, first_segment=99)
     for _ in range(2):
         assert_same(cache.extract(late, CONFIG), extract(late, CONFIG))
 
 
-def test_all_that_decides_about_features_is_another_entry(tmp_path, song, cache, extractions):
+def test_everything_that_determines_features_is_part_of_the_key(tmp_path, song, cache, extractions):
     louder = tmp_path / "louder.wav"
     soundfile.write(louder, 2 * soundfile.read(song.source.path)[0], 8000)
     variants = [
@@ -100,7 +100,7 @@ def test_all_that_decides_about_features_is_another_entry(tmp_path, song, cache,
     assert len(extractions) == len(files_of(cache)) == len(variants)
 
 
-def test_file_that_moved_is_known_and_remarks_name_its_new_place(
+def test_moved_file_is_recognised_and_warnings_name_its_new_path(
     tmp_path, song, cache, extractions
 ):
     cache.extract(song, CONFIG)
@@ -154,7 +154,7 @@ def test_file_under_another_ones_name_is_not_taken_for_it(song, cache):
     assert_same(cache.extract(other, CONFIG), extract(other, CONFIG))
 
 
-# At the call that puts the file in its place, when all has been written, and before.
+# At the call that renames the file, when everything has been written, and before.
 @pytest.mark.parametrize("moment", ["os.replace", "hashlib.sha256"])
 def test_killed_writer_leaves_nothing_that_is_read(song, cache, moment):
     code = f"""
@@ -197,7 +197,7 @@ def test_workers_share_the_folder_and_the_next_build_computes_nothing(tmp_path, 
         assert_same(b[1], plain)
 
 
-def test_what_cannot_be_read_is_no_entry(tmp_path, cache):
+def test_unreadable_audio_is_not_cached(tmp_path, cache):
     with pytest.raises(AudioError, match=r"none\.wav: No such file"):
         cache.extract(song_of(tmp_path / "none.wav"), CONFIG)
     (tmp_path / "text.wav").write_text("no sound")

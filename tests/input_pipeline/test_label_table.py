@@ -42,23 +42,23 @@ def test_a_song_without_any_label_is_named(tmp_path):
     ("text", "reason"),
     [
         ("", "1: column 'id' is missing"),
-        ("id,t,a\n1,0,0\n", "1: column 'v' is missing; there are id, t, a"),
+        ("id,t,a\n1,0,0\n", "1: column 'v' is missing; found: id, t, a"),
         ("id,t,a,v,v\n1,0,0,0,0\n", "1: column 'v' occurs twice"),
         (HEADER, "1: no songs in the file"),
-        (HEADER + "1,0,0,0,0,0\n", "2: the header has 5 columns only"),
+        (HEADER + "1,0,0,0,0,0\n", "2: the header has only 5 columns"),
         (HEADER + ",0,0,0\n", "2:1: no song id"),
         (HEADER + "1,,0,0\n", "2:2: no time"),
-        (HEADER + "1,0.25,0,0\n", "2:2: 0.25 s is no multiple of 0.5 s, 0 or later"),
-        (HEADER + "1,-0.5,0,0\n", "2:2: -0.5 s is no multiple"),
-        (HEADER + "1,1e300,0,0\n", "2:2: 1e300 s is no multiple"),
-        (HEADER + "1,1e12,0,0\n", "2:2: 1e12 s is no multiple"),
-        (HEADER + "1,inf,0,0\n", "2:2: 'inf' is no number"),
-        (HEADER + "1,0,0,0\n1,0.0,0,0\n", "3:2: song 1 has a row for 0.0 s already"),
+        (HEADER + "1,0.25,0,0\n", "2:2: 0.25 s is not a multiple of 0.5 s, 0 or later"),
+        (HEADER + "1,-0.5,0,0\n", "2:2: -0.5 s is not a multiple"),
+        (HEADER + "1,1e300,0,0\n", "2:2: 1e300 s is not a multiple"),
+        (HEADER + "1,1e12,0,0\n", "2:2: 1e12 s is not a multiple"),
+        (HEADER + "1,inf,0,0\n", "2:2: 'inf' is not a number"),
+        (HEADER + "1,0,0,0\n1,0.0,0,0\n", "3:2: song 1 already has a row for 0.0 s"),
         (HEADER + "1,0,0,1.5\n", "2:4: 1.5 is outside [-1, 1]"),
-        (HEADER + "1,0,x,0\n", "2:3: 'x' is no number"),
+        (HEADER + "1,0,x,0\n", "2:3: 'x' is not a number"),
     ],
 )
-def test_what_is_no_label_is_refused_with_its_place(tmp_path, text, reason):
+def test_invalid_cells_are_refused_with_their_place(tmp_path, text, reason):
     with pytest.raises(LabelError) as caught:
         read(tmp_path, text)
     assert str(caught.value).startswith(f"{tmp_path / 'labels.csv'}:{reason}")

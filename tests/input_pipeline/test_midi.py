@@ -1,4 +1,4 @@
-"""MIDI files as sound: their length, soundfonts, rendering, and rendering otherwise."""
+"""MIDI files as sound: their length, soundfonts, rendering, and altered renderings."""
 
 import dataclasses
 import os
@@ -17,7 +17,7 @@ from input_pipeline.corpus import CorpusError
 from input_pipeline.midi import (
     MidiFile,
     add_altered,
-    deal_altered,
+    assign_altered,
     find_soundfonts,
     midi_seconds,
     original_of,
@@ -117,7 +117,9 @@ needs_fluidsynth = pytest.mark.skipif(
 
 def test_missing_fluidsynth_is_an_error_that_says_what_to_install(monkeypatch):
     monkeypatch.setenv("PATH", "/none")
-    with pytest.raises(CorpusError, match=r"fluidsynth is missing.* apt-get install fluidsynth"):
+    with pytest.raises(
+        CorpusError, match=r"^fluidsynth, .* is missing; Debian: apt-get install fluidsynth"
+    ):
         find_soundfonts()
 
 
@@ -200,7 +202,7 @@ def test_unreadable_soundfont_is_an_error_not_another_sound(tmp_path):
 
 
 def altered_file(path, tmp_path, **changes):
-    """What fluidsynth is given of a piece with these changes."""
+    """The file that fluidsynth gets for a piece with these changes."""
     source = MidiFile(str(path), "a.sf2", midi_seconds(path), **changes)
     source._alter(str(tmp_path / "altered.mid"))
     return mido.MidiFile(tmp_path / "altered.mid")
@@ -214,7 +216,7 @@ def off(note, channel=0, time=480):
     return mido.Message("note_off", note=note, velocity=64, channel=channel, time=time)
 
 
-def test_a_hand_made_piece_is_altered(tmp_path):
+def test_a_handmade_piece_is_altered(tmp_path):
     pedal = mido.Message("control_change", control=64, value=127, time=10)
     touch = mido.Message("polytouch", note=60, value=9)
     path = write_midi(
@@ -285,7 +287,7 @@ def test_only_pitch_tempo_and_velocity_are_altered(
 
 
 @pytest.mark.parametrize(("tracks", "seconds"), MIDI_FILES.values(), ids=MIDI_FILES)
-def test_the_length_of_an_altered_piece_is_that_of_what_is_rendered(tmp_path, tracks, seconds):
+def test_the_length_of_an_altered_piece_is_that_of_its_rendering(tmp_path, tracks, seconds):
     path = write_midi(tmp_path / "a.mid", *tracks)
     for number in range(3):
         source = MidiFile(str(path), "a.sf2", midi_seconds(path))
@@ -296,7 +298,7 @@ def test_the_length_of_an_altered_piece_is_that_of_what_is_rendered(tmp_path, tr
         assert rendered == pytest.approx(source.duration_s, rel=1e-5)
 
 
-def test_tempi_stay_within_what_midi_can_say(tmp_path):
+def test_tempi_stay_within_the_range_of_midi(tmp_path):
     path = write_midi(tmp_path / "a.mid", [tempo(2**24 - 1), *note(1), tempo(1), end(480)])
     for factor in (0.93, 2.5):
         midi_file = altered_file(path, tmp_path, tempo=factor)
@@ -328,14 +330,14 @@ def test_mutated_midi_files_are_altered_or_refused(tmp_path):
     assert altered > 50 and refused > 0
 
 
-def test_how_a_piece_is_altered_depends_on_seed_name_and_number_alone():
+def test_how_a_piece_is_altered_depends_only_on_seed_name_and_number():
     def alter(path="/x/a.mid", seed=0, number=1, **changes):
         source = dataclasses.replace(MidiFile(path, "a.sf2", 60.0), **changes)
         source = source.altered(["a.sf2", "b.sf2"], seed=seed, number=number)
         return dataclasses.replace(source, path="")
 
     assert alter() == alter(path="/y/a.mid") == alter(soundfont="c.sf2")
-    # What is altered already does not go further.
+    # An altered piece is not altered further.
     assert alter() == alter(tempo=1.25, duration_s=48.0, semitones=3, velocity=0.9)
     different = [alter(), alter(number=2), alter(seed=1), alter(path="/x/b.mid")]
     assert len(set(different)) == 4
@@ -371,11 +373,11 @@ def test_a_rendering_names_its_piece(name, piece):
     assert original_of(name) == piece
 
 
-def test_altered_renderings_train_with_their_piece_and_are_in_no_other_split():
+def test_altered_renderings_are_only_in_the_training_split_of_their_piece():
     pieces = {"a": "train", "b": "validation", "c": "train", "d": "test", "e": "train"}
     names = [f"{piece}{end}" for piece in "abcdf" for end in ("", "@1", "@2")]
-    split_of = deal_altered(SongList(tuple(names), dict.fromkeys(names, 8)), pieces)
-    # Of e there is no sound, and f takes no part.
+    split_of = assign_altered(SongList(tuple(names), dict.fromkeys(names, 8)), pieces)
+    # There is no sound of e, and f is in no split.
     assert split_of == {
         **{f"{piece}{end}": "train" for piece in "ac" for end in ("", "@1", "@2")},
         "b": "validation",
@@ -388,7 +390,7 @@ def test_one_rendering_is_the_piece_as_it_is_written_and_none_is_refused():
     add_altered(sources, ["a.sf2"], renderings=1, seed=0)
     assert sources == {"a": MidiFile("/x/a.mid", "a.sf2", 60.0)}
     for renderings in (0, -1):
-        with pytest.raises(CorpusError, match=f"renderings {renderings}: there must be 1 or more"):
+        with pytest.raises(CorpusError, match=f"renderings {renderings}: must be 1 or more"):
             add_altered(sources, ["a.sf2"], renderings=renderings, seed=0)
 
 

@@ -44,7 +44,7 @@ def test_an_epoch_takes_every_song_as_often_as_crops_cover_it(lengths, batch_siz
     plan = CropPlan(np.array(lengths), batch_size=batch_size, crop_segments=crop, seed=seed)
     want = [-(-n // crop) for n in lengths]
     assert plan.crops_per_epoch == sum(want)
-    n_steps = 3 * sum(want)  # batch_size whole rounds of three epochs
+    n_steps = 3 * sum(want)  # batch_size times three whole epochs
     songs, starts = (x.ravel() for x in plan.crops(0, n_steps))
     assert np.all(starts >= 0)
     assert np.all(starts <= np.maximum(np.array(lengths)[songs] - crop, 0))
@@ -124,16 +124,16 @@ def test_the_number_of_devices_and_processes_only_changes_the_layout():
 
 
 def test_a_batch_that_the_devices_cannot_share_is_refused():
-    with pytest.raises(ValueError, match="batch_size 6 is no multiple of the 4 devices"):
+    with pytest.raises(ValueError, match="batch_size 6 is not a multiple of the 4 devices"):
         Crops(make_songs([9]), batch_size=6, crop_segments=5, seed=0, n_devices=4)
 
 
 def test_steps_that_share_a_call_are_those_of_single_calls(monkeypatch):
     monkeypatch.setattr(crops, "_STEPS_PER_STRETCH", 4)
     songs = make_songs([9, 30, 4])
-    knobs = {"batch_size": 4, "crop_segments": 5, "seed": 0, "first_step": 3, "n_devices": 2}
-    single = list(itertools.islice(train_batches(Crops(songs, **knobs)), 9))
-    calls = train_batches(Crops(songs, **knobs, steps_per_call=3))
+    values = {"batch_size": 4, "crop_segments": 5, "seed": 0, "first_step": 3, "n_devices": 2}
+    single = list(itertools.islice(train_batches(Crops(songs, **values)), 9))
+    calls = train_batches(Crops(songs, **values, steps_per_call=3))
     for call in range(3):
         batch = next(calls)
         for name, x in batch.items():
@@ -165,7 +165,7 @@ def test_mel_statistics_are_the_mean_and_deviation_of_every_bin(n, f, level, spr
     mel = songs_of(log_mel_RxFxM).mel_statistics()
     assert mel["mean"].dtype == mel["std"].dtype == np.float64
     np.testing.assert_allclose(mel["mean"], frames.mean(axis=0), rtol=1e-9, atol=1e-9)
-    # Bins that hardly move count as those that never do.
+    # Bins that hardly move count as constant.
     variance = frames.var(axis=0)
     moves = variance > 1e-5
     np.testing.assert_allclose(mel["std"][moves], np.sqrt(variance[moves]), rtol=1e-4)
@@ -205,7 +205,7 @@ def test_songs_come_back_in_natural_order_with_their_times(built):
         assert song.mask_TxV.all()
 
 
-def test_songs_come_back_in_the_order_that_is_asked_for(built):
+def test_songs_are_returned_in_the_requested_order(built):
     whole = {song.song_id: song for split in built.song_ids for song in built.load(split)}
     for song_ids in (["2001", "1"], ["1", "2001"], ["3", "4", "2001", "2", "1"]):
         songs = pipeline.load_songs(built.builder, song_ids)
@@ -231,7 +231,7 @@ def test_mel_statistics_are_those_of_the_songs_that_are_loaded(built):
 
 
 def test_a_split_that_does_not_exist_is_named(built):
-    with pytest.raises(CorpusError, match="no split dev; there are train, validation, test"):
+    with pytest.raises(CorpusError, match="no split dev; available: train, validation, test"):
         built.load("dev")
 
 
@@ -272,6 +272,6 @@ def test_the_identity_names_data_set_version_and_songs(built):
     other = Dataset.of(built.builder, SyntheticSplit(validation_fraction=0.5))
     assert other.identity.split("/")[:2] == [name, version]
     assert other.identity != built.identity
-    # Settings that deal the same songs are the same split.
+    # Settings that assign the same songs are the same split.
     same = Dataset.of(built.builder, SyntheticSplit(validation_fraction=0.2))
     assert same.song_ids == built.song_ids and same.identity == built.identity

@@ -32,10 +32,10 @@ def manual_dir(tmp_path):
 
 @pytest.fixture
 def prepare(tmp_path, capsys):
-    """Runs the command on the folder data set; gives status, standard output and error."""
+    """Runs the command on the folder data set; returns status, standard output and error."""
 
     def run(*arguments, dataset="folder", manual_dir=tmp_path / "manual"):
-        flags = [f"--features.{knob}={value}" for knob, value in FEATURES.items()]
+        flags = [f"--features.{name}={value}" for name, value in FEATURES.items()]
         flags += [f"--dataset={dataset}", f"--data_dir={tmp_path / 'data'}", "--workers=1"]
         if manual_dir is not None:
             flags.append(f"--manual_dir={manual_dir}")
@@ -49,13 +49,13 @@ def prepare(tmp_path, capsys):
 
 
 def files_below(folder):
-    """Shards and the account of them; neither the cache of features nor the lock is one of them."""
+    """Files of shards and manifests, without the feature cache and the lock."""
     files = (path for path in folder.rglob("*") if path.is_file())
     return sorted(p for p in files if "feature_cache" not in p.parts and p.name != ".lock")
 
 
 def examples_of(out):
-    """{song id: example} of the data set that the command says it built, and its info."""
+    """{song id: example} of the data set that the command built, and its info."""
     folder = out.splitlines()[0].split(": ")[1]
     builder = tfds.builder_from_directory(folder)
     examples = {}
@@ -130,7 +130,7 @@ def test_other_features_go_to_another_folder(prepare):
     assert prepare()[1].startswith("already built: ")
 
 
-def test_report_counts_what_was_handled(prepare, manual_dir):
+def test_report_counts_irregularities(prepare, manual_dir):
     """A gap, an early end, labels past the audio, a song of one file, audio without labels."""
     path = manual_dir / "valence.csv"
     header, *rows = path.read_text().splitlines()
@@ -149,7 +149,7 @@ def test_report_counts_what_was_handled(prepare, manual_dir):
     assert f"  note: 2 × {unequal}: song 0, song 1" in report
     gaps = "labels missing inside the curve, masked"
     assert f"  note: 3 × {gaps}: song 0, song 1, song 2" in report
-    cut_off = next(line for line in report if "labels past the end of the audio, cut off" in line)
+    cut_off = next(line for line in report if "labels after the end of the audio, cut off" in line)
     assert set(cut_off.split(": ")[2].split(", ")) == {"song 0", "song 2"}
     examples, info = examples_of(out)
     np.testing.assert_array_equal(
@@ -174,17 +174,17 @@ def test_song_that_ends_before_its_labels_begin_is_left_out(prepare, manual_dir)
     assert examples_of(out)[0].keys() == {"song 0", "song 2", "song 3"}
 
 
-def test_decoders_remarks_are_in_the_report(prepare, manual_dir):
+def test_decoder_warnings_are_in_the_report(prepare, manual_dir):
     (manual_dir / "songs" / "song 0.ogg").unlink()
     path = manual_dir / "songs" / "song 0.wav"
     soundfile.write(path, np.zeros(6 * 16_000), 16_000)
     path.write_bytes(path.read_bytes()[: 5 * 2 * 16_000 + 44])
     status, out, _ = prepare()
     assert status == 0
-    assert f"decoder's warnings: {path}: 6.0 s declared, 5.0 s decoded" in out
+    assert f"decoder warnings: {path}: 6.0 s declared, 5.0 s decoded" in out
 
 
-def test_names_that_are_no_unicode_are_reported(prepare, manual_dir):
+def test_names_that_are_not_unicode_are_reported(prepare, manual_dir):
     source = manual_dir / "songs" / "song 3.ogg"
     shutil.copy(source, os.fsdecode(os.path.join(os.fsencode(manual_dir), b"\xff.ogg")))
     status, out, _ = prepare()
@@ -202,10 +202,10 @@ def test_a_split_without_a_song_in_the_data_set_is_refused_before_any_work(
     (manual_dir / "splits.csv").write_text("song 3,train\n")
     status, out, err = prepare("--split_file=splits.csv")
     assert (status, out) == (1, "")
-    assert err.startswith("prepare: error: no song with audio takes part in the split FolderSplit(")
+    assert err.startswith("prepare: error: no song with audio is in the split FolderSplit(")
     assert err.count("\n") == 1 and "splits.csv" in err
     assert decoded == [] and files_below(manual_dir.parent / "data") == []
-    # Nor is one that the shards have none of.
+    # The same once the shards exist.
     assert prepare()[0] == 0
     decoded.clear()
     assert prepare("--split_file=splits.csv") == (1, "", err)
@@ -229,7 +229,7 @@ def test_a_bad_split_file_is_refused_before_any_work(prepare, manual_dir, decode
     assert decoded == [] and files_below(manual_dir.parent / "data") == []
 
 
-def test_audio_is_required_of_songs_of_the_split_alone(prepare, manual_dir):
+def test_audio_is_required_only_of_songs_in_the_split(prepare, manual_dir):
     (manual_dir / "songs" / "song 2.ogg").unlink()
     (manual_dir / "without.csv").write_text("song 0,train\nsong 1,validation\nsong 3,test\n")
     (manual_dir / "with.csv").write_text("song 0,train\nsong 1,validation\nsong 2,test\n")
@@ -237,7 +237,7 @@ def test_audio_is_required_of_songs_of_the_split_alone(prepare, manual_dir):
     assert prepare("--require_all", "--split_file=with.csv") == (1, "", missing)
     status, out, err = prepare("--require_all", "--split_file=without.csv")
     assert (status, err) == (0, "") and out.startswith("built: ")
-    # And so once the shards are there.
+    # The same once the shards exist.
     assert prepare("--require_all", "--split_file=with.csv") == (1, "", missing)
     status, out, err = prepare("--require_all", "--split_file=without.csv")
     assert (status, err) == (0, "") and out.startswith("already built: ")
@@ -248,7 +248,7 @@ def test_audio_is_required_of_songs_of_the_split_alone(prepare, manual_dir):
 
 
 def cut_songs(manual_dir, first_s, last_s=None):
-    """Leaves these seconds of every song, as wav."""
+    """Cuts every song to these seconds, as wav."""
     for path in sorted((manual_dir / "songs").glob("*.ogg")):
         samples, rate = soundfile.read(path)
         last = None if last_s is None else round(last_s * rate)
@@ -275,7 +275,7 @@ def test_excerpts_have_the_features_and_labels_of_their_segments(
         np.testing.assert_array_equal(example["labels"], whole[song_id]["labels"][first:6])
         ours, theirs = example["log_mel"], whole[song_id]["log_mel"][first:6]
         assert ours.shape == theirs.shape == (n, CONFIG.frames_per_segment, CONFIG.n_mels)
-        # All but the frames at the edges of the excerpt.
+        # Except for the frames at the edges of the excerpt.
         ours, theirs = (x.reshape(-1, CONFIG.n_mels)[1:-1] for x in (ours, theirs))
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=0.0315)
     report = info.metadata["report"]
@@ -286,15 +286,15 @@ def test_excerpts_have_the_features_and_labels_of_their_segments(
     assert (
         f"  all            4 songs  {4 * n:7d} segments  seconds {first / 2:g} to 3 of the songs"
     ) in lines
-    assert f"  labelled segments cut off: {n_before} before the audio, 8 past its end" in lines
+    assert f"  labelled segments cut off: {n_before} before the audio, 8 after its end" in lines
     names = "song 0, song 1, song 2, song 3"
     assert f"  note: 4 × labels before the start of the audio, cut off: {names}" in lines
-    past = next(line for line in lines if "labels past the end of the audio, cut off" in line)
+    past = next(line for line in lines if "labels after the end of the audio, cut off" in line)
     assert sorted(past.split(": ")[2].split(", ")) == names.split(", ")
 
 
 @pytest.mark.usefixtures("manual_dir")
-def test_nothing_is_said_of_labels_cut_off_where_none_are(prepare):
+def test_labels_cut_off_are_not_mentioned_if_there_are_none(prepare):
     _, out, _ = prepare()
     assert "cut off" not in out
     assert examples_of(out)[1].metadata["report"]["n_cut_off"] == {"before": 0, "past": 0}
@@ -335,11 +335,11 @@ def test_excerpts_without_a_labelled_segment_are_left_out_by_name(prepare, manua
 
 @pytest.mark.parametrize("value", ["-1", "-0.001", "nan", "inf", "-inf", "1e308", "1e999"])
 @pytest.mark.parametrize("dataset", ["folder", "deam", "mer1101"])
-def test_a_start_that_is_no_time_is_refused_in_one_line(prepare, decoded, dataset, value):
+def test_an_invalid_start_is_refused_in_one_line(prepare, decoded, dataset, value):
     manual_dir = PIPELINE / dataset / "dummy_data"
     status, out, err = prepare(f"--audio_start={value}", dataset=dataset, manual_dir=manual_dir)
     assert (status, out) == (1, "")
-    reason = f"audio_start: {float(value)} is no time in seconds, 0 or later"
+    reason = f"audio_start: {float(value)} is not a time in seconds, 0 or later"
     assert err == f"prepare: error: {reason}\n"
     assert decoded == []
 
@@ -349,7 +349,7 @@ def test_a_start_that_is_no_time_is_refused_in_one_line(prepare, decoded, datase
 
 def bad_cell(folder):
     replace_in(folder / "valence.csv", ",0.", ",O.")
-    return "valence.csv:2:2: 'O.0000' is no number"
+    return "valence.csv:2:2: 'O.0000' is not a number"
 
 
 def bad_audio(folder):
@@ -371,7 +371,7 @@ def two_files(folder):
     ("spoil", "workers"),
     [(bad_cell, 1), (no_labels, 1), (two_files, 1), (bad_audio, 1), (bad_audio, 2)],
 )
-def test_spoilt_data_give_one_line_and_leave_nothing(prepare, manual_dir, spoil, workers):
+def test_damaged_data_give_one_line_and_leave_nothing(prepare, manual_dir, spoil, workers):
     reason = spoil(manual_dir)
     status, out, err = prepare(f"--workers={workers}")
     assert (status, out) == (1, "")
@@ -427,7 +427,7 @@ def decoded(monkeypatch):
     return names
 
 
-def test_build_goes_on_where_another_one_broke_off(prepare, manual_dir, decoded):
+def test_build_resumes_where_another_one_was_interrupted(prepare, manual_dir, decoded):
     path = manual_dir / "songs" / "song 2.ogg"
     good = path.read_bytes()
     bad_audio(manual_dir)
@@ -468,7 +468,7 @@ def test_another_split_builds_nothing(prepare, manual_dir, decoded):
         "  in no split    1 songs",
     ):
         assert line in out.splitlines()
-    # Nor does a split file that changed.
+    # Nor does a changed split file.
     (manual_dir / "splits.csv").write_text(splits.replace("validation", "test"))
     status, out, _ = prepare("--split_file=splits.csv")
     assert status == 0 and out.splitlines()[0] == f"already built: {folder}"
@@ -479,7 +479,7 @@ def test_another_split_builds_nothing(prepare, manual_dir, decoded):
 
 @pytest.mark.parametrize(
     ("manual_dir", "reason"),
-    [(None, "folder: needs --manual_dir."), ("/none/at all", "/none/at all is no directory.")],
+    [(None, "folder: needs --manual_dir."), ("/none/at all", "/none/at all is not a directory.")],
 )
 def test_missing_manual_dir_is_an_error_that_says_what_belongs_there(prepare, manual_dir, reason):
     status, _, err = prepare(manual_dir=manual_dir)
@@ -497,7 +497,7 @@ def test_deam_without_its_folders_is_an_error(prepare, manual_dir):
     ("arguments", "reason"),
     [
         (["--colour=red"], "unrecognized arguments: --colour=red"),
-        (["--dataset=none"], "no data set 'none'; there are deam, emopia, folder, mer1101"),
+        (["--dataset=none"], "unknown data set 'none'; available: deam, emopia, folder, mer1101"),
         (["--features.n_mels=0"], "features: n_mels and hop_length must be positive"),
         (["--features.n_mels=many"], "argument --features.n_mels: invalid int value: 'many'"),
         (["--features.hop_length=441"], "features.hop_length: 441 samples do not divide"),

@@ -125,7 +125,7 @@ def test_all_pieces_are_read_and_three_annotations_left_out(vgmidi):
     pieces, _, left_out = vgmidi
     assert len(pieces) == 158
     assert {reason: len(names) for reason, names in left_out.items()} == {
-        "annotations of another length than their piece": 3
+        "annotations whose length differs from their piece": 3
     }
 
 

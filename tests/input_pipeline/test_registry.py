@@ -15,7 +15,7 @@ PMEMO = Path(__file__).parents[2] / "docs" / "extending" / "pmemo.py"
 
 @pytest.fixture
 def install(tmp_path, monkeypatch):
-    """Makes a module, a copy of the example, that a made-up distribution names as a data set."""
+    """Makes a module, a copy of the example, that a fake distribution names as a data set."""
 
     def installed(module, name="pmemo", attribute="Builder"):
         shutil.copy(PMEMO, tmp_path / f"{module}.py")
@@ -40,7 +40,7 @@ def test_a_file_is_a_data_set(tmp_path):
     cls = builder_class(str(PMEMO))
     assert cls is builder_class(str(PMEMO))
     assert (cls.name, cls.SPLIT, cls.OPTIONS()) == ("pmemo", DrawnSplit, cls.OPTIONS())
-    # One that says no name is called as its file.
+    # Without a name of its own, it has that of its file.
     other = tmp_path / "other.py"
     other.write_text(PMEMO.read_text().replace('    name = "pmemo"\n', ""))
     assert builder_class(str(other)).name == "other"
@@ -53,7 +53,7 @@ def test_an_installed_plug_in_is_a_data_set(install, tmp_path):
     assert cls.__module__ == "damff_pmemo"
     builder = cls(data_dir=str(tmp_path / "data"))
     assert builder.info.description.startswith("PMEmo")
-    with pytest.raises(CorpusError, match=r"no data set 'none'; there are .* vgmidi, pmemo, and"):
+    with pytest.raises(CorpusError, match=r"set 'none'; available: .* vgmidi, pmemo, and files"):
         builder_class("none")
 
 
@@ -76,19 +76,19 @@ def test_a_plug_in_that_cannot_be_used_is_refused(install):
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        (None, "no such file, so no data set in it"),
+        (None, "no such file, so there is no data set"),
         ("def", "cannot be loaded (SyntaxError: invalid syntax"),
         ("1 / 0", "cannot be loaded (ZeroDivisionError: division by zero)"),
-        ("x = 1", "no class Builder that is a SongBuilder with a method corpus"),
+        ("x = 1", "needs a class Builder that is a SongBuilder with a method corpus"),
         (
             "from input_pipeline.base import SongBuilder\nclass Builder(SongBuilder): pass",
-            "no class Builder that is a SongBuilder with a method corpus",
+            "needs a class Builder that is a SongBuilder with a method corpus",
         ),
-        (PMEMO.read_text().replace('"pmemo"', '"deam"'), "there is a data set deam already"),
-        (PMEMO.read_text().replace('"pmemo"', '"../x"'), "'../x' is no name for a data set"),
+        (PMEMO.read_text().replace('"pmemo"', '"deam"'), "there is already a data set deam"),
+        (PMEMO.read_text().replace('"pmemo"', '"../x"'), "'../x' is not a valid name"),
     ],
 )
-def test_a_file_that_is_no_data_set_is_refused(tmp_path, text, reason):
+def test_a_file_that_is_not_a_data_set_is_refused(tmp_path, text, reason):
     path = tmp_path / "mine.py"
     if text is not None:
         path.write_text(text)

@@ -27,13 +27,13 @@ FEATURES = {"sample_rate": 16_000, "n_fft": 512, "win_length": 512, "hop_length"
 
 
 def prepare(data_dir, *arguments):
-    flags = [f"--features.{knob}={value}" for knob, value in FEATURES.items()]
+    flags = [f"--features.{name}={value}" for name, value in FEATURES.items()]
     flags += ["--dataset=folder", f"--manual_dir={DUMMY}", f"--data_dir={data_dir}", "--workers=1"]
     return main([*flags, *arguments])
 
 
 def load(data_dir):
-    """All songs by split, of the data set that is there."""
+    """All songs of a prepared data set, by split."""
     builder = datasets.open_builder(
         "folder",
         data_dir=data_dir,
@@ -55,7 +55,7 @@ def built(tmp_path_factory):
 
 @pytest.fixture
 def data_dir(built, tmp_path):
-    """A copy of what was built, to spoil."""
+    """A copy of a prepared data set, to damage."""
     return Path(shutil.copytree(built, tmp_path / "data"))
 
 
@@ -125,7 +125,7 @@ def with_a_record_twice(path):
 
 
 def of_another_data_set(path):
-    """As whole as this one, of the same songs with other features."""
+    """A valid shard of the same songs with other features."""
     data_dir = path.parents[3] / "other"
     assert prepare(data_dir, "--features.fmin=100") == 0
     shutil.copy(shard_of(data_dir), path)
@@ -173,18 +173,18 @@ def assert_same(ours, theirs):
 @pytest.mark.parametrize(
     ("old", "new"), [('"song 1": 8', '"song 1": 7'), ('"song 1": 8', '"song 4": 8')]
 )
-def test_changed_account_is_an_error(data_dir, old, new):
+def test_changed_manifest_is_an_error(data_dir, old, new):
     path = version_of(data_dir) / "metadata.json"
     text = path.read_text()
     assert text.count(old) == 1
     path.write_text(text.replace(old, new))
-    with pytest.raises(CorpusError, match=r"metadata\.json: damaged, not what was written; delete"):
+    with pytest.raises(CorpusError, match=r"metadata\.json: damaged, does not match its digest; d"):
         load(data_dir)
 
 
 @pytest.mark.parametrize("name", ["metadata.json", "dataset_info.json"])
 @pytest.mark.parametrize("content", [b"", b"{", b"[" * 100_000, b"\xff\xfe", b"[]", b"null"])
-def test_account_that_cannot_be_read_is_an_error_that_names_it(data_dir, name, content):
+def test_unreadable_manifest_is_an_error_that_names_it(data_dir, name, content):
     path = version_of(data_dir) / name
     path.write_bytes(content)
     with pytest.raises(CorpusError) as caught:
@@ -194,7 +194,7 @@ def test_account_that_cannot_be_read_is_an_error_that_names_it(data_dir, name, c
     assert "\n" not in message
 
 
-def test_account_whose_every_part_is_spoilt_in_turn_gives_no_other_songs(data_dir):
+def test_manifest_with_any_part_damaged_never_gives_other_songs(data_dir):
     whole = load(data_dir)
     for name in ("metadata.json", "dataset_info.json", "features.json"):
         path = version_of(data_dir) / name
@@ -210,40 +210,40 @@ def test_account_whose_every_part_is_spoilt_in_turn_gives_no_other_songs(data_di
 @pytest.mark.parametrize(
     "spoil",
     [
-        lambda account: account["songs"].update({"song 1": 10**15}),
-        lambda account: account["songs"].update({"song 1": -1}),
-        lambda account: account["songs"].update({"song 1": 0}),
-        lambda account: account["songs"].update({"song 1": True}),
-        lambda account: account["songs"].update({"song 1": "many"}),
-        lambda account: account["songs"].update({"song 1": 7}),
-        lambda account: account["songs"].update({"song 4": 1}),
-        lambda account: account.update(songs=[1]),
-        lambda account: account.update(songs={}),
-        lambda account: account.update(labelled=[1]),
-        lambda account: account.update(labelled=None),
-        lambda account: account.update(labelled="song 1"),
-        lambda account: account.pop("songs"),
-        lambda account: account.pop("labelled"),
-        lambda account: account.pop("shards"),
-        lambda account: account["report"].pop("seconds_of_songs"),
-        lambda account: account.update(report=None),
-        lambda account: account.update(shards=[1]),
-        lambda account: account.update(shards={"folder-train.x": 1}),
+        lambda manifest: manifest["songs"].update({"song 1": 10**15}),
+        lambda manifest: manifest["songs"].update({"song 1": -1}),
+        lambda manifest: manifest["songs"].update({"song 1": 0}),
+        lambda manifest: manifest["songs"].update({"song 1": True}),
+        lambda manifest: manifest["songs"].update({"song 1": "many"}),
+        lambda manifest: manifest["songs"].update({"song 1": 7}),
+        lambda manifest: manifest["songs"].update({"song 4": 1}),
+        lambda manifest: manifest.update(songs=[1]),
+        lambda manifest: manifest.update(songs={}),
+        lambda manifest: manifest.update(labelled=[1]),
+        lambda manifest: manifest.update(labelled=None),
+        lambda manifest: manifest.update(labelled="song 1"),
+        lambda manifest: manifest.pop("songs"),
+        lambda manifest: manifest.pop("labelled"),
+        lambda manifest: manifest.pop("shards"),
+        lambda manifest: manifest["report"].pop("seconds_of_songs"),
+        lambda manifest: manifest.update(report=None),
+        lambda manifest: manifest.update(shards=[1]),
+        lambda manifest: manifest.update(shards={"folder-train.x": 1}),
     ],
 )
-def test_account_of_a_stranger_is_an_error_at_worst(data_dir, spoil):
+def test_malicious_manifest_is_an_error_at_worst(data_dir, spoil):
     path = version_of(data_dir) / "metadata.json"
-    account = json.loads(path.read_text())
-    del account["sha256"]
-    spoil(account)
-    account["sha256"] = shards._digest_of(account)
-    path.write_text(json.dumps(account))
+    manifest = json.loads(path.read_text())
+    del manifest["sha256"]
+    spoil(manifest)
+    manifest["sha256"] = shards._digest_of(manifest)
+    path.write_text(json.dumps(manifest))
     with pytest.raises(CorpusError) as caught:
         load(data_dir)
     assert "prepare again" in str(caught.value) and "\n" not in str(caught.value)
 
 
-# What killed builds leave ------------------------------------------------------------------------
+# Leftovers of killed builds -----------------------------------------------------------------------
 
 
 def pid_of_the_dead():
@@ -252,7 +252,7 @@ def pid_of_the_dead():
     return process.pid
 
 
-def test_what_killed_builds_left_is_removed_and_what_others_write_is_not(data_dir):
+def test_leftovers_of_killed_builds_are_removed_but_not_files_of_others(data_dir):
     dead, folder = pid_of_the_dead(), data_dir / "folder"
     version = version_of(data_dir)
     (cache,) = (data_dir / "feature_cache").iterdir()
@@ -315,7 +315,7 @@ def test_fingerprint_follows_the_content_of_label_files_and_the_size_of_sound(tm
         before = fingerprint_of(tmp_path)
         (tmp_path / name).write_text(text)
         assert fingerprint_of(tmp_path) != before
-    # What is neither of both decides about nothing.
+    # Other files have no effect.
     before = fingerprint_of(tmp_path)
     (tmp_path / "notes.md").write_text("one")
     assert fingerprint_of(tmp_path) == before
@@ -336,7 +336,7 @@ def test_files_that_deam_does_not_use_are_not_read(tmp_path):
     assert fingerprint_of(folder, Deam) != first
 
 
-def test_files_behind_a_link_to_their_folder_count_and_links_may_lead_back(tmp_path):
+def test_files_in_a_linked_folder_count_and_links_may_form_a_cycle(tmp_path):
     there, folder = tmp_path / "there", tmp_path / "here"
     (there / "sub").mkdir(parents=True)
     folder.mkdir()
@@ -350,7 +350,7 @@ def test_files_behind_a_link_to_their_folder_count_and_links_may_lead_back(tmp_p
     assert fingerprint_of(folder) != first
 
 
-def test_what_is_no_file_does_not_stop_the_fingerprint(tmp_path):
+def test_special_files_do_not_stop_the_fingerprint(tmp_path):
     (tmp_path / "nowhere.csv").symlink_to("nothing")
     (tmp_path / "loop.csv").symlink_to("loop.csv")
     os.mkfifo(tmp_path / "pipe.csv")

@@ -47,7 +47,7 @@ def sizes(split_of):
     test=st.floats(0, 0.49),
     seed=st.integers(0, 99),
 )
-def test_splits_are_exhaustive_and_of_the_size_asked_for(song_ids, validation, test, seed):
+def test_splits_are_exhaustive_and_of_the_requested_size(song_ids, validation, test, seed):
     split_of = split_by_song(song_ids, {"validation": validation, "test": test}, seed=seed)
     assert split_of.keys() == set(song_ids)
     n = len(song_ids)
@@ -68,7 +68,7 @@ def test_splits_do_not_depend_on_the_order_of_the_songs(data, song_ids, seed):
     )
 
 
-def test_splits_depend_on_the_seed_alone():
+def test_splits_depend_only_on_the_seed():
     song_ids = [str(i) for i in range(100)]
     draws = [split_by_song(song_ids, {"validation": 0.1}, seed=seed) for seed in range(10)]
     chosen = [frozenset(s for s in draw if draw[s] == "validation") for draw in draws]
@@ -119,7 +119,7 @@ def test_seeds_give_different_folds():
 
 @pytest.mark.parametrize("k", [-1, 0, 1, 4])
 def test_impossible_number_of_folds_is_refused(k):
-    with pytest.raises(CorpusError, match=f"{k} folds asked for, and 3 groups"):
+    with pytest.raises(CorpusError, match=f"{k} folds are not possible with 3 groups"):
         balanced_folds({"a": 1, "b": 1, "c": 1}, k)
 
 
@@ -163,7 +163,7 @@ def test_validation_songs_of_deam_follow_the_seed():
 
 
 def test_unknown_protocol_is_refused():
-    with pytest.raises(CorpusError, match="'mediaeval' is none of release, mediaeval2015, cross"):
+    with pytest.raises(CorpusError, match="'mediaeval' is not one of release, mediaeval2015,"):
         DeamSplit(protocol="mediaeval")
 
 
@@ -174,10 +174,13 @@ def test_unknown_protocol_is_refused():
         ({"fold": -1}, r"fold -1 is outside 0\.\.9"),
         ({"n_folds": 1}, "n_folds must be 2 or more, not 1"),
         ({"split_seed": -1}, "split_seed -1 is negative"),
-        ({"n_folds": 3000}, "n_folds 3000: there are 1999 clips only"),
+        ({"n_folds": 3000}, "n_folds 3000: there are only 1999 clips"),
         ({"validation_fraction": 1.0}, "leave no songs for training"),
         ({"validation_fraction": -0.1}, "validation fraction -0.1"),
-        ({"protocol": "release", "fold": 3}, "protocol release has no folds, so no fold 3"),
+        (
+            {"protocol": "release", "fold": 3},
+            "protocol release has no folds, so fold must be 0, not 3",
+        ),
     ],
 )
 def test_bad_folds_of_deam_are_refused(options, reason):
@@ -306,10 +309,10 @@ def test_songs_outside_the_split_file_are_in_no_split(tmp_path):
 )
 def test_bad_splits_of_the_folder_are_refused(tmp_path, options, reason):
     with pytest.raises(CorpusError, match=reason):
-        FolderSplit(**options).deal(song_list("abc"), tmp_path)
+        FolderSplit(**options).assign(song_list("abc"), tmp_path)
 
 
-def test_songs_without_audio_take_no_place_in_the_splits():
+def test_songs_without_audio_do_not_count_for_the_splits():
     with_audio, without_audio = map(str, range(20)), map(str, range(20, 40))
     songs = song_list(list(with_audio), list(without_audio))
     split = FolderSplit(validation_fraction=0.1, test_fraction=0.2)
@@ -326,11 +329,11 @@ def test_songs_without_audio_take_no_place_in_the_splits():
 
 @dataclasses.dataclass(frozen=True)
 class Given(Split):
-    """Songs in the splits that are given."""
+    """Songs in the given splits."""
 
     split_of: dict = dataclasses.field(default_factory=dict)
 
-    def deal(self, songs, manual_dir):
+    def assign(self, songs, manual_dir):
         return self.split_of
 
 
@@ -351,7 +354,7 @@ def test_missing_audio_is_an_error_if_all_is_required():
     assert str(caught.value) == "2 labelled songs have no audio: 1, 3"
 
 
-def test_missing_audio_of_songs_that_are_not_wanted_is_no_error():
+def test_missing_audio_of_songs_outside_the_split_is_not_an_error():
     refuse_missing_audio({"2": "train"}, {"labels without audio": ["1"]})
     refuse_missing_audio({"2": "train"}, {})
 
@@ -361,33 +364,33 @@ def test_missing_audio_of_songs_that_are_not_wanted_is_no_error():
     split_of=st.dictionaries(st.text(max_size=4), st.sampled_from([*SPLITS, "dev"]), max_size=20),
     data=st.data(),
 )
-def test_every_song_in_the_shards_is_in_the_split_that_it_is_dealt_to_and_no_other(split_of, data):
-    """Songs may be dealt without being there, and be there without being dealt."""
+def test_every_song_in_the_shards_is_in_its_assigned_split_and_no_other(split_of, data):
+    """Songs may be assigned without being in the shards, and the other way round."""
     there = data.draw(st.lists(st.sampled_from([*split_of, "other", "11"]), unique=True))
-    dealt = {song_id: split_of[song_id] for song_id in there if split_of.get(song_id) in SPLITS}
-    if not dealt:
-        with pytest.raises(CorpusError, match="no song with audio takes part in the split Given"):
+    assigned = {song_id: split_of[song_id] for song_id in there if split_of.get(song_id) in SPLITS}
+    if not assigned:
+        with pytest.raises(CorpusError, match="no song with audio is in the split Given"):
             song_ids_by_split(Given(split_of), song_list(there), None)
         return
     by_split = song_ids_by_split(Given(split_of), song_list(there), None)
     assert all(by_split.values())
-    assert {s: split for split, song_ids in by_split.items() for s in song_ids} == dealt
-    assert sum(map(len, by_split.values())) == len(dealt)
+    assert {s: split for split, song_ids in by_split.items() for s in song_ids} == assigned
+    assert sum(map(len, by_split.values())) == len(assigned)
 
 
 @settings(deadline=None)
 @given(
-    at_hand=st.sets(st.sampled_from(DEAM_IDS[::7]), min_size=60),
+    available=st.sets(st.sampled_from(DEAM_IDS[::7]), min_size=60),
     protocol=st.sampled_from(["release", "cross_validation"]),
     fold=st.integers(0, 4),
 )
-def test_audio_that_is_missing_moves_no_other_song_of_deam(at_hand, protocol, fold):
+def test_audio_that_is_missing_moves_no_other_song_of_deam(available, protocol, fold):
     labelled = DEAM_IDS[::7]
     split = DeamSplit(protocol=protocol, n_folds=5, fold=fold * (protocol != "release"))
     whole = song_ids_by_split(split, song_list(labelled), None)
-    part = SongList(tuple(labelled), dict.fromkeys(sorted(at_hand, key=int), 4))
+    part = SongList(tuple(labelled), dict.fromkeys(sorted(available, key=int), 4))
     for name, song_ids in song_ids_by_split(split, part, None).items():
-        assert song_ids == tuple(s for s in whole[name] if s in at_hand)
+        assert song_ids == tuple(s for s in whole[name] if s in available)
 
 
 def test_a_digest_names_the_songs_of_every_split():
@@ -422,17 +425,17 @@ def test_settings_are_those_of_the_songs_and_those_of_the_split():
 @pytest.mark.parametrize(
     ("name", "values", "reason"),
     [
-        ("deam", {"audiostart": 1.0}, "data set deam has no option 'audiostart'; there are audio_"),
-        ("vgmidi", {"audio_start": 1.0}, "data set vgmidi has no option 'audio_start'; there are"),
-        ("deam", {"audio_start": "30"}, "option audio_start of data set deam: '30' is no float"),
-        ("deam", {"audio_start": True}, "option audio_start of data set deam: True is no float"),
-        ("deam", {"fold": 1.0}, "option fold of data set deam: 1.0 is no int"),
-        ("deam", {"fold": 1}, "protocol release has no folds, so no fold 1"),
-        ("folder", {"split_file": 1}, "option split_file of data set folder: 1 is no str"),
-        ("none", {}, "no data set 'none'; there are deam, emopia, folder, mer1101, synthetic"),
+        ("deam", {"audiostart": 1.0}, "data set deam has no option 'audiostart'; available:"),
+        ("vgmidi", {"audio_start": 1.0}, "data set vgmidi has no option 'audio_start'; available"),
+        ("deam", {"audio_start": "30"}, "option audio_start of data set deam: '30' is not of ty"),
+        ("deam", {"audio_start": True}, "option audio_start of data set deam: True is not of ty"),
+        ("deam", {"fold": 1.0}, "option fold of data set deam: 1.0 is not of type int"),
+        ("deam", {"fold": 1}, "protocol release has no folds, so fold must be 0, not 1"),
+        ("folder", {"split_file": 1}, "option split_file of data set folder: 1 is not of type str"),
+        ("none", {}, "unknown data set 'none'; available: deam, emopia, folder, mer1101, synth"),
     ],
 )
-def test_settings_that_make_no_sense_are_refused(name, values, reason):
+def test_invalid_settings_are_refused(name, values, reason):
     with pytest.raises(CorpusError, match=f"^{reason}"):
         make_settings(name, values)
 
@@ -452,7 +455,7 @@ def test_no_setting_of_the_songs_is_one_of_the_split(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_split_stands_nowhere_in_the_name_of_the_shards(name):
+def test_the_split_is_not_part_of_the_name_of_the_shards(name):
     cls = builder_class(name)
     assert cls.config(FeatureConfig(), cls.OPTIONS()).name == cls.config().name
     for field in dataclasses.fields(cls.SPLIT):

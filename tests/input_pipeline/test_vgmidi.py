@@ -43,7 +43,7 @@ def test_segment_takes_the_rating_of_the_part_that_its_middle_falls_into(n, dura
         assert (np.abs(expected - labels.values_TxV[t]).max(axis=1) < 1e-6).any()
 
 
-def test_labels_of_a_hand_made_piece():
+def test_labels_of_a_handmade_piece():
     values = np.array([[0.1, 0], [0.2, 0], [0.3, 0]])
     labels = labels_of(values, 3.7)  # parts of 1.233 s; middles .25, .75, 1.25, ...
     np.testing.assert_array_equal(
@@ -87,14 +87,14 @@ def test_ratings_are_averaged_and_those_of_another_length_left_out(tmp_path):
     np.testing.assert_allclose(pieces["A_NES_Tetris_One"], [[0.25, 0.5], [0.5, 0.25], [0.0, 0.125]])
     np.testing.assert_allclose(pieces["B_NES_Tetris_Two"], [[0.75, 0.25]])
     assert left_out == {
-        "annotations of another length than their piece": [
+        "annotations whose length differs from their piece": [
             "vgmidi_raw_1.json:piece0_2",
             "vgmidi_raw_1.json:piece0_3",
         ]
     }
 
 
-def test_pieces_of_all_files_come_together(tmp_path):
+def test_pieces_of_all_files_are_joined(tmp_path):
     contents = [
         {"pieces": {"piece0": piece(name)}, "annotations": {"piece0_0": rating([value] * 3)}}
         for name, value in (("a_b_c.mid", 0.25), ("d_e_f.mid", 0.5))
@@ -194,7 +194,7 @@ def test_default_folds_are_those_of_the_list(fold):
 
 
 @pytest.mark.parametrize("options", [{}, {"n_folds": 4}])
-def test_fold_minus_one_is_no_test_split(options):
+def test_fold_minus_one_has_no_test_split(options):
     options = VgmidiSplit(fold=-1, **options)
     split_of = split_pieces(DURATIONS, options)
     assert split_of.keys() == DURATIONS.keys()
@@ -220,7 +220,7 @@ def test_fold_that_does_not_exist_is_refused(options):
 # The corpus ---------------------------------------------------------------------------------------
 
 
-def deal(corpus, split):
+def assign(corpus, split):
     """{split: ids of its songs} of a corpus all of whose songs have their full length."""
     n_segments = {song.song_id: len(song.labels) for song in corpus.songs}
     return song_ids_by_split(split, SongList(tuple(corpus.labelled), n_segments), None)
@@ -233,27 +233,29 @@ def test_pieces_without_midi_files_are_left_out(tmp_path):
     corpus = vgmidi_corpus(folder, RenderingOptions())
     assert corpus.left_out == {
         "labels without audio": ["A_NES_Tetris_One"],
-        "annotations of another length than their piece": ["vgmidi_raw_1.json:piece0_2"],
+        "annotations whose length differs from their piece": ["vgmidi_raw_1.json:piece0_2"],
     }
     left = {"A_NES_Chrono Trigger_Two", "A_NES_The Sims_Three"}
     assert {song.song_id for song in corpus.songs} == left
-    assert {s for song_ids in deal(corpus, VgmidiSplit(fold=1)).values() for s in song_ids} == left
+    assert {
+        s for song_ids in assign(corpus, VgmidiSplit(fold=1)).values() for s in song_ids
+    } == left
 
 
 @pytest.mark.usefixtures("soundfonts")
-def test_a_piece_without_a_midi_file_is_wanted_in_every_fold(tmp_path):
+def test_a_piece_without_a_midi_file_is_required_in_every_fold(tmp_path):
     folder = shutil.copytree(DUMMY, tmp_path / "vgmidi")
     (folder / "labelled" / "midi" / "A_NES_Tetris_One.mid").unlink()
     corpus = vgmidi_corpus(folder, RenderingOptions())
     songs = SongList(tuple(corpus.labelled), {s.song_id: len(s.labels) for s in corpus.songs})
     for fold in range(-1, 3):
-        split_of = VgmidiSplit(fold=fold).deal(songs, None)
+        split_of = VgmidiSplit(fold=fold).assign(songs, None)
         with pytest.raises(CorpusError, match="1 labelled songs have no audio: A_NES_Tetris_One"):
             refuse_missing_audio(split_of, corpus.left_out)
 
 
 @pytest.mark.usefixtures("soundfonts")
-def test_pieces_are_rendered_otherwise_with_the_same_ratings():
+def test_pieces_have_altered_renderings_with_the_same_ratings():
     corpus = vgmidi_corpus(DUMMY, RenderingOptions(renderings=3))
     once = vgmidi_corpus(DUMMY, RenderingOptions())
     pieces = {song.song_id: song for song in once.songs}
@@ -283,12 +285,12 @@ def test_pieces_are_rendered_otherwise_with_the_same_ratings():
 def test_only_renderings_of_training_pieces_are_in_a_split():
     corpus = vgmidi_corpus(DUMMY, RenderingOptions(renderings=3))
     for fold in range(3):
-        by_split = deal(corpus, VgmidiSplit(fold=fold))
+        by_split = assign(corpus, VgmidiSplit(fold=fold))
         # The same games as without altered renderings.
-        once = deal(vgmidi_corpus(DUMMY, RenderingOptions()), VgmidiSplit(fold=fold))
+        once = assign(vgmidi_corpus(DUMMY, RenderingOptions()), VgmidiSplit(fold=fold))
         (piece,) = once["train"]
         assert by_split == {**once, "train": (piece, f"{piece}@1", f"{piece}@2")}
-    assert "A_NES_Tetris_One" in deal(corpus, VgmidiSplit(fold=0))["test"]
+    assert "A_NES_Tetris_One" in assign(corpus, VgmidiSplit(fold=0))["test"]
 
 
 @pytest.mark.usefixtures("soundfonts")
@@ -307,7 +309,7 @@ def test_the_seed_decides_the_renderings():
 
 
 def panel(tmp_path, ratings, names=("A_NES_Tetris_One", "A_NES_The Sims_Two")):
-    """A data set of pieces of 4 s, with these ratings (raters, 2 measures, 2) of every piece."""
+    """A data set of pieces of 4 s, each with these ratings (raters, 2 measures, 2)."""
     folder = tmp_path / "vgmidi" / "labelled"
     for part in ("annotations", "midi"):
         (folder / part).mkdir(parents=True, exist_ok=True)
@@ -323,7 +325,7 @@ def panel(tmp_path, ratings, names=("A_NES_Tetris_One", "A_NES_The Sims_Two")):
     return folder.parent
 
 
-# Powers of two, so that a mean of some shows which they are.
+# Powers of two, so that a mean identifies its raters.
 PANEL = np.array([[[x, -x], [x / 2, x / 4]] for x in (1 / 2, 1 / 4, 1 / 8, 1 / 16, 1 / 32)])
 
 
@@ -385,9 +387,9 @@ def test_the_command_writes_predictions_of_the_fold(tmp_path):
     ("ratings", "arguments", "status", "reason"),
     [
         (PANEL, ["--fold=3"], 1, "fold 3 is outside 0..2"),
-        (PANEL, ["--fold=-1"], 1, "no piece of fold -1 with two raters or more"),
-        (PANEL, ["--fold=2"], 1, "no piece of fold 2 with two raters or more"),
-        (PANEL[:1], [], 1, "no piece of fold 0 with two raters or more"),
+        (PANEL, ["--fold=-1"], 1, "no piece of fold -1 has two raters or more"),
+        (PANEL, ["--fold=2"], 1, "no piece of fold 2 has two raters or more"),
+        (PANEL[:1], [], 1, "no piece of fold 0 has two raters or more"),
         (PANEL * 9, [], 1, "a rating is outside [-1, 1]"),
         (PANEL, ["--manual_dir=/nowhere"], 1, "no vgmidi_raw_*.json in it"),
         (PANEL, ["--workdir=/dev/null/x"], 1, "/dev/null/x"),
@@ -395,7 +397,7 @@ def test_the_command_writes_predictions_of_the_fold(tmp_path):
         (PANEL, ["--kind=all"], 2, "invalid choice: 'all'"),
     ],
 )
-def test_what_raters_cannot_do_is_an_error(tmp_path, capsys, ratings, arguments, status, reason):
+def test_raters_report_errors(tmp_path, capsys, ratings, arguments, status, reason):
     manual_dir = panel(tmp_path, ratings)
     argv = [f"--manual_dir={manual_dir}", f"--workdir={tmp_path / 'run'}", "--kind=one"]
     try:

@@ -1,4 +1,4 @@
-"""The compared models: padding, devices, gradients, statistics, fields."""
+"""The baselines: padding, devices, gradients, statistics, fields."""
 
 from functools import partial
 
@@ -35,7 +35,7 @@ def test_gradients_are_finite_whatever_the_padding_holds(name):
     assert y.shape == (BATCH, SEGMENTS, 2) and y.dtype == jnp.float32
     for path, grad in jax.tree.leaves_with_path(grads):
         path = jax.tree_util.keystr(path)
-        # Batch normalisation takes the convolutions' biases out again.
+        # Batch normalisation cancels the convolutions' biases.
         assert np.any(grad) or path.endswith("a_bias']"), path
     log_mel[~mask] = np.nan
     (nan_loss, (nan_y, nan_updates)), nan_grads = step(log_mel)
@@ -49,7 +49,7 @@ def test_gradients_are_finite_whatever_the_padding_holds(name):
 
 @pytest.mark.parametrize("name", [*SMALL, *SOLVED])
 def test_padding_and_the_scale_of_the_input_do_not_matter(name):
-    """A padded song with given statistics as an unpadded one with trivial statistics."""
+    """A padded song with statistics equals an unpadded one with trivial statistics."""
     model = small(name)
     log_mel, _, mask = batch(t=5)
     variables = random_variables(model, log_mel, mask)
@@ -65,7 +65,7 @@ def test_padding_and_the_scale_of_the_input_do_not_matter(name):
     np.testing.assert_allclose(z[:, :5], y, rtol=1e-4, atol=1e-5)
 
 
-# What makes up 'cnn_bilstm' is DAMFF's, and tested there.
+# The parts of 'cnn_bilstm' are DAMFF's, and tested there.
 def test_statistics_span_the_devices():
     log_mel, _, mask = batch(b=4, t=6)
     one, two = (small("cnn_bigru", axis_name=axis, dropout_rate=0.0) for axis in (None, "batch"))
@@ -96,7 +96,7 @@ def test_bfloat16_is_near_float32(name):
     np.testing.assert_allclose(half, single, atol=0 if name in SOLVED else 3e-2)
 
 
-def test_the_branches_of_the_bigru_share_nothing_but_what_is_before_them():
+def test_the_branches_of_the_bigru_share_only_the_layers_before_them():
     model = small("cnn_bigru")
     log_mel, _, mask = batch()
     variables = random_variables(model, log_mel, mask)
@@ -112,10 +112,10 @@ def test_the_branches_of_the_bigru_share_nothing_but_what_is_before_them():
 
 
 @pytest.mark.parametrize("window", [1, 3, 7, 0])
-def test_window_statistics_are_those_of_the_frames_that_are_there(window):
+def test_window_statistics_are_those_of_the_present_frames(window):
     rng = np.random.default_rng(0)
     b, t, f, m = 2, 9, 4, 3
-    # A large mean beside a small deviation, and a segment that does not move at all.
+    # A large mean beside a small deviation, and a constant segment.
     x = (rng.normal(size=(b, t, f, m)) * 0.1 + rng.normal(0, 3, (m,))).astype(np.float32)
     x[0, 4] = 1.0
     mask = np.ones((b, t), bool)
@@ -143,19 +143,19 @@ def test_deltas_are_central_differences_where_there_are_neighbours():
     [
         ({"name": "constant", "windows": (1,)}, "model.windows: no such field"),
         ({"name": "ridge", "windows": ()}, "model.windows"),
-        ({"name": "ridge", "windows": (1, 2)}, r"model.windows: \(1, 2\) are no window sizes"),
-        ({"name": "ridge", "penalty": 0.0}, "model.penalty: 0.0 is no positive penalty"),
+        ({"name": "ridge", "windows": (1, 2)}, r"model.windows: \(1, 2\) are not window sizes"),
+        ({"name": "ridge", "penalty": 0.0}, "model.penalty: 0.0 is not a positive penalty"),
         ({"name": "ridge", "penalties": [1.0, -1.0]}, "model.penalties"),
         ({"name": "cnn_bigru", "kernels_a": ((1, 1),) * 3}, "model.kernels_a: no such field"),
-        ({"name": "cnn_bigru", "pieces": 0}, "model.pieces: 0 is no positive whole number"),
+        ({"name": "cnn_bigru", "pieces": 0}, "model.pieces: 0 is not a positive integer"),
         ({"name": "cnn_bilstm", "channels": (1, 2)}, "model.channels"),
         ({"name": "frame_bilstm", "dropout_rate": 1.0}, r"model.dropout_rate: 1.0 is outside"),
         ({"name": "damff", "kernels_a": ((1, 5), (5, 5), (3, 3, 3))}, "model.kernels_a"),
         ({"name": "damff", "hidden_size": True}, "model.hidden_size: True"),
-        ({"name": "svr"}, "model.name: 'svr'; there are " + ", ".join(MODELS)),
+        ({"name": "svr"}, "model.name: 'svr'; available: " + ", ".join(MODELS)),
     ],
     ids=str,
 )
-def test_senseless_fields_are_refused(config, message):
+def test_invalid_fields_are_refused(config, message):
     with pytest.raises(ValueError, match=message):
         create_model(config, dtype="float32", axis_name=None)

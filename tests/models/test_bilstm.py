@@ -131,7 +131,7 @@ def test_bfloat16():
 
 
 def test_the_cell_state_is_float32_in_bfloat16():
-    """A cell that adds little to much, over and over: in bfloat16 it would soon stand still."""
+    """A cell that adds a small number to a large one again and again: bfloat16 would lose it."""
     t = 2000
     # Gates of a single unit, halved: input and output open, forget open, g = tanh(0.002).
     gates = jnp.broadcast_to(jnp.array([10, 20, 0.002, 10], jnp.bfloat16), (t, 1, 4))

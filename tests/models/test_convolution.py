@@ -77,7 +77,7 @@ def test_convolution_of_any_size(shape):
 
 
 @pytest.mark.parametrize("sizes", SIZES, ids=str)
-def test_what_accelerators_run(sizes):
+def test_the_code_path_of_accelerators(sizes):
     x, kernels, weights = conv_case(sizes)
     ys, (x_grad, kernel_grads) = outputs_and_grads(conv_reference, x, kernels, weights)
     pads = [convolution._same_pads(size) for size in sizes]

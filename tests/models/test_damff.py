@@ -56,7 +56,7 @@ def test_parameter_count(name):
     assert all(p.dtype == jnp.float32 for p in jax.tree.leaves(variables))
 
 
-# Each ablation at least once; together where they do not touch, since compiling takes the time.
+# Each ablation at least once; combined where independent, because compiling is slow.
 # The gradients of 'aff' are in test_attention.py.
 COMBINATIONS = [
     {},
@@ -79,7 +79,7 @@ def test_ablations_train(fields):
     (loss, (y, updates)), grads = step(variables)
     assert y.shape == (BATCH, SEGMENTS, 2) and y.dtype == jnp.float32
     assert all(np.isfinite(a).all() for a in jax.tree.leaves((loss, y, updates, grads)))
-    # Every parameter takes part, but for the biases that batch normalisation takes out again.
+    # Every parameter has a gradient, except biases that batch normalisation cancels.
     for path, grad in jax.tree.leaves_with_path(grads):
         name = jax.tree_util.keystr(path)
         assert np.any(grad) or name.endswith("bias']"), name
@@ -183,7 +183,7 @@ def test_dropout_only_in_training():
     np.testing.assert_array_equal(model.apply(variables, log_mel, mask, train=False), plain)
 
 
-def test_the_context_tells_every_segment_of_all_that_are_there():
+def test_the_context_informs_every_segment_of_all_present_ones():
     log_mel, _, mask = batch(b=1, t=4)
     mask[0, 3] = False
 

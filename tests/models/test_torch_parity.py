@@ -30,7 +30,7 @@ def optimised():
 
 @pytest.fixture(scope="module")
 def case():
-    """A model whose every variable is off its initial value, its peer, and a batch."""
+    """A model whose variables all differ from their initial values, its peer, and a batch."""
     rng = np.random.default_rng(0)
     log_mel = rng.normal(-30, 12, (BATCH, SEGMENTS, FRAMES, MELS)).astype(np.float32)
     labels = rng.uniform(-1, 1, (BATCH, SEGMENTS, 2)).astype(np.float32)
@@ -41,7 +41,7 @@ def case():
         lambda a: (a * rng.uniform(0.8, 1.2, a.shape) + rng.uniform(0, 0.2, a.shape)).astype("f4"),
         variables,
     )
-    # A negative scale turns the order of what is pooled.
+    # A negative scale reverses the order of the pooled values.
     variables["params"] = jax.tree.map_with_path(
         lambda path, a: (
             a * rng.choice([-1, 1], a.shape).astype("f4") if path[-1].key == "scale" else a
@@ -86,7 +86,7 @@ def test_outputs_gradients_and_statistics(case, train):
     torch.mean((peer_y - torch.from_numpy(labels)) ** 2).backward()
     assert_close(y, peer_y.detach().numpy(), "output")
 
-    # Loading our gradients as if they were variables lines them up with the peer's.
+    # Loading our gradients like variables arranges them as the peer's.
     ours = TorchDAMFF(frames=FRAMES, n_mels=MELS, squeeze_channels=2, hidden_size=12)
     ours.load_flax({**variables, **updates, "params": grads})
     largest = max(p.grad.abs().max().item() for p in peer.parameters())
@@ -94,7 +94,7 @@ def test_outputs_gradients_and_statistics(case, train):
         if "bias_hh" in name:
             continue  # PyTorch's second LSTM bias, which has the gradient of the first
         if train and _is_bias_before_norm(name):
-            # Batch normalisation takes such a bias out again: the gradient is rounding alone.
+            # Batch normalisation cancels such a bias: its gradient is only rounding.
             assert max(grad.abs().max().item(), p.grad.abs().max().item()) < 1e-6 * largest, name
         else:
             assert_close(grad.detach().numpy(), p.grad.numpy(), name)

@@ -10,7 +10,7 @@ SHIFTS = [0, 1, 3]
 
 
 class Follower:
-    """A model whose arousal is the level, averaged over `width` segments and `delay` late."""
+    """A model whose arousal is the level, averaged over `width` segments and delayed by `delay`."""
 
     def __init__(self, delay=0, width=1):
         self._delay, self._width = delay, width
@@ -31,7 +31,7 @@ def songs(n=12, n_segments=20):
 @pytest.mark.parametrize("delay", SHIFTS)
 def test_a_delay_is_found(delay):
     response = step_response(Follower(delay), songs(), n_pairs=4)
-    # The step lies between two segments, whose middles are 0.5 s apart.
+    # The step is between two segments, whose middles are 0.5 s apart.
     assert response.lag_s == pytest.approx(0.5 * delay, abs=0.05)
     assert response.rise_s == pytest.approx(0.4, abs=0.05)
     assert response.mean_T[:50].mean() == pytest.approx(0, abs=0.05)
@@ -45,13 +45,13 @@ def test_an_average_is_late_by_half_its_width_and_slow():
 
 
 def test_too_few_songs_are_refused():
-    with pytest.raises(ValueError, match="4 pairs take 8 songs of 5 s or more"):
+    with pytest.raises(ValueError, match="4 pairs need 8 songs of 5 s or more"):
         step_response(Follower(), songs(7), n_pairs=4)
     with pytest.raises(ValueError, match="4 pairs"):
         step_response(Follower(), songs(12, n_segments=9), n_pairs=4)
 
 
-def test_the_command_says_what_it_cannot_do(tmp_path, capsys):
+def test_the_command_reports_its_errors(tmp_path, capsys):
     assert lag.main([str(tmp_path / "none.wav")]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("lag: error: ") and "none.wav" in line

@@ -1,4 +1,4 @@
-"""The command that predicts, on what files and disks do to it."""
+"""The command that predicts, with bad files and full disks."""
 
 import json
 import os
@@ -54,7 +54,7 @@ def write(path, seconds=2.0, seed=0):
 
 @pytest.fixture
 def command(checkpoint, tmp_path, capsys):
-    """Runs the command; gives its status, standard output and error."""
+    """Runs the command; returns its status, standard output and error."""
 
     def run(*arguments):
         try:
@@ -85,7 +85,7 @@ def test_a_folder_with_bad_files_gives_the_curves_of_the_good_ones(command, tmp_
         assert table.shape == (4, 3) and np.isfinite(table).all()
 
 
-def test_silence_has_a_finite_curve_and_a_remark(command, tmp_path):
+def test_silence_has_a_finite_curve_and_a_warning(command, tmp_path):
     path = tmp_path / "a.wav"
     soundfile.write(path, np.zeros(32_000), 16_000)
     status, _, err = command(path)
@@ -97,7 +97,7 @@ def test_silence_has_a_finite_curve_and_a_remark(command, tmp_path):
 
 @pytest.fixture(scope="module")
 def with_profile(checkpoint):
-    """The same weights, which know that they were trained on noise; with a lag of 0.4 s."""
+    """The same weights, with a profile of noise as training songs, and a lag of 0.4 s."""
     f, m = FEATURES.frames_per_segment, FEATURES.n_mels
     rng = np.random.default_rng(0)
     noise = [rng.normal(0, rng.uniform(0.01, 0.3), 10 * FEATURES.sample_rate) for _ in range(110)]
@@ -110,7 +110,7 @@ def with_profile(checkpoint):
     return path
 
 
-def test_input_unlike_the_training_songs_is_remarked_and_told_in_json_and_page(
+def test_input_unlike_the_training_songs_is_reported_in_a_warning_json_and_page(
     with_profile, tmp_path, capsys
 ):
     write(tmp_path / "like.wav", seconds=25.0)
@@ -119,7 +119,7 @@ def test_input_unlike_the_training_songs_is_remarked_and_told_in_json_and_page(
     argv = [str(tmp_path / "like.wav"), str(tmp_path / "unlike.wav"), "--json", "--html"]
     assert predict.main([*argv, f"--checkpoint={with_profile}", f"--output_dir={tmp_path}"]) == 0
     err = capsys.readouterr().err
-    assert "unlike.wav: unlike the songs that the model was trained on" in err
+    assert "unlike.wav: unlike the training songs" in err
     assert "/like.wav: unlike" not in err
     told = {
         name: json.loads((tmp_path / f"{name}.json").read_text()) for name in ("like", "unlike")
@@ -127,11 +127,11 @@ def test_input_unlike_the_training_songs_is_remarked_and_told_in_json_and_page(
     assert told["like"]["unlikeness"] < 1.1 < told["unlike"]["unlikeness"]
     assert told["like"]["lag_s"] == 0.4
     pages = {name: (tmp_path / f"{name}.html").read_text() for name in told}
-    assert all("follows a change in the sound by 0.4 s" in page for page in pages.values())
-    assert "unlike the songs" in pages["unlike"] and "unlike the songs" not in pages["like"]
+    assert all("lags 0.4 s behind the sound" in page for page in pages.values())
+    assert "unlike the training" in pages["unlike"] and "unlike the training" not in pages["like"]
 
 
-def test_weights_without_a_profile_say_nothing_of_the_input(command, tmp_path):
+def test_weights_without_a_profile_give_no_warning_about_the_input(command, tmp_path):
     write(tmp_path / "a.wav")
     status, _, err = command(tmp_path / "a.wav", "--json")
     assert status == 0 and "unlike" not in err
@@ -175,13 +175,13 @@ def test_full_disk_is_an_error_of_one_line_and_leaves_nothing_half_written(
 
 def test_folder_that_cannot_be_written_is_known_before_the_work(command, tmp_path, monkeypatch):
     path = write(tmp_path / "a.flac")
-    monkeypatch.setattr(os, "access", lambda *_: False)  # Root may write anywhere.
+    monkeypatch.setattr(os, "access", lambda *_: False)  # Root could write anywhere.
     status, out, err = command(path)
     assert (status, out) == (2, "")
     assert err == f"predict: error: [Errno 13] Permission denied: '{tmp_path / 'curves'}'\n"
 
 
-def test_file_in_the_place_of_the_folder_is_an_error(command, tmp_path):
+def test_file_instead_of_the_folder_is_an_error(command, tmp_path):
     (tmp_path / "curves").write_text("")
     status, _, err = command(write(tmp_path / "a.flac"))
     assert status == 2 and err.startswith("predict: error: ") and err.count("\n") == 1
@@ -196,14 +196,14 @@ def test_page_holds_no_name_that_a_browser_would_run(tmp_path):
 
 
 @pytest.mark.parametrize("length", [100, 2**31, 2**62, 2**64 - 1])
-def test_weights_whose_header_is_without_bounds_are_refused(tmp_path, length):
+def test_weights_with_an_endless_header_are_refused(tmp_path, length):
     path = tmp_path / "a.safetensors"
     path.write_bytes(length.to_bytes(8, "little") + b'{"a":1}')
     with pytest.raises(CheckpointError, match=r"a\.safetensors: not weights of this program"):
         weights.load(path)
 
 
-def test_weights_whose_meta_data_have_no_end_are_refused(tmp_path, monkeypatch):
+def test_weights_with_deeply_nested_metadata_are_refused(tmp_path, monkeypatch):
     path = tmp_path / "a.safetensors"
     monkeypatch.setattr(json, "dumps", lambda *_, **__: "[" * 10**5)
     weights.save(path, {"params": {"x": np.zeros(1)}}, META)
@@ -213,7 +213,7 @@ def test_weights_whose_meta_data_have_no_end_are_refused(tmp_path, monkeypatch):
 
 
 def peak_mb(paths, checkpoint, output_dir):
-    """Peak resident memory of the command, as a process of its own, and of its largest reader."""
+    """Peak resident memory of the command, in a separate process, and of its largest reader."""
     code = (
         "import resource, sys; from damff_jax import predict; status = predict.main(sys.argv[1:]);"
         "who = resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN;"

@@ -1,4 +1,4 @@
-"""Songs that several processes read ahead: what one process reads, in the same order."""
+"""Songs that several processes read ahead: the same as read by one process, in the same order."""
 
 import os
 import signal
@@ -28,7 +28,7 @@ def write(path, seconds=2.0, *, seed=0, level=0.1):
 
 @pytest.fixture(scope="module")
 def paths(tmp_path_factory):
-    """Files of all kinds, a long one and bad ones among them."""
+    """Files of all kinds, including a long one and bad ones."""
     folder = tmp_path_factory.mktemp("songs")
     names = ("a.wav", "b.flac", "c.ogg", "d.mp3", "e\n.wav")
     paths = [write(folder / name, 2 + i, seed=i) for i, name in enumerate(names)]
@@ -40,7 +40,7 @@ def paths(tmp_path_factory):
 
 
 def taken(songs):
-    """Of each song its segments, or the text of its error, and its warnings."""
+    """For each song its segments, or the text of its error, and its warnings."""
     result = []
     for song in songs:
         with warnings.catch_warnings(record=True) as caught:
@@ -54,7 +54,7 @@ def taken(songs):
 
 
 def children(of=None):
-    """The readers that a process, by default this, has started and that live."""
+    """The running readers that a process, by default this one, has started."""
     found = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -62,7 +62,7 @@ def children(of=None):
             command = stat.with_name("cmdline").read_bytes()
         except OSError:  # It has just ended.
             continue
-        # Of the tests before, helpers of multiprocessing may be there too.
+        # There may also be helper processes of earlier tests.
         if (
             int(parent) == (of or os.getpid())
             and state != "Z"
@@ -73,7 +73,7 @@ def children(of=None):
 
 
 def all_end(pids, seconds=20):
-    """Whether none of the processes lives on."""
+    """Whether all of the processes have ended."""
     end = time.monotonic() + seconds
     while any(Path(f"/proc/{pid}").exists() for pid in pids):
         if time.monotonic() > end:
@@ -103,7 +103,7 @@ def test_readers_give_the_bytes_errors_and_warnings_of_one_process(paths, strict
     assert not children()
 
 
-def test_one_file_alone_and_a_single_core_start_no_process(paths, monkeypatch):
+def test_a_single_file_or_core_starts_no_process(paths, monkeypatch):
     expected = taken(readers.read(path, CONFIG) for path in paths[:3])
     monkeypatch.setattr(subprocess, "Popen", None)
     assert taken(readers.read_all(paths[:1], CONFIG, n_readers=2)) == expected[:1]
@@ -111,7 +111,7 @@ def test_one_file_alone_and_a_single_core_start_no_process(paths, monkeypatch):
     assert taken(readers.read_all(paths[:3], CONFIG)) == expected
 
 
-def test_where_no_process_is_to_be_had_this_one_reads(paths, monkeypatch):
+def test_if_no_process_can_be_started_this_one_reads(paths, monkeypatch):
     def refuse(*_, **__):
         raise BlockingIOError
 
@@ -128,7 +128,7 @@ def test_a_reader_that_is_killed_costs_the_song_that_it_was_reading(paths):
     song = next(songs)
     next(song)
     (reader,) = children()
-    os.kill(reader, signal.SIGKILL)  # The rest of this song finds no room in the pipe.
+    os.kill(reader, signal.SIGKILL)  # The rest of this song does not fit into the pipe.
     with pytest.raises(AudioError) as error:
         list(song)
     assert str(error.value) == f"{paths[long]}: the process that read it has died (Killed)"
@@ -136,7 +136,7 @@ def test_a_reader_that_is_killed_costs_the_song_that_it_was_reading(paths):
     assert not children()
 
 
-def test_readers_wait_for_whoever_is_slow(paths):
+def test_readers_wait_for_a_slow_consumer(paths):
     asked = []
 
     def endless():
@@ -171,7 +171,7 @@ def test_readers_end_with_the_process_that_has_started_them(paths):
     assert len(pids) == 2 and all_end(pids)
 
 
-def test_a_script_without_a_guard_finds_what_it_imports_itself(paths, tmp_path):
+def test_a_script_without_a_main_guard_works(paths, tmp_path):
     script, elsewhere = tmp_path / "script.py", tmp_path / "elsewhere"
     elsewhere.mkdir()
     (elsewhere / "soundfile.py").write_text("raise SystemError")

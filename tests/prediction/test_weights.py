@@ -1,4 +1,4 @@
-"""Weights in one file: what is saved comes back, and nothing else is taken for it."""
+"""Weights in one file: what is saved is loaded, and nothing else is accepted."""
 
 import copy
 import json
@@ -61,7 +61,7 @@ def file(workdir, tmp_path_factory):
 
 
 def assert_same(ours, theirs):
-    """Arrays of the same names, dtypes, shapes and bytes; the same meta data."""
+    """Checks for arrays of the same names, dtypes, shapes and bytes, and the same metadata."""
     assert ours[1] == theirs[1]
     ours, theirs = (jax.tree_util.tree_flatten_with_path(x[0]) for x in (ours, theirs))
     assert ours[1] == theirs[1]
@@ -137,12 +137,12 @@ def test_foreign_files_are_refused_by_name(tmp_path, kind):
     assert not (tmp_path / "bomb").exists()
 
 
-def test_what_is_no_file_is_refused(tmp_path):
+def test_paths_without_a_file_are_refused(tmp_path):
     (tmp_path / "folder.safetensors").mkdir()
     for name in ("none.safetensors", "folder.safetensors"):
         with pytest.raises(CheckpointError, match=f"^{tmp_path / name}: "):
             weights.load(tmp_path / name)
-    with pytest.raises(CheckpointError, match="no checkpoint of a training run"):
+    with pytest.raises(CheckpointError, match="contains no checkpoint of a training run"):
         weights.load(tmp_path)
 
 
@@ -155,7 +155,7 @@ def test_truncated_files_are_refused(file, tmp_path):
 
 
 def test_flipped_bits_are_refused_wherever_they_are(file, tmp_path):
-    """What is accepted is what was written: a few bytes of the header mean nothing."""
+    """What is accepted equals what was written: a few bytes of the header have no meaning."""
     content, path, written = file.read_bytes(), tmp_path / "a.safetensors", weights.load(file)
     rng = random.Random(0)
     n_refused = 0
@@ -192,9 +192,9 @@ def test_changed_meta_data_are_refused(file, tmp_path):
 # The commands ------------------------------------------------------------------------------------
 
 
-def test_the_command_tells_what_it_cannot_do(workdir, tmp_path, capsys):
+def test_the_command_reports_its_errors(workdir, tmp_path, capsys):
     assert weights.main([str(tmp_path), str(tmp_path / "a.safetensors")]) == 1
-    assert "no checkpoint of a training run" in capsys.readouterr().err
+    assert "contains no checkpoint of a training run" in capsys.readouterr().err
     assert weights.main([str(workdir), str(tmp_path / "none" / "a.safetensors")]) == 1
     assert capsys.readouterr().err.startswith("weights: error: ")
     with pytest.raises(SystemExit) as stop:
@@ -226,14 +226,14 @@ def broken_weights(file, tmp_path, **changes):
     weights.save(tmp_path / "broken.safetensors", variables, meta)
 
 
-def test_weights_that_cannot_be_used_are_one_line_and_status_2(file, tmp_path, monkeypatch, capsys):
+def test_unusable_weights_print_one_line_and_status_2(file, tmp_path, monkeypatch, capsys):
     (tmp_path / "song.wav").touch()
     (tmp_path / "text.safetensors").write_text("no weights")
     broken_weights(file, tmp_path, fusion="later")
     monkeypatch.setattr(pretrained, "DEFAULT", tmp_path / "none.safetensors")
     for arguments, message in (
         ([], f"{pretrained.DEFAULT}: missing, so there are no default weights"),
-        (["--checkpoint=/nowhere"], "/nowhere: no checkpoint of a training run"),
+        (["--checkpoint=/nowhere"], "/nowhere: contains no checkpoint of a training run"),
         (["--checkpoint=/nowhere.safetensors"], "/nowhere.safetensors: No such file"),
         ([f"--checkpoint={tmp_path}/text.safetensors"], "not weights of this program"),
         ([f"--checkpoint={tmp_path}/broken.safetensors"], "model.fusion: 'later'"),
@@ -270,7 +270,7 @@ def piano(notes_per_second, level, rng, seconds=40, rate=22_050):
     return np.clip(samples, -1, 1), rate
 
 
-def test_the_weights_that_come_along_hear_fast_and_loud_as_more_arousing():
+def test_the_shipped_weights_rate_fast_and_loud_as_more_arousing():
     predictor = predict.Predictor()
     calm, excited = (
         predictor.from_waveform(*piano(*sound, np.random.default_rng(0)))
@@ -280,7 +280,7 @@ def test_the_weights_that_come_along_hear_fast_and_loud_as_more_arousing():
     assert excited[:, 1].mean() > calm[:, 1].mean() + 0.2
 
 
-# What goes with the weights ----------------------------------------------------------------------
+# Data stored with the weights --------------------------------------------------------------------
 
 
 def profile_of_noise(seed=0):
@@ -311,7 +311,7 @@ def test_a_run_with_a_damaged_profile_predicts_with_a_warning(workdir, tmp_path,
         content = bytearray(path.read_bytes())
         content[-5] ^= 1
     path.write_bytes(content)
-    with pytest.warns(CheckpointWarning, match=r"familiarity\.safetensors: .* are not told"):
+    with pytest.warns(CheckpointWarning, match=r"familiarity\.safetensors: .* are not detected"):
         variables, _ = weights.load(workdir)
     assert weights.PROFILE not in variables
 
@@ -334,7 +334,7 @@ def test_shipped_weights_have_names_unless_a_file_or_run_has_the_same(tmp_path, 
         weights.load("damff_plus_vgmidi")
 
 
-def test_a_model_of_embeddings_hears_no_audio(workdir, tmp_path):
+def test_a_model_of_embeddings_does_not_take_audio(workdir, tmp_path):
     variables, meta = weights.load(workdir)
     path = tmp_path / "x.safetensors"
     weights.save(path, variables, {**meta, "identity": {**meta["identity"], "heard": "0123"}})
@@ -349,7 +349,7 @@ def test_curves_of_the_default_weights_are_flat_on_stationary_noise_from_its_sta
     assert np.abs(curve_TxV[:4] - curve_TxV[20:40].mean(axis=0)).max() < 0.05
 
 
-def test_the_default_weights_know_what_is_no_song(tmp_path):
+def test_the_default_weights_recognise_what_is_not_a_song(tmp_path):
     rate, rng = 16_000, np.random.default_rng(0)
     t = np.arange(20 * rate) / rate
     sounds = {

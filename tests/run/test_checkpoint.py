@@ -96,7 +96,7 @@ def test_the_best_is_kept_over_later_worse_ones_and_over_restarts(tmp_path):
     assert_equal(variables["input_stats"]["mean"], np.arange(8.0))
 
 
-def test_the_moving_average_is_what_predicts(tmp_path):
+def test_prediction_uses_the_moving_average(tmp_path):
     state = state_at(5, with_ema=True)
     with Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(state, META)
@@ -106,15 +106,15 @@ def test_the_moving_average_is_what_predicts(tmp_path):
 
 
 def test_a_folder_without_checkpoints_is_an_error(tmp_path):
-    with pytest.raises(CheckpointError, match="no checkpoint of a training run"):
+    with pytest.raises(CheckpointError, match="contains no checkpoint of a training run"):
         load_variables(tmp_path)
 
 
 @pytest.mark.parametrize(
     ("field", "value", "shown"),
     [
-        ("fusion", "sum", r"another model \(fusion: daff there, sum here\)"),
-        ("channels", (4, 4, 4), r"channels: \[2, 2, 2\] there, \[4, 4, 4\] here"),
+        ("fusion", "sum", r"another model \(fusion: daff in the checkpoint, sum here\)"),
+        ("channels", (4, 4, 4), r"channels: \[2, 2, 2\] in the checkpoint, \[4, 4, 4\] here"),
     ],
 )
 def test_another_model_is_refused(tmp_path, field, value, shown):
@@ -137,11 +137,11 @@ def test_other_features_are_refused_and_both_are_shown(tmp_path):
 @pytest.mark.parametrize(
     ("identity", "shown"),
     [
-        ({"dataset": "deam/release", "seed": 1}, "another run (seed: 0 there, 1 here)"),
-        ({"dataset": "deam/mediaeval2015", "seed": 0}, "deam/release there"),
+        ({"dataset": "deam/release", "seed": 1}, "another run (seed: 0 in the checkpoint, 1 here)"),
+        ({"dataset": "deam/mediaeval2015", "seed": 0}, "deam/release in the checkpoint"),
     ],
 )
-def test_another_run_is_not_gone_on_with(tmp_path, identity, shown):
+def test_another_run_is_not_resumed(tmp_path, identity, shown):
     with Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(state_at(1), META)
     other = {**META, "identity": identity}
@@ -163,7 +163,7 @@ def test_a_score_that_is_not_finite_is_never_the_best(tmp_path):
 def test_another_smoothing_is_another_run_of_the_same_model():
     smoothed = {**META, "config": {"model": {**META["config"]["model"], "smoothing": [5, 1]}}}
     check_compatible(META, smoothed)
-    with pytest.raises(CheckpointError, match=r"\(smoothing: \[1, 0\] there, \[5, 1\]"):
+    with pytest.raises(CheckpointError, match=r"\(smoothing: \[1, 0\] in the checkpoint, \[5, 1\]"):
         check_same_run(META, smoothed)
 
 
@@ -204,8 +204,8 @@ def test_two_latest_states_and_the_best_one_are_kept(saved):
 
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
-def test_a_damaged_latest_state_gives_way_to_the_one_before(saved, tmp_path, damage):
-    """Whichever of its files is damaged."""
+def test_a_damaged_latest_state_falls_back_to_the_previous_one(saved, tmp_path, damage):
+    """For damage to any of its files."""
     files = files_of(saved / "checkpoints/latest/3")
     assert len(files) > 8
     for number, file in enumerate(files):
@@ -216,7 +216,8 @@ def test_a_damaged_latest_state_gives_way_to_the_one_before(saved, tmp_path, dam
         ) as w:
             assert load_meta(workdir)["step"] == 2
         (warning,) = w
-        assert str(workdir) in str(warning.message) and "taking step 2" in str(warning.message)
+        message = str(warning.message)
+        assert str(workdir) in message and "falling back to step 2" in message
         assert (workdir / "checkpoints/latest/3").exists()  # Reading changes nothing.
 
     with pytest.warns(CheckpointWarning), Checkpoints(workdir) as checkpoints:
@@ -232,13 +233,13 @@ def test_a_damaged_best_state_is_never_replaced_by_another(saved, tmp_path, dama
     for number, file in enumerate(files_of(saved / "checkpoints/best/2")):
         workdir = shutil.copytree(saved, tmp_path / str(number))
         damage(workdir / file.relative_to(saved))
-        shown = "best checkpoint, of step 2, is damaged or gone"
+        shown = "best checkpoint, of step 2, is damaged or missing"
         with pytest.warns(CheckpointWarning), pytest.raises(CheckpointError, match=shown):
             load_variables(workdir)
 
     with pytest.warns(CheckpointWarning) as caught:
         checkpoints = Checkpoints(workdir)
-    assert "the best of the steps to come is chosen" in str(caught[-1].message)
+    assert "the best is chosen anew from the steps after step 3" in str(caught[-1].message)
     with checkpoints:
         assert_equal(checkpoints.restore_latest(state_at(0), META), state_at(3))
         checkpoints.save(state_at(4), META)
@@ -249,7 +250,7 @@ def test_a_damaged_best_state_is_never_replaced_by_another(saved, tmp_path, dama
     assert load_variables(workdir)[1]["step"] == 5
 
 
-def test_the_best_state_of_a_run_that_went_on_from_before_an_older_one_is_kept(tmp_path):
+def test_the_best_state_is_kept_if_the_run_resumed_before_an_older_best_one(tmp_path):
     """Scores need not repeat exactly on all devices."""
     with Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(state_at(200), META)
@@ -261,7 +262,7 @@ def test_the_best_state_of_a_run_that_went_on_from_before_an_older_one_is_kept(t
     assert load_variables(tmp_path)[1]["score"] == 0.6
 
 
-def test_what_a_training_replaces_while_it_is_read_is_read_again(saved, tmp_path, monkeypatch):
+def test_a_state_that_training_replaces_during_reading_is_read_again(saved, tmp_path, monkeypatch):
     workdir = shutil.copytree(saved, tmp_path / "run")
     restore = checkpoint_files.restore_state
 
@@ -276,15 +277,15 @@ def test_what_a_training_replaces_while_it_is_read_is_read_again(saved, tmp_path
     assert load_variables(workdir)[1]["step"] == 4
 
 
-def test_a_best_state_that_is_gone_is_missed(saved, tmp_path):
+def test_a_missing_best_state_is_noticed(saved, tmp_path):
     workdir = shutil.copytree(saved, tmp_path / "run")
     shutil.rmtree(workdir / "checkpoints/best")
-    with pytest.raises(CheckpointError, match="best checkpoint, of step 2, is damaged or gone"):
+    with pytest.raises(CheckpointError, match="best checkpoint, of step 2, is damaged or missing"):
         load_variables(workdir)
 
 
-def test_a_first_best_state_that_is_damaged_is_missed_too(tmp_path):
-    """The latest state is from before it, and knows of no best one."""
+def test_a_damaged_first_best_state_is_noticed_too(tmp_path):
+    """The latest state is older, and does not know of any best one."""
     with Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(state_at(1), META)
         checkpoints.save_if_best(state_at(2), META, 0.5)
@@ -300,20 +301,20 @@ def test_the_best_state_can_be_used_when_all_latest_are_damaged(saved, tmp_path)
     workdir = shutil.copytree(saved, tmp_path / "run")
     for step in (2, 3):
         flip_a_byte(workdir / f"checkpoints/latest/{step}/state/_METADATA")
-    with pytest.warns(CheckpointWarning, match="the best one is whole"):
+    with pytest.warns(CheckpointWarning, match="the best one is not damaged"):
         assert load_variables(workdir)[1]["step"] == 2
     before = {path: path.read_bytes() for path in files_of(workdir)}
     with pytest.raises(CheckpointError) as error:
         Checkpoints(workdir)
-    assert "step 3: state/_METADATA: not what was written; step 2: " in str(error.value)
+    assert "step 3: state/_METADATA: does not match its digest; step 2: " in str(error.value)
     assert "\n" not in str(error.value)
     assert {path: path.read_bytes() for path in files_of(workdir)} == before
 
 
-def test_an_empty_folder_is_no_state(saved, tmp_path):
+def test_an_empty_folder_is_not_a_state(saved, tmp_path):
     workdir = shutil.copytree(saved, tmp_path / "run")
     (workdir / "checkpoints/latest/9").mkdir()
-    shown = r"latest checkpoint of step 9 is damaged \(SHA256SUMS: missing\); taking step 3"
+    shown = r"checkpoint of step 9 is damaged \(SHA256SUMS: missing\); falling back to step 3"
     with pytest.warns(CheckpointWarning, match=shown), Checkpoints(workdir) as checkpoints:
         assert_equal(checkpoints.restore_latest(state_at(0), META), state_at(3))
     with Checkpoints(workdir) as checkpoints:
@@ -321,7 +322,7 @@ def test_an_empty_folder_is_no_state(saved, tmp_path):
     assert load_meta(workdir)["step"] == 9
 
 
-def test_what_else_lies_about_does_no_harm(saved, tmp_path):
+def test_other_files_in_the_workdir_do_no_harm(saved, tmp_path):
     workdir = shutil.copytree(saved, tmp_path / "run")
     for name in ("latest", "best"):
         folder = workdir / "checkpoints" / name
@@ -345,7 +346,7 @@ def test_what_else_lies_about_does_no_harm(saved, tmp_path):
 
 
 def test_a_state_has_its_name_only_once_it_is_whole(saved, tmp_path, monkeypatch):
-    """A save that ends at any of its moments leaves what was there before."""
+    """A save that is interrupted at any point leaves the previous states."""
     workdir = shutil.copytree(saved, tmp_path / "run")
     for name in ("save", "write", "rename"):
         owner = {
@@ -383,7 +384,7 @@ def test_saving_does_not_wait_for_the_disk(tmp_path, monkeypatch):
     assert load_meta(tmp_path)["step"] == load_variables(tmp_path)[1]["step"] == 1
 
 
-def test_no_state_is_written_that_counts_on_one_that_could_not_be(tmp_path, monkeypatch):
+def test_no_state_is_written_after_one_that_could_not_be(tmp_path, monkeypatch):
     monkeypatch.setattr(digests, "write", full_disk)
     with (
         pytest.raises(CheckpointError, match="No space"),
@@ -399,21 +400,21 @@ def full_disk(*_):
     raise OSError("No space left on device")
 
 
-def test_checkpoints_of_strangers_are_bounded(saved, tmp_path, monkeypatch):
+def test_malicious_checkpoints_cannot_exhaust_the_memory(saved, tmp_path, monkeypatch):
     workdir = shutil.copytree(saved, tmp_path / "run")
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint_files, "_MAX_RATIO", 0.01)
-        with pytest.raises(CheckpointError, match=r"says that it holds \d+ bytes, far more"):
+        with pytest.raises(CheckpointError, match=r"claims to hold \d+ bytes, far more"):
             load_variables(workdir)
     (path,) = workdir.glob("checkpoints/best/2/state/_METADATA")
     path.unlink()
     path.symlink_to("/dev/zero")
-    shown = "_METADATA: no regular file"
+    shown = "_METADATA: not a regular file"
     with pytest.warns(CheckpointWarning, match=shown), pytest.raises(CheckpointError):
         load_variables(workdir)
 
 
-def test_the_best_state_is_on_the_disk_before_the_latest_that_counts_on_it(tmp_path, monkeypatch):
+def test_the_best_state_is_on_the_disk_before_the_latest_that_refers_to_it(tmp_path, monkeypatch):
     order = []
     write = checkpoint_files.write_step
 
@@ -434,13 +435,13 @@ def test_a_state_with_other_fields_is_refused(tmp_path):
     fields = {name: x for name, x in vars(state_at(3)).items() if name != "batch_stats"}
     fields = jax.tree.map(np.array, fields)
     checkpoint_files.write_step(tmp_path, "latest", fields, {**META, "step": 4, "score": None})
-    refused = pytest.raises(CheckpointError, match="in the place of a state")
+    refused = pytest.raises(CheckpointError, match="instead of a state")
     with Checkpoints(tmp_path) as checkpoints, refused:
         checkpoints.restore_latest(state_at(0), META)
 
 
-def test_a_best_state_alone_of_another_run_is_refused(tmp_path):
-    """A run can break off after its first best state and before its first latest one."""
+def test_a_best_state_of_another_run_is_refused_without_a_latest_one(tmp_path):
+    """A run can be interrupted between saving its first best state and its first latest one."""
     with Checkpoints(tmp_path) as checkpoints:
         checkpoints.save_if_best(state_at(1), META, 0.5)
     with Checkpoints(tmp_path) as checkpoints:
@@ -459,7 +460,7 @@ def test_digests_are_in_the_form_of_sha256sum(saved):
     assert subprocess.run(command, cwd=folder, check=False).returncode == 0
 
 
-def test_nothing_is_warned_of_where_nothing_is_wrong(saved):
+def test_without_damage_there_are_no_warnings(saved):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         load_variables(saved)

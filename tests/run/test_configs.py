@@ -58,7 +58,7 @@ def get_config(name, *model):
 
 
 def with_files(config):
-    """The config with the files that only a user has."""
+    """The config with files that only a user has."""
     if config.loss.teacher:
         config.data.teacher = "embeddings.npz"
     if config.model.name == "embedding_bigru":
@@ -91,34 +91,36 @@ def test_parameters_of_the_models(model):
     counts = tuple(count_parameters(get_config(name, model)) for name in ("deam", "synthetic"))
     assert counts == MODEL_PARAMETERS[model]
     if model == "embedding_bigru":
-        return  # Its input has a size of its own.
+        return  # Its input has another size.
     text = " ".join(models.MODELS[model].__doc__.split())
     assert f"{counts[0]:,} parameters ({counts[1]:,})" in text
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_config_takes_every_model(name):
-    """Its features, crops and loss go with the model, which gives a curve for the crop."""
+    """Its features, crops and loss work with the model, which returns a curve for the crop."""
     for model in models.MODELS:
         config = with_files(get_config(name, model))
         run_config.check(config)
         assert config.model.name == models.MODELS[model]().name
         assert curve_shape(config) == (1, config.data.crop_segments, 2)
-        if name == "deam_plus":  # It changes models.
+        if name == "deam_plus":  # It changes the models' fields.
             continue
         assert config.model == models.MODELS[model]()
         models.use(config, "damff")
         config.data.heard = ""
         assert config == get_config(name)
-    with pytest.raises(ValueError, match=r"no model 'nope'; there are damff, damff_plus, constant"):
+    with pytest.raises(
+        ValueError, match=r"unknown model 'nope'; available: damff, damff_plus, con"
+    ):
         get_config(name, "nope")
 
 
 def curve_shape(config):
-    """The shape of what a config's model makes of one crop."""
+    """The shape of a model's output for one crop."""
     features, t = FeatureConfig(**config.features), config.data.crop_segments
     model = create_model(config.model, dtype=config.dtype, axis_name=None)
-    # Embeddings have one frame per segment, and their dimensions in the place of Mel bins.
+    # Embeddings have one frame per segment, and their dimensions instead of Mel bins.
     shape = (1, 200) if config.data.heard else (features.frames_per_segment, features.n_mels)
     curve, _ = jax.eval_shape(
         lambda *inputs: model.init_with_output(jax.random.key(0), *inputs, train=False),
@@ -130,7 +132,7 @@ def curve_shape(config):
 
 
 def parse(monkeypatch, *arguments):
-    """The flags of train.py with these arguments."""
+    """The flags of train.py for these arguments."""
     argv = ["train.py", *arguments]
     monkeypatch.setattr(sys, "argv", argv)
     values = flags.FlagValues()
@@ -140,7 +142,7 @@ def parse(monkeypatch, *arguments):
     return values
 
 
-def test_the_command_line_takes_a_model_and_its_knobs(monkeypatch):
+def test_the_command_line_takes_a_model_and_its_settings(monkeypatch):
     config = f"--config={ROOT}/configs/vgmidi.py:ridge"
     values = parse(monkeypatch, config, "--config.model.penalty=3.5")
     assert values.config.model.name == "ridge"
@@ -170,9 +172,9 @@ def test_a_data_set_config_shows_all_its_options_with_their_defaults(name):
     for part in settings:
         defaults |= dataclasses.asdict(type(part)())
     if name == "vgmidi_augmented":
-        defaults["renderings"] = 4  # What it is for.
+        defaults["renderings"] = 4  # Its purpose.
     if name == "deam_plus":
-        defaults["validation_fraction"] = 0.0  # Nothing is chosen by validation songs.
+        defaults["validation_fraction"] = 0.0  # It makes no choice by validation songs.
     assert data.options.to_dict() == defaults
 
 
@@ -184,7 +186,7 @@ SYSTEMS = [(path.stem, name) for path in STUDIES for name in load_study(str(path
 
 @pytest.mark.parametrize(("study", "system"), SYSTEMS)
 def test_every_system_of_a_study_is_a_command(study, system, tmp_path, monkeypatch):
-    """Up to the point where data are wanted; of raters, to the end."""
+    """Up to the point where data are needed; for raters, to the end."""
     content = load_study(str(ROOT / "configs" / "studies" / f"{study}.py"))
     (tmp_path / "data_sets").mkdir()
     for name in ("vgmidi", "emopia"):
@@ -202,7 +204,7 @@ def test_every_system_of_a_study_is_a_command(study, system, tmp_path, monkeypat
             continue
         if command[:2] == ["-m", averaged.__spec__.name]:
             assert f"--of={run.after[0].workdir}" in command
-            assert averaged.main(command[2:]) == 1  # That has left no predictions.
+            assert averaged.main(command[2:]) == 1  # There are no predictions.
             continue
         assert command[:2] == ["-m", "damff_jax.train"]
         monkeypatch.chdir(ROOT)

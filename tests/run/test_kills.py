@@ -1,4 +1,4 @@
-"""Builds and predictions that are killed or interrupted, as processes of their own."""
+"""Builds and predictions that are killed or interrupted, in separate processes."""
 
 import os
 import re
@@ -22,7 +22,7 @@ N_SONGS = 8
 
 @pytest.fixture(scope="module")
 def manual_dir(tmp_path_factory):
-    """Songs that take a while each, with labels."""
+    """Songs with labels, each of which takes a while."""
     folder = tmp_path_factory.mktemp("manual")
     song = compose_song(0, duration_s=60.0, sample_rate=44_100)
     header = ",".join(["song_id", *(f"sample_{500 * i}ms" for i in range(120))])
@@ -46,7 +46,7 @@ def shards_of(data_dir):
 
 
 def cached(data_dir):
-    """Features on disk: {path: time of change}."""
+    """Cached features: {path: time of change}."""
     files = (path for path in data_dir.glob("feature_cache/*/*") if path.suffix != ".tmp")
     return {path: path.stat().st_mtime_ns for path in files}
 
@@ -62,7 +62,7 @@ def wait_until(condition, process, seconds=120):
 
 
 def group_ends(process, seconds=20):
-    """Whether no process of the group lives on, workers for example, which would for ever."""
+    """Whether all processes of the group have ended, workers for example."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         try:
@@ -75,7 +75,7 @@ def group_ends(process, seconds=20):
 
 @pytest.fixture(scope="module")
 def undisturbed(manual_dir, tmp_path_factory):
-    """The shards of a build by one worker that nothing disturbed."""
+    """The shards of an undisturbed build by one worker."""
     data_dir = tmp_path_factory.mktemp("undisturbed")
     process = prepare(manual_dir, data_dir, workers=1)
     _, err = process.communicate(timeout=300)
@@ -84,7 +84,7 @@ def undisturbed(manual_dir, tmp_path_factory):
     return shards_of(data_dir)
 
 
-def test_killed_build_goes_on_and_gives_the_same_shards(manual_dir, undisturbed, tmp_path):
+def test_killed_build_resumes_and_writes_the_same_shards(manual_dir, undisturbed, tmp_path):
     before = {}
     for n in (1, 4, N_SONGS):
         process = prepare(manual_dir, tmp_path)
@@ -112,7 +112,7 @@ def test_stopped_build_says_so_in_one_line_and_leaves_nothing_half_written(
     os.killpg(process.pid, number)
     out, err = process.communicate(timeout=120)
     assert (process.returncode, out) == (128 + number, "")
-    assert err == f"prepare: stopped by {number.name}; the next call goes on from here\n"
+    assert err == f"prepare: stopped by {number.name}; the next call resumes from here\n"
     assert left_behind(tmp_path) == [] and shards_of(tmp_path) == {}
     assert group_ends(process)
 
@@ -136,7 +136,7 @@ def test_stopped_prediction_keeps_whole_curves_only(manual_dir, tmp_path, number
     curves = list(tmp_path.glob("*.csv"))
     assert 2 <= len(curves) < N_SONGS
     assert process.returncode == 128 + number
-    # Of the last one, the plot may be missing yet.
+    # The plot of the last one may be missing.
     stopped = rf"predict: stopped by {number.name}; (\d) of 8 files done"
     n_done = int(re.fullmatch(stopped, err.splitlines()[-1])[1])
     assert n_done in (len(curves) - 1, len(curves))

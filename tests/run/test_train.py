@@ -126,11 +126,11 @@ def test_the_log_has_every_step_once(finished):
 
 
 class StopError(Exception):
-    """Breaks a run off."""
+    """Interrupts a run."""
 
 
-def run_broken_off(config, workdir, monkeypatch, *, after):
-    """A run that ends with an exception once what a step logs is written."""
+def run_interrupted(config, workdir, monkeypatch, *, after):
+    """A run that is interrupted by an exception after the metrics of step `after` are written."""
     write = loop.MetricWriter.write
 
     def stop(self, step, values):
@@ -144,12 +144,10 @@ def run_broken_off(config, workdir, monkeypatch, *, after):
 
 
 @pytest.mark.parametrize("k", [2, 3, 4])
-def test_a_run_that_goes_on_equals_one_without_a_break(
-    finished, data_dir, tmp_path, k, monkeypatch
-):
-    """Breaks before, at and after a save; what was not saved is done again."""
+def test_a_resumed_run_equals_an_uninterrupted_one(finished, data_dir, tmp_path, k, monkeypatch):
+    """Interruptions before, at and after a save; steps that were not saved are repeated."""
     workdir, returned = finished
-    run_broken_off(tiny_config(data_dir), tmp_path, monkeypatch, after=k)
+    run_interrupted(tiny_config(data_dir), tmp_path, monkeypatch, after=k)
     assert train.run(tiny_config(data_dir), tmp_path) == returned
     log = (tmp_path / "metrics.jsonl").read_text()
     assert log == (workdir / "metrics.jsonl").read_text()
@@ -167,7 +165,7 @@ def test_a_run_that_goes_on_equals_one_without_a_break(
 
 def test_the_latest_state_can_be_the_one_that_counts(finished, data_dir, tmp_path, monkeypatch):
     config = tiny_config(data_dir, select="latest")
-    run_broken_off(config, tmp_path, monkeypatch, after=4)
+    run_interrupted(config, tmp_path, monkeypatch, after=4)
     train.run(config, tmp_path)
     assert not (tmp_path / "checkpoints/best").exists()
     assert checkpoint.load_variables(tmp_path)[1]["step"] == 6
@@ -182,12 +180,12 @@ def everything_in_the_latest_checkpoint(workdir):
     return jax.tree.leaves(checkpoint_files.restore_state(workdir / f"checkpoints/latest/{step}"))
 
 
-def test_tensorboard_drops_what_was_logged_after_the_step_that_is_gone_on_from(tmp_path):
+def test_tensorboard_drops_what_was_logged_after_the_resumed_step(tmp_path):
     for first_step, last_step in ((0, 3), (2, 4)):
         with MetricWriter(tmp_path, first_step=first_step) as writer:
             for step in range(first_step + 1, last_step + 1):
                 writer.write(step, {"train/loss": 10 * first_step + step})
-        time.sleep(1.1)  # The files are named by the second, and read in the order of names.
+        time.sleep(1.1)  # Files are named by the second, and read in the order of their names.
     accumulator = EventAccumulator(str(tmp_path), purge_orphaned_data=True).Reload()
     shown = [(event.step, event.value) for event in accumulator.Scalars("train/loss")]
     assert shown == [(1, 1), (2, 2), (3, 23), (4, 24)]
@@ -216,18 +214,18 @@ def test_other_ways_to_feed_the_devices_give_the_same_run(finished, data_dir, tm
         assert values == pytest.approx(theirs[key], rel=1e-4, abs=1e-5)
 
 
-def test_going_on_in_the_middle_of_a_call_is_refused(finished, data_dir, tmp_path):
+def test_resuming_in_the_middle_of_a_call_is_refused(finished, data_dir, tmp_path):
     workdir = shutil.copytree(finished[0], tmp_path / "run")
     steps = dict.fromkeys(("log_every_steps", "eval_every_steps", "checkpoint_every_steps"), 4)
     config = tiny_config(data_dir, **steps, num_train_steps=8, steps_per_call=4)
-    with pytest.raises(ValueError, match="is at step 6, no multiple of steps_per_call 4"):
+    with pytest.raises(ValueError, match="is at step 6, not a multiple of steps_per_call 4"):
         train.run(config, workdir)
 
 
 @pytest.mark.parametrize("on_device", [False, True])
 @pytest.mark.parametrize("steps_per_call", [1, 3])
 def test_every_way_to_feed_the_devices_gives_the_crops_of_the_plan(on_device, steps_per_call):
-    """A step that sums up what it is given, on songs shorter and longer than a crop."""
+    """A step that sums its inputs, on songs shorter and longer than a crop."""
     rng = np.random.default_rng(0)
     length = np.array([3, 9, 5, 20])
     n = int(length.sum())
@@ -246,7 +244,7 @@ def test_every_way_to_feed_the_devices_gives_the_crops_of_the_plan(on_device, st
     )  # fmt: skip
 
     def step(state, batch):
-        # Every segment counts by its place, so that none can stand in for another.
+        # Segments are weighted by their position, so that none can replace another.
         weights = {k: 1 + np.arange(x[0].size).reshape(x[0].shape) for k, x in batch.items()}
         sums = {k: jnp.sum(x.astype(jnp.float32) * weights[k]) for k, x in batch.items()}
         return state + 1, jax.lax.all_gather(sums, "batch")
@@ -304,7 +302,7 @@ def test_a_run_that_starts_from_another_begins_with_its_outputs(
         states.extend([state, start(state, variables)])
         raise StopError
 
-    # Statistics of other songs, which are not those that the parameters were trained with.
+    # Statistics of other songs than those that the parameters were trained with.
     other = {"mean": np.full(16, 5.0), "std": np.full(16, 99.0)}
     create, start = train_state.create, train_state.TrainState.warm_start
     with monkeypatch.context() as patch, pytest.raises(StopError):
@@ -337,12 +335,12 @@ def test_a_run_that_starts_from_another_begins_with_its_outputs(
     assert (tmp_path / "predictions.csv").read_bytes() == saved
 
 
-def test_a_run_that_started_from_another_goes_on_without_it(
+def test_a_run_that_started_from_another_resumes_without_it(
     finished, data_dir, tmp_path, monkeypatch, capsys
 ):
     first = shutil.copytree(finished[0], tmp_path / "first")
     config = tiny_config(data_dir, init_from=str(first))
-    run_broken_off(config, tmp_path / "run", monkeypatch, after=4)
+    run_interrupted(config, tmp_path / "run", monkeypatch, after=4)
     assert re.search(rf"starting from step \d of {first}\n", capsys.readouterr().out)
     shutil.rmtree(first)
     assert train.run(config, tmp_path / "run") != finished[1]
@@ -351,9 +349,9 @@ def test_a_run_that_started_from_another_goes_on_without_it(
     assert [step for step, *names in log_events(tmp_path / "run") if "train/loss" in names] == [
         *range(1, 7)
     ]
-    # What it started from makes it the run that it is.
+    # What it started from is part of its identity.
     scratch = tiny_config(data_dir)
-    with pytest.raises(ValueError, match=rf"another run \(init_from: {first} there,  here\)"):
+    with pytest.raises(ValueError, match=rf"\(init_from: {first} in the checkpoint,  here\)"):
         train.run(scratch, tmp_path / "run")
 
 
@@ -362,7 +360,7 @@ def test_a_run_starts_from_weights_in_a_file_and_remembers_their_data(
 ):
     variables, meta = checkpoint.load_variables(finished[0])
     assert meta["ancestors"] == []
-    # Weights that saw another data set, after another version of this one.
+    # Weights trained on another data set, after another version of this one.
     meta = {**meta, "ancestors": ["deam/release"]}
     meta["identity"] = {**meta["identity"], "dataset": "emopia/clips"}
     path = tmp_path / "start.safetensors"
@@ -377,12 +375,12 @@ def test_a_run_starts_from_weights_in_a_file_and_remembers_their_data(
     assert meta["step"] == 6
     assert meta["ancestors"] == ["deam/release", "emopia/clips"]
 
-    # What is handed on cannot come back as a model that has not seen its test songs.
+    # A model that starts from these weights must not count as one that has not seen its test songs.
     meta["ancestors"] = ["synthetic/other-version"]
     meta["identity"]["dataset"] = "emopia/clips"
     weights.save(path, variables, meta)
     config = tiny_config(data_dir, init_from=str(path))
-    with pytest.raises(ValueError, match=r"another version of the data set .*other-version there"):
+    with pytest.raises(ValueError, match=r"another version of the data set .*other-version in the"):
         train.run(config, tmp_path / "other")
 
 
@@ -391,9 +389,9 @@ def test_starting_from_what_does_not_fit_is_refused(finished, data_dir, tmp_path
     _, meta = checkpoint.load_variables(workdir)
     model = {**meta["config"], "model": {**meta["config"]["model"], "hidden_size": 5}}
     identity = {**meta["identity"], "dataset": "synthetic/other-version"}
-    advice = "take another --config.init_from"
+    advice = "use another --config.init_from"
     for change, message in (
-        ({"config": model}, rf"another model \(hidden_size: 4 there, 5 here\); {advice}"),
+        ({"config": model}, rf"model \(hidden_size: 4 in the checkpoint, 5 here\); {advice}"),
         ({"features": FeatureConfig(n_mels=17).to_json()}, r"(?s)n_mels=16.*n_mels=17"),
         ({"identity": identity}, rf"another version of the data set .*; {advice}"),
     ):
@@ -401,11 +399,11 @@ def test_starting_from_what_does_not_fit_is_refused(finished, data_dir, tmp_path
             check_compatible(meta, {**meta, **change}, option="--config.init_from")
     # Before any data set is prepared.
     config = tiny_config(tmp_path / "no_data", init_from=str(tmp_path))
-    with pytest.raises(ValueError, match=f"{tmp_path}: no checkpoint of a training run"):
+    with pytest.raises(ValueError, match=f"{tmp_path}: contains no checkpoint of a training run"):
         train.run(config, tmp_path / "run")
     assert not (tmp_path / "no_data").exists()
     ridge = tiny_config(data_dir, "ridge", init_from=str(workdir))
-    with pytest.raises(ValueError, match="init_from: ridge is solved"):
+    with pytest.raises(ValueError, match="init_from: ridge is solved in closed form"):
         train.run(ridge, tmp_path / "ridge")
     assert not (tmp_path / "ridge").exists()
 
@@ -469,7 +467,7 @@ def test_evaluating_again_gives_the_same(finished, data_dir):
     assert train.run(tiny_config(data_dir), workdir, mode="evaluate") == returned
 
 
-def test_the_title_and_the_scores_say_which_seconds_of_the_songs_were_used(
+def test_the_title_and_the_scores_show_which_seconds_of_the_songs_were_used(
     finished, data_dir, capsys
 ):
     workdir, _ = finished
@@ -498,7 +496,7 @@ def test_a_second_run_in_the_same_workdir_is_refused(finished, data_dir, mode):
 
 
 def test_a_workdir_that_cannot_be_made_is_an_error_that_names_it(data_dir):
-    """Not even by root."""
+    """Not even root can."""
     with pytest.raises(OSError, match="'/proc/none'"):
         train.run(tiny_config(data_dir), Path("/proc/none"))
 
@@ -524,7 +522,7 @@ def test_a_workdir_is_free_when_the_process_that_held_it_is_dead(tmp_path):
 def test_another_model_in_the_same_workdir_is_refused(finished, data_dir):
     workdir, _ = finished
     config = tiny_config(data_dir, **{"model.fusion": "sum"})
-    with pytest.raises(ValueError, match="fusion: daff there, sum here"):
+    with pytest.raises(ValueError, match="fusion: daff in the checkpoint, sum here"):
         train.run(config, workdir)
 
 
@@ -576,7 +574,7 @@ def test_the_command_predicts_good_files_and_names_bad_ones(finished, data_dir, 
     assert predict.main([str(good), *argv[2:]]) == 0
 
 
-def test_the_command_refuses_what_makes_no_sense(finished, tmp_path):
+def test_the_command_refuses_invalid_arguments(finished, tmp_path):
     workdir, _ = finished
     for argv in (
         [str(tmp_path), f"--checkpoint={workdir}"],
@@ -588,7 +586,7 @@ def test_the_command_refuses_what_makes_no_sense(finished, tmp_path):
         assert stop.value.code == 2
 
 
-def test_damaged_checkpoints_are_told_of_in_a_line(finished, data_dir, tmp_path, capsys):
+def test_damaged_checkpoints_are_reported_in_a_line(finished, data_dir, tmp_path, capsys):
     workdir = shutil.copytree(finished[0], tmp_path / "run")
     (workdir / "checkpoints/latest/6/meta/metadata").unlink()
     (path,) = data_dir.glob("synthetic/songs-*/MEMD_audio/2001.flac")
@@ -596,12 +594,12 @@ def test_damaged_checkpoints_are_told_of_in_a_line(finished, data_dir, tmp_path,
         warnings.simplefilter("default")
         argv = [str(path), f"--checkpoint={workdir}", f"--output_dir={tmp_path}"]
         assert predict.main(argv) == 0
-        line = "warning: .*: the latest checkpoint of step 6 is damaged .*; taking step 3\n"
+        line = "warning: .*: the latest checkpoint of step 6 is damaged .*; falling back to .* 3\n"
         assert re.search(f"^predict: {line}", capsys.readouterr().err)
         command_line.show_warnings("train.py", checkpoint.CheckpointWarning)
-        warnings.simplefilter("default")  # Forgets what was shown.
+        warnings.simplefilter("default")  # Forgets the warnings that were shown.
         checkpoint.load_meta(workdir)
-        # The same one again is not.
+        # The same warning is not shown again.
         checkpoint.load_meta(workdir)
         assert re.fullmatch(f"train.py: {line}", capsys.readouterr().err)
 
@@ -626,7 +624,7 @@ def test_output_names_are_distinct():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"batch_size": 6}, "batch_size 6 is no positive multiple of the 4 devices"),
+        ({"batch_size": 6}, "batch_size 6 is not a positive multiple of the 4 devices"),
         ({"num_train_steps": 0}, "num_train_steps must be positive"),
         ({"data.dataset": "nope"}, "no data set 'nope'"),
         ({"model.fusion": "nope"}, "model.fusion: 'nope'"),
@@ -635,28 +633,28 @@ def test_output_names_are_distinct():
         ({"loss.ccc_pooled": 0.0}, "loss weights"),
         ({"data.overlap": 8}, "overlap 8"),
         ({"data.eval_splits": ("tset",)}, "data.eval_splits: 'tset'"),
-        ({"data.manual_dir": "/nowhere"}, "data.manual_dir: /nowhere is no directory"),
+        ({"data.manual_dir": "/nowhere"}, "data.manual_dir: /nowhere is not a directory"),
         ({"max_skipped_steps": -1}, "max_skipped_steps must not be negative"),
         ({"seed": -1}, "seed must not be negative"),
-        ({"steps_per_call": 2}, "log_every_steps 1 is no multiple of steps_per_call 2"),
+        ({"steps_per_call": 2}, "log_every_steps 1 is not a multiple of steps_per_call 2"),
         ({"model.reduction": 0}, "model.reduction: 0"),
         ({"model.channels": (8, 16)}, "model.channels"),
         ({"features.n_mels": 4}, "8 Mel bins"),
-        ({"calibrate": True}, "calibrate is of the last step, so it wants select=latest"),
+        ({"calibrate": True}, "calibrate applies to the last step, so it needs select=latest"),
         ({"augment.mixup": -1.0}, "augment.mixup: -1.0"),
-        ({"loss.teacher": 1.0}, "data.teacher, loss.teacher, model.teacher_size belong together"),
+        ({"loss.teacher": 1.0}, "data.teacher, loss.teacher, model.teacher_size must be set"),
         ({"data.heard": "x.npz"}, "data.heard, a file of embeddings, and model embedding_bigru"),
         ({"data.margin": -1}, "margin -1 is negative"),
     ],
 )
-def test_senseless_configs_are_refused(data_dir, tmp_path, changes, message):
+def test_invalid_configs_are_refused(data_dir, tmp_path, changes, message):
     with pytest.raises(ValueError, match=message):
         train.run(tiny_config(data_dir, **changes), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
 def spoil(monkeypatch, song_id, segments):
-    """Makes the labels of a song's segments infinite, where training is concerned."""
+    """Makes the labels of a song's segments infinite in training."""
     load = Dataset.load
 
     def spoiled(data, split):
@@ -670,7 +668,7 @@ def spoil(monkeypatch, song_id, segments):
 
 
 def steps_with(data_dir, config, song_id):
-    """The steps, from 1, whose batches have crops of a song."""
+    """The steps, from 1, whose batches have crops of a given song."""
     songs = datasets.open_configured(config).load("train")
     batch_size, crop_segments = config.batch_size, config.data.crop_segments
     plan = CropPlan(
@@ -708,14 +706,14 @@ def test_a_step_without_a_finite_gradient_is_skipped_counted_and_shown(
     [{}, pytest.param({"steps_per_call": 3, "log_every_steps": 3}, marks=pytest.mark.slow)],
     ids=str,
 )
-def test_too_many_skipped_steps_stop_the_run_which_keeps_what_was_before(
+def test_too_many_skipped_steps_stop_the_run_and_the_state_before_is_saved(
     data_dir, tmp_path, monkeypatch, changes
 ):
     config = tiny_config(data_dir, max_skipped_steps=0, **changes)
     song_id = a_training_song(data_dir, config)
     bad = steps_with(data_dir, config, song_id)[0]
     spoil(monkeypatch, song_id, range(12))
-    shown = rf"step {bad} and .* gave no finite .* of that step: (.*, )?{song_id}(,|$)"
+    shown = rf"not finite from step {bad} on, .* of that step: (.*, )?{song_id}(,|$)"
     for _ in range(2):
         with pytest.raises(NotFiniteError, match=shown):
             train.run(config, tmp_path)
@@ -727,7 +725,7 @@ def test_too_many_skipped_steps_stop_the_run_which_keeps_what_was_before(
 @pytest.mark.slow
 def test_a_run_that_diverges_stops_and_names_the_step(data_dir, tmp_path):
     changes = {"optim.learning_rate": 1e30, "optim.clip_norm": 0.0, "model.dropout_rate": 0.0}
-    with pytest.raises(ValueError, match=r"step \d and those after it gave no finite loss"):
+    with pytest.raises(ValueError, match=r"loss or gradient not finite from step \d on"):
         train.run(tiny_config(data_dir, max_skipped_steps=1, **changes), tmp_path)
     assert "NaN" not in (tmp_path / "metrics.jsonl").read_text()
 
@@ -819,7 +817,7 @@ def test_another_split_of_the_songs_is_not_prepared(manual_dir, tmp_path, monkey
     assert before == {p: p.stat().st_mtime_ns for p in before}
 
 
-def test_the_statistics_of_the_mel_bins_are_of_the_splits_own_training_songs(manual_dir, tmp_path):
+def test_mel_statistics_are_those_of_the_splits_own_training_songs(manual_dir, tmp_path):
     kept = []
     for seed in (0, 1):
         config = folder_config(tmp_path / "data", manual_dir, split_seed=seed)
@@ -838,20 +836,20 @@ def test_the_statistics_of_the_mel_bins_are_of_the_splits_own_training_songs(man
 def test_training_on_a_split_without_training_songs_is_refused(manual_dir, tmp_path):
     (manual_dir / "splits.csv").write_text("song 0,test\nsong 1,test\n")
     config = folder_config(tmp_path / "data", manual_dir, split_file="splits.csv")
-    with pytest.raises(ValueError, match=r"no split train; there are test$"):
+    with pytest.raises(ValueError, match=r"no split train; available: test$"):
         train.run(config, tmp_path / "run")
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"audio_start": -1.0}, "audio_start: -1.0 is no time in seconds, 0 or later"),
-        ({"audio_start": "nan"}, "audio_start: nan is no time in seconds, 0 or later"),
-        ({"audio_start": "1e999"}, "audio_start: inf is no time in seconds, 0 or later"),
+        ({"audio_start": -1.0}, "audio_start: -1.0 is not a time in seconds, 0 or later"),
+        ({"audio_start": "nan"}, "audio_start: nan is not a time in seconds, 0 or later"),
+        ({"audio_start": "1e999"}, "audio_start: inf is not a time in seconds, 0 or later"),
         ({"split_file": "none.csv"}, "none.csv: No such file or directory"),
     ],
 )
-def test_settings_that_the_songs_refuse_are_one_line(
+def test_settings_that_do_not_fit_the_songs_are_one_line(
     manual_dir, tmp_path, options, message, capfd, monkeypatch
 ):
     monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)  # Which the program sets.
@@ -865,7 +863,7 @@ def test_settings_that_the_songs_refuse_are_one_line(
 
 
 @pytest.mark.parametrize("value", [np.zeros(99), np.zeros((9, 2)), np.zeros(9999, np.int16)])
-def test_samples_that_make_no_sense_are_refused(finished, value):
+def test_invalid_samples_are_refused(finished, value):
     with pytest.raises(AudioError, match="samples"):
         predict.Predictor(finished[0]).from_waveform(value, 16_000)
 
@@ -878,13 +876,13 @@ def test_samples_that_make_no_sense_are_refused(finished, value):
         ("--config=nowhere.py", "nowhere.py"),
         (
             f"--config={ROOT}/configs/synthetic.py:nope",
-            "no model 'nope'; there are damff, damff_plus, constant",
+            "unknown model 'nope'; available: damff, damff_plus, constant",
         ),
         ("--workdri=x", "workdri"),
         ("--num_processes=2", "--multihost"),
     ],
 )
-def test_a_wrong_command_line_is_one_line_and_status_2(argument, message, tmp_path):
+def test_a_wrong_command_line_prints_one_line_and_status_2(argument, message, tmp_path):
     result = subprocess.run(
         [sys.executable, ROOT / "train.py", argument],
         cwd=tmp_path,
@@ -899,12 +897,12 @@ def test_a_wrong_command_line_is_one_line_and_status_2(argument, message, tmp_pa
     assert not any(tmp_path.iterdir())
 
 
-# Embeddings, a teacher, and what else training can have ------------------------------------------
+# Embeddings, a teacher, and other options of training ---------------------------------------------
 
 
 @pytest.fixture(scope="module")
 def embeddings(tmp_path_factory):
-    """Made-up outputs of an encoder, 5 numbers for two patches of each of the tiny songs."""
+    """Random embeddings with 5 dimensions, for two patches of each of the tiny songs."""
     path = tmp_path_factory.mktemp("embeddings") / "x.npz"
     rng = np.random.default_rng(0)
     ids = [1, 2, 3, 4, 2001, 2002]
@@ -946,7 +944,7 @@ def test_another_teacher_makes_another_run(data_dir, embeddings, tmp_path):
         train.run(config, tmp_path / "other")
 
 
-def test_a_model_can_hear_embeddings_in_the_place_of_the_sound(data_dir, embeddings, tmp_path):
+def test_a_model_can_take_embeddings_instead_of_the_sound(data_dir, embeddings, tmp_path):
     config = tiny_config(data_dir, "embedding_bigru", **{"data.heard": str(embeddings)})
     scores = train.run(config, tmp_path / "run")
     assert scores["test"]["n_points"] == 24
@@ -963,7 +961,7 @@ def test_a_calibrated_run_has_the_labels_spread_on_its_training_songs(data_dir, 
         prediction, truth = (
             np.concatenate([curve[i][:, v] for curve in curves.values()]) for i in range(2)
         )
-        # But for what the scale's ends cut off.
+        # Except for clipping at the ends of the scale.
         assert prediction.mean() == pytest.approx(truth.mean(), abs=0.05)
         assert prediction.std() == pytest.approx(truth.std(), rel=0.15)
 

@@ -1,4 +1,4 @@
-"""Studies of made-up systems: programs that write predictions, not trainings."""
+"""Studies of fake systems: programs that write predictions instead of training."""
 
 import dataclasses
 import fcntl
@@ -85,7 +85,7 @@ def test_folds_share_the_pretraining_of_their_seed(tmp_path):
     assert [run.predicts for run in runs[:2]] == [False, True]
 
 
-def test_what_is_no_pretraining_is_started_from_by_fold(tmp_path):
+def test_a_system_that_is_not_pretraining_is_a_start_per_fold(tmp_path):
     runs = planned(tmp_path, ["c", "a"], seeds=(0,))
     assert [str(run) for run in runs] == [
         "a/fold0_seed0",
@@ -103,24 +103,24 @@ def test_the_recipe_does_not_depend_on_places(tmp_path):
 
 
 def test_systems_that_cannot_be_planned_are_refused(tmp_path):
-    with pytest.raises(StudyError, match="no system 'd'; there are a, b, c, pre"):
+    with pytest.raises(StudyError, match="unknown system 'd'; available: a, b, c, pre"):
         planned(tmp_path, ["a", "d"])
     lost = {"x": {"command": ["x"], "init_from": "y"}}
-    with pytest.raises(StudyError, match="no system 'y'"):
+    with pytest.raises(StudyError, match="unknown system 'y'"):
         planned(tmp_path, ["x"], study=lost)
     circle = {"x": {"command": ["x"], "init_from": "y"}, "y": {"command": ["y"], "init_from": "x"}}
-    with pytest.raises(StudyError, match="start from one another: x, y"):
+    with pytest.raises(StudyError, match="start from each other: x, y"):
         planned(tmp_path, ["x"], study=circle)
-    # Of one fold, it would have seen other folds' test songs.
+    # Trained on one fold, it would have seen other folds' test songs.
     of_a_fold = {"x": {"command": ["train.py", "--fold={fold}"], "pretraining": True}}
-    with pytest.raises(StudyError, match=r"pretraining 'x' has \{fold\} in"):
+    with pytest.raises(StudyError, match=r"pretraining 'x' is shared by all folds"):
         planned(tmp_path, ["x"], study=of_a_fold)
 
 
 # Running -----------------------------------------------------------------------------------------
 
-# A system that says how often it ran, and predicts two songs of its fold at some distance from
-# the truth; it needs the files that it is given.
+# A system that records how often it ran, and predicts two songs of its fold with some error; it
+# needs the files that it is given.
 WRITE = textwrap.dedent(
     """
     import pathlib, sys
@@ -168,7 +168,7 @@ def starts(run):
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
-def test_runs_run_once_and_after_what_they_start_from(tmp_path, jobs):
+def test_runs_run_once_and_after_those_they_start_from(tmp_path, jobs):
     runs = fakes(tmp_path, ["late"], folds=(0, 1))
     pre, *late = runs
     assert not any(run.is_done() for run in runs)
@@ -183,7 +183,7 @@ def test_runs_run_once_and_after_what_they_start_from(tmp_path, jobs):
     assert (pre.workdir / "started").read_text() == "x"
 
 
-def test_a_run_that_failed_is_named_and_goes_on_in_its_workdir(tmp_path):
+def test_a_run_that_failed_is_named_and_resumes_in_its_workdir(tmp_path):
     runs = fakes(tmp_path, ["good"], folds=(0, 1))
     runs[0].workdir.mkdir(parents=True)
     (runs[0].workdir / "broken").touch()
@@ -199,7 +199,7 @@ def test_a_run_that_failed_is_named_and_goes_on_in_its_workdir(tmp_path):
     assert log.read_text() == "out of luck\n"
 
 
-def test_what_starts_from_a_failed_run_does_not_run(tmp_path):
+def test_a_run_that_starts_from_a_failed_one_does_not_run(tmp_path):
     systems = {**FAKES, "pre": {"command": ["-c", "raise SystemExit(3)"], "pretraining": True}}
     systems["later"] = fake(init_from="late")
     runs = fakes(tmp_path, ["later", "good"], study=systems)
@@ -222,7 +222,7 @@ def test_a_run_that_leaves_no_predictions_has_failed(tmp_path):
 
 
 def done(run, recipe=None, seconds=60.0):
-    """Makes a run done without running it."""
+    """Completes a run without executing it."""
     run.workdir.mkdir(parents=True, exist_ok=True)
     record = {"recipe": list(run.recipe if recipe is None else recipe), "seconds": seconds}
     (run.workdir / "study.json").write_text(json.dumps(record))
@@ -237,7 +237,7 @@ def test_a_changed_recipe_is_refused_before_anything_runs(tmp_path):
     done(runs[1], runs[1].recipe[::-1])
     with pytest.raises(StudyError, match=r"another recipe \(in another order\)"):
         outcome(runs)
-    # What was left by the other recipe is gone.
+    # What the other recipe left is deleted.
     (runs[1].workdir / "broken").touch()
     assert outcome(runs, again=True) == {str(run): "" for run in runs}
     assert [starts(run) for run in runs] == [1, 1]
@@ -245,7 +245,7 @@ def test_a_changed_recipe_is_refused_before_anything_runs(tmp_path):
 
 
 @pytest.mark.parametrize("content", ["{", "[]", "{}", '{"recipe": 1, "seconds": 1}', "\xff"])
-def test_a_record_that_makes_no_sense_is_refused(tmp_path, content):
+def test_an_invalid_record_is_refused(tmp_path, content):
     (run,) = fakes(tmp_path, ["good"])
     run.workdir.mkdir(parents=True)
     (run.workdir / "study.json").write_bytes(content.encode("latin1"))
@@ -255,11 +255,11 @@ def test_a_record_that_makes_no_sense_is_refused(tmp_path, content):
 
 def test_a_run_that_would_wait_forever_is_refused(tmp_path):
     runs = fakes(tmp_path, ["late"])
-    with pytest.raises(StudyError, match="late/fold0_seed0 waits for pre/seed0"):
+    with pytest.raises(StudyError, match="late/fold0_seed0 starts from pre/seed0"):
         outcome(runs[1:])
 
 
-def test_what_started_from_a_run_that_was_made_again_is_not_done(tmp_path):
+def test_a_run_that_started_from_one_repeated_since_is_not_done(tmp_path):
     runs = fakes(tmp_path, ["late"])
     assert outcome(runs) == {"pre/seed0": "", "late/fold0_seed0": ""}
     assert outcome(runs[:1], again=True) == {"pre/seed0": ""}
@@ -294,7 +294,7 @@ def get_config(model):
 
 
 def test_settings_that_changed_in_a_config_file_are_another_recipe(tmp_path):
-    """Also of a run that was broken off; places and settings that came later do not count."""
+    """Also for an interrupted run; places and settings added later do not count."""
     config = tmp_path / "config.py"
     config.write_text(CONFIG.replace("SIZE", "3"))
     command = ["train.py", f"--config={config}:a", "--workdir={workdir}", "--config.steps=7"]
@@ -319,7 +319,7 @@ def test_settings_that_changed_in_a_config_file_are_another_recipe(tmp_path):
     (run.workdir / "config.json").write_text("{")
     with pytest.raises(StudyError, match=r"config\.json: not the config of a run"):
         run.is_done()
-    with pytest.raises(StudyError, match="no config"):
+    with pytest.raises(StudyError, match="not a config"):
         runs.settings(["train.py", f"--config={config}.gone"])
 
 
@@ -396,7 +396,7 @@ def test_malformed_predictions_are_refused_by_name(tmp_path, content, reason):
 def test_folds_are_merged_and_a_song_tested_twice_is_refused():
     first, second = ({"a": 1, "b": 2}, {"c": 3})
     assert scores.merge([first, second]) == {"a": 1, "b": 2, "c": 3}
-    with pytest.raises(StudyError, match="song b is tested in two folds"):
+    with pytest.raises(StudyError, match="song b is a test song in two folds"):
         scores.merge([first, {"b": 4}])
 
 
@@ -501,7 +501,7 @@ def test_a_sample_without_labels_scores_0():
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """A study whose runs are done, as its arguments, its curves, and its folder."""
+    """A completed study: its arguments, its curves, and its folder."""
     folder = tmp_path_factory.mktemp("study")
     systems = {
         "ours": {"command": ["ours"]},
@@ -527,7 +527,7 @@ def finished(tmp_path_factory):
 
 
 def numbers(curves, v):
-    """CCC, RMSE, mean CCC and r of songs, by numpy alone."""
+    """CCC, RMSE, mean CCC and r of songs, only by numpy."""
 
     def ccc(x, y):
         gap = (x.mean() - y.mean()) ** 2
@@ -718,14 +718,14 @@ def test_the_table_is_of_all_that_is_done(tmp_path, capsys):
         lines = output.out.split("| cost ")[-1].splitlines()
         return [line.split(" | ")[0] for line in lines[2:]], output
 
-    # Only pretraining: done, but no table.
+    # Only pretraining: done, but without a table.
     rows, output = rows_of("--systems=pre", "--seeds=0")
     assert not rows and "no table yet" in output.out
     assert rows_of("--systems=good", "--seeds=0")[0] == ["| good"]
     assert rows_of("--systems=more", "--seeds=0")[0] == ["| good", "| more"]
     assert rows_of("--systems=more", "--seeds=0", "--again")[0] == ["| good", "| more"]
     assert rows_of("--systems=more", "--table")[0] == ["| more"]
-    # What cannot be scored is named, and nothing else suffers.
+    # What cannot be scored is named, and nothing else is affected.
     path = tmp_path / "runs" / "good" / "fold0_seed0" / PREDICTIONS
     path.write_text("nothing\n")
     rows, output = rows_of("--table", status=1)
@@ -734,7 +734,7 @@ def test_the_table_is_of_all_that_is_done(tmp_path, capsys):
 
 
 def test_protocols_are_run_and_shown_apart(tmp_path, capsys):
-    """A system that says in which it takes part is in no other."""
+    """A system that names its protocols is in no other."""
     here = {**FAKES["good"], "protocols": ("long",)}
     study = study_of({"good": FAKES["good"], "here": here})
     del study["folds"]
@@ -763,26 +763,26 @@ PLAIN = "def get_study():\n    return {study}\n"
     ("content", "arguments", "message"),
     [
         (None, [], "No such file"),
-        ("x = 1", [], "no study in it"),
-        ("x = ", [], "no study in it"),
-        ("import nothing_of_that_name", [], "no study in it"),
-        ("def get_study():\n    return 1 / 0", [], "no study in it (ZeroDivisionError"),
-        ("def get_study():\n    return 7", [], "no study in it"),
-        ("def get_study():\n    return {'folds': ()}", [], "the study has no 'group'"),
-        (PLAIN, ["--protocols=x"], "no protocol 'x'; there are "),
-        (PLAIN.format(study=study_of(SYSTEMS, reference="z")), [], "reference is no system: 'z'"),
-        (PLAIN, ["--systems=a,nope"], "no system 'nope'; there are a, "),
-        (PLAIN, ["--folds=0,7"], "no fold 7 in "),
-        (PLAIN, ["--folds=x"], "'x' is no list of whole numbers"),
-        (PLAIN, ["--seeds=1,"], "'1,' is no list of whole numbers"),
+        ("x = 1", [], "does not define a study"),
+        ("x = ", [], "does not define a study"),
+        ("import nothing_of_that_name", [], "does not define a study"),
+        ("def get_study():\n    return 1 / 0", [], "does not define a study (ZeroDivisionError"),
+        ("def get_study():\n    return 7", [], "does not define a study"),
+        ("def get_study():\n    return {'folds': ()}", [], "the study lacks 'group'"),
+        (PLAIN, ["--protocols=x"], "unknown protocol 'x'; available: "),
+        (PLAIN.format(study=study_of(SYSTEMS, reference="z")), [], "is not a system: 'z'"),
+        (PLAIN, ["--systems=a,nope"], "unknown system 'nope'; available: a, "),
+        (PLAIN, ["--folds=0,7"], "unknown fold 7 in "),
+        (PLAIN, ["--folds=x"], "'x' is not a list of integers"),
+        (PLAIN, ["--seeds=1,"], "'1,' is not a list of integers"),
         (PLAIN, ["--jobs=0"], "--jobs=0"),
         (PLAIN, ["--again", "--table"], "--again"),
-        (PLAIN, ["--reference=z"], "no system 'z' in "),
+        (PLAIN, ["--reference=z"], "unknown system 'z' in "),
         (PLAIN, ["--nope"], "unrecognized arguments: --nope"),
-        (PLAIN, ["--systems=files"], "--manual_dir is wanted"),
+        (PLAIN, ["--systems=files"], "--manual_dir is required"),
     ],
 )
-def test_a_wrong_command_is_one_line_and_status_2(tmp_path, capsys, content, arguments, message):
+def test_a_usage_error_is_one_line_and_status_2(tmp_path, capsys, content, arguments, message):
     config = tmp_path / "tiny.py"
     study = study_of({**SYSTEMS, "files": {"command": ["x", "{manual_dir}/x"]}})
     if content is not None:
@@ -795,8 +795,8 @@ def test_a_wrong_command_is_one_line_and_status_2(tmp_path, capsys, content, arg
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_file_that_is_not_python_is_no_study():
-    with pytest.raises(StudyError, match="no Python file"):
+def test_a_file_that_is_not_python_is_not_a_study():
+    with pytest.raises(StudyError, match="not a Python file"):
         __main__.load_study("study.txt")
 
 
@@ -811,13 +811,13 @@ def test_the_table_is_printed_without_jax(finished):
     assert result.returncode == 0 and "| worse | 2 |" in result.stdout, result.stderr
 
 
-def test_a_run_that_another_process_is_at_is_not_started(tmp_path):
+def test_a_run_of_another_process_is_not_started(tmp_path):
     (run,) = plan(study_of(FAKES), tmp_path, systems=["good"], folds=[0], seeds=[0])
     run.workdir.mkdir(parents=True)
     with open(run.workdir / "lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         ((_, reason),) = run_all([run])
-    assert "another process is at it" in reason
+    assert "another process is running it" in reason
     assert [reason for _, reason in run_all([run])] == [""]
 
 
@@ -825,7 +825,7 @@ def test_again_that_cannot_start_deletes_nothing(tmp_path):
     (run,) = plan(study_of(FAKES), tmp_path, systems=["good"], folds=[0], seeds=[0])
     assert [reason for _, reason in run_all([run])] == [""]
     after = dataclasses.replace(run, workdir=tmp_path / "lacking")
-    with pytest.raises(StudyError, match="waits for"):
+    with pytest.raises(StudyError, match="starts from"):
         list(run_all([dataclasses.replace(run, after=(after,))], again=True))
     assert run.is_done()
     (run.workdir / "left over").touch()
@@ -862,7 +862,7 @@ def test_a_system_can_be_anothers_average(finished, tmp_path, capsys):
         assert wrong in line
 
 
-def test_people_are_not_compared_by_another_truth(finished, tmp_path, capsys):
+def test_human_raters_are_not_compared_by_another_truth(finished, tmp_path, capsys):
     argv, _, folder = finished
     path = folder / "runs" / "worse" / "fold0_seed0" / PREDICTIONS
     content = path.read_text()

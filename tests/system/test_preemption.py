@@ -1,4 +1,4 @@
-"""A run that is broken off, by whatever and whenever, ends as one that was not.
+"""A run that is interrupted, in any way and at any time, ends like an uninterrupted one.
 
 The tests at the end start many processes, so they are marked slow.
 """
@@ -41,7 +41,7 @@ SETTINGS = {
     "data.overlap": 2,
     "data.workers": 1,
 }
-# Three training songs of two crops each: epochs end in the midst of steps and between them.
+# Three training songs of two crops each: epochs end within steps and between them.
 OPTIONS = {"n_clips": 4, "n_test": 2, "duration_s": 6.0, "sample_rate": 16_000}
 
 
@@ -60,7 +60,7 @@ def tiny_config(data_dir, **changes):
 
 
 def arguments(data_dir, workdir):
-    """The same as a command line."""
+    """The same settings as a command line."""
     settings = {**SETTINGS, "data.data_dir": data_dir}
     settings |= {f"data.options.{name}": value for name, value in OPTIONS.items()}
     yield f"--config={ROOT}/configs/synthetic.py:frame_bilstm"
@@ -69,7 +69,7 @@ def arguments(data_dir, workdir):
 
 
 def assert_same_run(workdir, other):
-    """Logged numbers, predictions, scores, and all of the last state, bit for bit."""
+    """Checks that metrics, predictions, scores and the last state are equal, bit for bit."""
     for name in ("metrics.jsonl", "evaluation.json", "predictions_test.csv"):
         assert (workdir / name).read_bytes() == (other / name).read_bytes(), name
     assert (
@@ -85,14 +85,14 @@ def assert_same_run(workdir, other):
 
 
 @pytest.fixture(scope="module")
-def unbroken(data_dir, tmp_path_factory):
-    workdir = tmp_path_factory.mktemp("unbroken")
+def uninterrupted(data_dir, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("uninterrupted")
     train.run(tiny_config(data_dir), workdir)
     return workdir
 
 
 def send_at(monkeypatch, step, *numbers):
-    """Sends this process signals once a step's metrics are there."""
+    """Sends this process signals when a step's metrics are available."""
     add = TrainLog.add
 
     def add_and_send(log, at_step, metrics):
@@ -105,7 +105,7 @@ def send_at(monkeypatch, step, *numbers):
 
 
 def test_a_signal_ends_training_after_its_step_and_nothing_is_lost(
-    unbroken, data_dir, tmp_path, monkeypatch, capsys
+    uninterrupted, data_dir, tmp_path, monkeypatch, capsys
 ):
     """Before, at and after a validation and a save; a second signal changes nothing."""
     before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
@@ -124,11 +124,11 @@ def test_a_signal_ends_training_after_its_step_and_nothing_is_lost(
         assert not (tmp_path / "evaluation.json").exists()
     assert before == (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT))
     train.run(tiny_config(data_dir), tmp_path)
-    assert_same_run(tmp_path, unbroken)
+    assert_same_run(tmp_path, uninterrupted)
 
 
 def test_a_damaged_last_state_costs_its_steps_and_nothing_else(
-    unbroken, data_dir, tmp_path, monkeypatch
+    uninterrupted, data_dir, tmp_path, monkeypatch
 ):
     for step in (6, 10):
         with monkeypatch.context() as patch, pytest.raises(Preempted):
@@ -136,12 +136,14 @@ def test_a_damaged_last_state_costs_its_steps_and_nothing_else(
             train.run(tiny_config(data_dir), tmp_path)
     state = tmp_path / "checkpoints/latest/10/state/_METADATA"
     state.write_bytes(state.read_bytes()[:-1])
-    with pytest.warns(checkpoint.CheckpointWarning, match="step 10 is damaged .* taking step 8"):
+    with pytest.warns(
+        checkpoint.CheckpointWarning, match="10 is damaged .* falling back to step 8"
+    ):
         train.run(tiny_config(data_dir), tmp_path)
-    assert_same_run(tmp_path, unbroken)
+    assert_same_run(tmp_path, uninterrupted)
 
 
-def test_a_signal_is_raised_where_nothing_is_at_stake():
+def test_a_signal_is_raised_immediately_unless_deferred():
     with pytest.raises(Preempted, match="SIGTERM") as stop, preemption.raised():
         os.kill(os.getpid(), signal.SIGTERM)
         pytest.fail("still here")
@@ -168,8 +170,10 @@ def test_a_signal_that_waited_is_raised_at_the_end():
     assert reached
 
 
-def broken_off(data_dir, workdir, moments, *, to_the_end=True, n_processes=1, n_devices=4, **how):
-    """Starts training once per moment and to its end; gives the starts' exit statuses."""
+def run_interrupted(
+    data_dir, workdir, moments, *, to_the_end=True, n_processes=1, n_devices=4, **how
+):
+    """Starts training once per moment, then to its end; returns the exit statuses."""
     specification = {
         "processes": n_processes,
         "moments": [*moments, None] if to_the_end else moments,
@@ -177,7 +181,7 @@ def broken_off(data_dir, workdir, moments, *, to_the_end=True, n_processes=1, n_
         **how,
     }
     flag = f"--xla_force_host_platform_device_count={n_devices // n_processes}"
-    command = [sys.executable, "-m", "tests.broken_off", json.dumps(specification)]
+    command = [sys.executable, "-m", "tests.interrupted", json.dumps(specification)]
     log = workdir.with_suffix(".log")
     with open(log, "w") as file:
         result = subprocess.run(
@@ -198,7 +202,7 @@ def moment(number, at, step=None, **how):
 
 
 def assert_nearly_same_log(workdir, other):
-    """Every step once, with the same numbers but for the order of the sums over devices."""
+    """Checks that every step is logged once, with equal numbers up to rounding of sums."""
     ours, theirs = (
         [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
         for path in (workdir, other)
@@ -208,17 +212,17 @@ def assert_nearly_same_log(workdir, other):
 
 
 @pytest.mark.slow
-def test_signals_at_every_step_change_nothing(unbroken, data_dir, tmp_path):
+def test_signals_at_every_step_change_nothing(uninterrupted, data_dir, tmp_path):
     moments = [moment(15 if n % 2 else 2, "step", n, times=1 + n % 2) for n in range(1, 13)]
     moments.append(moment(15, "evaluation"))
-    statuses = broken_off(data_dir, tmp_path / "run", moments)
+    statuses = run_interrupted(data_dir, tmp_path / "run", moments)
     assert statuses == [[143 if m["signal"] == 15 else 130] for m in moments] + [[0]]
-    assert_same_run(tmp_path / "run", unbroken)
+    assert_same_run(tmp_path / "run", uninterrupted)
 
 
 @pytest.mark.slow
-def test_kills_at_any_moment_change_nothing(unbroken, data_dir, tmp_path):
-    """Between saves, while a state is being written, and when it has just got its name."""
+def test_kills_at_any_moment_change_nothing(uninterrupted, data_dir, tmp_path):
+    """Between saves, while a state is being written, and right after it was renamed."""
     moments = [
         moment(9, *where)
         for where in (
@@ -239,30 +243,32 @@ def test_kills_at_any_moment_change_nothing(unbroken, data_dir, tmp_path):
             ("evaluation", None),
         )
     ]
-    statuses = broken_off(data_dir, tmp_path / "run", moments)
+    statuses = run_interrupted(data_dir, tmp_path / "run", moments)
     assert statuses == [[-9]] * len(moments) + [[0]]
-    assert_same_run(tmp_path / "run", unbroken)
+    assert_same_run(tmp_path / "run", uninterrupted)
 
 
 @pytest.mark.slow
-def test_a_run_goes_on_with_other_devices(unbroken, data_dir, tmp_path):
-    """Four, then one, then two; it ends as with four all the time."""
+def test_a_run_resumes_with_other_devices(uninterrupted, data_dir, tmp_path):
+    """Four, then one, then two; the result is that of four throughout."""
     workdir = tmp_path / "run"
     for step, n_devices in ((2, 4), (5, 1)):
         moments = [moment(15, "step", step)]
-        statuses = broken_off(data_dir, workdir, moments, n_devices=n_devices, to_the_end=False)
+        statuses = run_interrupted(
+            data_dir, workdir, moments, n_devices=n_devices, to_the_end=False
+        )
         assert statuses == [[143]]
-    assert broken_off(data_dir, workdir, [], n_devices=2) == [[0]]
-    assert_nearly_same_log(workdir, unbroken)
+    assert run_interrupted(data_dir, workdir, [], n_devices=2) == [[0]]
+    assert_nearly_same_log(workdir, uninterrupted)
 
 
 @pytest.mark.slow
-def test_two_processes_train_as_one_and_go_on_as_one(unbroken, data_dir, tmp_path):
-    """Whichever of them gets the signal, and whichever is killed."""
-    assert broken_off(data_dir, tmp_path / "two", [], n_processes=2) == [[0, 0]]
-    assert_nearly_same_log(tmp_path / "two", unbroken)
+def test_two_processes_train_as_one_and_resume_as_one(uninterrupted, data_dir, tmp_path):
+    """Whichever process gets the signal, and whichever is killed."""
+    assert run_interrupted(data_dir, tmp_path / "two", [], n_processes=2) == [[0, 0]]
+    assert_nearly_same_log(tmp_path / "two", uninterrupted)
 
-    # All stop at the step after the one that the signal came in.
+    # All stop at the step after the one during which the signal came.
     moments = [
         moment(9, "best", 3),
         moment(9, "best done", 3),
@@ -278,14 +284,14 @@ def test_two_processes_train_as_one_and_go_on_as_one(unbroken, data_dir, tmp_pat
         moment(9, "latest done", 12),
         moment(15, "evaluation"),
     ]
-    statuses = broken_off(data_dir, tmp_path / "run", moments, n_processes=2)
+    statuses = run_interrupted(data_dir, tmp_path / "run", moments, n_processes=2)
     for number, (first, second) in enumerate(statuses[:-1]):
         if moments[number]["signal"] == 9:
             assert -9 in (first, second)
         elif moments[number]["at"] == "evaluation":
             assert [first, second] == [143, 0]
         else:
-            # The one that was not asked ends as by SIGTERM.
+            # The process that got no signal ends as after SIGTERM.
             asked = 128 + moments[number]["signal"]
             both = [asked, 143] if moments[number].get("process", 0) == 0 else [143, asked]
             assert [first, second] == both
@@ -294,8 +300,8 @@ def test_two_processes_train_as_one_and_go_on_as_one(unbroken, data_dir, tmp_pat
 
 
 @pytest.mark.slow
-def test_one_of_two_processes_that_ends_alone_ends_both(unbroken, data_dir, tmp_path):
-    """By a signal or an error, wherever the other one waits."""
+def test_one_of_two_processes_that_fails_ends_both(uninterrupted, data_dir, tmp_path):
+    """By a signal or an error, wherever the other process waits."""
     moments = [
         moment(15, "preparing"),
         moment(2, "preparing", to_all=True),
@@ -305,18 +311,18 @@ def test_one_of_two_processes_that_ends_alone_ends_both(unbroken, data_dir, tmp_
         {"error": "disk full", "at": "latest", "step": 4},
         {"error": "disk full", "at": "latest", "step": 8},
     ]
-    statuses = broken_off(data_dir, tmp_path / "run", moments, n_processes=2, within=90)
+    statuses = run_interrupted(data_dir, tmp_path / "run", moments, n_processes=2, within=90)
     assert statuses[0] == [143, 143]
-    # If it came to one before the other waited for it, that one has lost it.
+    # If it came before the other process waited, that one has lost the connection.
     assert sorted(statuses[1]) in ([130, 130], [1, 130], [-signal.SIGABRT, 130])
     assert statuses[2] == [1, 1]
-    # Of the other, the lost connection.
+    # The other one reports the lost connection.
     assert statuses[3][1] == statuses[4][0] == statuses[5][0] == 1
     assert statuses[3][0] not in (None, 0)
-    # A slow disk may fail so late that the other one has come to its end; it never hangs.
+    # A slow disk may fail so late that the other process has already finished; it never hangs.
     assert None not in (statuses[4][1], statuses[5][1])
-    # Noticed at the next save, which is the last: nobody waits any more.
+    # Noticed at the next save, which is the last: no process waits any more.
     assert statuses[6] == [1, 0]
     assert statuses[-1] == [0, 0]
-    assert broken_off(data_dir, tmp_path / "two", [], n_processes=2) == [[0, 0]]
+    assert run_interrupted(data_dir, tmp_path / "two", [], n_processes=2) == [[0, 0]]
     assert_same_run(tmp_path / "run", tmp_path / "two")

@@ -1,4 +1,4 @@
-"""Augmentation: what is altered, by how much, and that nothing else is."""
+"""Augmentation: what is altered and by how much, and that nothing else changes."""
 
 import dataclasses
 
@@ -34,7 +34,7 @@ def altered(config, seed=0, batch=None):
     return augment(jax.random.key(seed), batch or batch_of(), MEAN_M, config)
 
 
-def test_what_is_off_alters_nothing():
+def test_augmentation_that_is_off_alters_nothing():
     batch = batch_of()
     assert AugmentConfig().is_off
     for name, array in altered(AugmentConfig(), batch=batch).items():
@@ -65,7 +65,7 @@ def test_a_gain_is_one_number_per_crop_within_its_bound(decibels, seed):
     assert len(np.unique(gain_B[:, 0])) == B
 
 
-def test_an_equaliser_is_smooth_has_no_constant_part_and_the_spread_asked_for():
+def test_an_equaliser_is_smooth_without_a_constant_part_and_has_the_requested_spread():
     x = jnp.zeros((4000, 1, 1, 64))
     curves_NxM = np.asarray(augmentation.equalize(jax.random.key(0), x, 3.0))[:, 0, 0]
     np.testing.assert_allclose(curves_NxM.mean(axis=1), 0, atol=1e-5)
@@ -74,7 +74,7 @@ def test_an_equaliser_is_smooth_has_no_constant_part_and_the_spread_asked_for():
 
 
 @pytest.mark.parametrize("name", ["mask_bins", "mask_frames"])
-def test_masks_are_spans_of_the_mean_no_larger_than_asked_for(name):
+def test_masks_are_spans_of_the_mean_no_larger_than_requested(name):
     x = jnp.full((200, T, F, M), 7.0)
     mask = getattr(augmentation, name)
     out = np.asarray(mask(jax.random.key(0), x, MEAN_M, 1, 0.25))
@@ -111,7 +111,7 @@ def test_mixed_crops_are_weighted_means_of_neighbours_and_so_are_their_labels():
     assert np.ptp(shares[0]) > 0.01
 
 
-def test_a_segment_that_either_crop_lacks_is_lacking_in_the_mixture():
+def test_a_segment_missing_from_either_crop_is_missing_from_the_mixture():
     mixed = augmentation.mix_up(jax.random.key(0), batch_of(present=3), 0.4)
     expected_BxT = np.ones((B, T), bool)
     expected_BxT[1:3, 3:] = False  # Crop 1 lacks them, and crop 2 is mixed with it.
@@ -122,6 +122,6 @@ def test_a_segment_that_either_crop_lacks_is_lacking_in_the_mixture():
 @pytest.mark.parametrize(
     "settings", [{"mixup": -1.0}, {"bin_mask_share": 1.5}, {"gain_db": float("nan")}]
 )
-def test_senseless_settings_are_refused_by_name(settings):
+def test_invalid_settings_are_refused_by_name(settings):
     with pytest.raises(ValueError, match=rf"augment\.{next(iter(settings))}: "):
         AugmentConfig(**settings)

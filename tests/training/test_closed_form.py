@@ -1,4 +1,4 @@
-"""Solved models against plain numpy."""
+"""Closed-form solutions against plain numpy."""
 
 from types import SimpleNamespace
 
@@ -71,7 +71,7 @@ def songs():
     return make_songs([9, 12, 5, 8])
 
 
-def test_the_constant_is_the_mean_of_the_labels_that_are_there(songs):
+def test_the_constant_is_the_mean_of_the_present_labels(songs):
     model = Constant(axis_name=None)
     (solution,) = solve(model, songs, Windowing(12, 3))
     labels = [
@@ -115,7 +115,7 @@ def test_without_validation_there_is_one_solution(songs):
 
 
 def test_the_solution_is_that_of_the_joined_predictions():
-    """Of songs that take several windows, the errors have neither a mean nor a trend to use."""
+    """For songs of several windows, the errors have no mean or trend left."""
     songs = make_songs([30, 17, 41], seed=3)
     model = Ridge(windows=WINDOWS, penalties=(1e-7,), axis_name=None)
     windowing = Windowing(12, 5)

@@ -1,4 +1,4 @@
-"""XLA's options for the CPU, and where compiled programs are kept."""
+"""XLA's options for the CPU, and the cache of compiled programs."""
 
 import os
 import subprocess
@@ -32,7 +32,7 @@ def test_convolutions_of_mapped_steps_do_not_go_to_ynn_on_the_cpu():
     text = apply.lower(kernel, x, jnp.ones((8,), bool)).compile().as_text()
     assert "convolution" in text
     assert "__ynn" not in text
-    # Without the option it does, or there is nothing to switch off any more.
+    # Without the option they do; otherwise it would no longer be needed.
     assert "__ynn" in jax.jit(step).lower(kernel, x, x).compile().as_text()
 
 
@@ -81,6 +81,6 @@ def test_jaxs_own_settings_have_precedence(tmp_path, where):
     assert folder == (str(tmp_path / "mine") if where == "named" else "None")
 
 
-def test_a_folder_that_cannot_be_made_is_done_without(tmp_path):
+def test_without_a_writable_folder_nothing_is_cached(tmp_path):
     (tmp_path / "file").touch()
     assert run(tmp_path, XDG_CACHE_HOME=tmp_path / "file") == ["True", "None"]

@@ -65,7 +65,7 @@ def test_mean_squared_error_counts_labels_only():
 
 
 @pytest.mark.parametrize("term", losses.TERMS)
-def test_what_lies_under_the_mask_changes_nothing(term):
+def test_masked_values_change_nothing(term):
     prediction, truth, mask = batch(3)
     loss = jax.value_and_grad(lambda p, t: losses.mixture(p, t, mask, {term: 1.0}))
     value, grad = loss(prediction, truth)
@@ -128,6 +128,6 @@ def test_a_mixture_is_the_weighted_sum():
 
 
 @pytest.mark.parametrize("weights", [{"mse": 0.0}, {"mse": -1.0, "ccc_pooled": 1.0}, {"mae": 1.0}])
-def test_senseless_weights_are_refused(weights):
+def test_invalid_weights_are_refused(weights):
     with pytest.raises(ValueError, match="loss weights"):
         losses.mixture(*batch(0), weights)

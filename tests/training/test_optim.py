@@ -40,7 +40,7 @@ def test_decay_reaches_kernels_only():
 
 
 @pytest.mark.parametrize(
-    "knobs",
+    "settings",
     [
         {"learning_rate": 0.0},
         {"schedule": "linear"},
@@ -51,6 +51,6 @@ def test_decay_reaches_kernels_only():
         {"ema_decay": 1.5},
     ],
 )
-def test_knobs_out_of_range_are_refused(knobs):
+def test_settings_out_of_range_are_refused(settings):
     with pytest.raises(ValueError, match="optim"):
-        OptimConfig(**knobs)
+        OptimConfig(**settings)

@@ -1,4 +1,4 @@
-"""One device, its vmap twin and pmap on several devices train alike."""
+"""One device, its vmap twin and pmap on several devices give the same results."""
 
 import functools
 import itertools
@@ -15,12 +15,12 @@ from damff_jax.training import compilation, optim, parallel, steps, train_state
 from damff_jax.training.augmentation import AugmentConfig
 
 F, M, T, B = 8, 16, 4, 8
-# What a step does to a model can be seen by one branch, which compiles in half of the time.
+# One branch is enough for testing steps, and compiles in half the time.
 MODEL = {"name": "damff", "channels": (2, 3, 4), "hidden_size": 3, "branches": "a"}
 
 
 def fresh(tree):
-    """A copy, since steps on devices donate their state."""
+    """A copy, because steps on devices donate their state."""
     return jax.tree.map(jnp.copy, tree)
 
 
@@ -48,18 +48,18 @@ def setup(**model):
 
 
 @functools.cache
-def twin(**knobs):
+def twin(**settings):
     """The step on one device, compiled once for all tests."""
-    dropout = {"dropout_rate": 0.5} if knobs.pop("dropout", False) else {}
+    dropout = {"dropout_rate": 0.5} if settings.pop("dropout", False) else {}
     _, _, step = setup(**dropout)
-    return parallel.one_device_twin(functools.partial(step, **knobs))
+    return parallel.one_device_twin(functools.partial(step, **settings))
 
 
 def batches(n_devices):
     rng = np.random.default_rng(0)
     while True:
         mask = np.ones((B, T), bool)
-        mask[0] = False  # A device with less to say than the others.
+        mask[0] = False  # A device with fewer labels than the others.
         mask[1, 2:] = False
         batch = {
             "log_mel": rng.normal(-30, 20, (B, T, F, M)).astype(np.float16),
@@ -80,7 +80,7 @@ def three_steps(step, state, n_devices):
 
 @pytest.fixture(params=["with the platform's options", "plain"])
 def either_pmap(request, monkeypatch):
-    """pmap as on this platform, and as on those without compiler options."""
+    """pmap with this platform's compiler options, and without any."""
     if request.param == "plain":
         monkeypatch.setattr(compilation, "options", lambda platform_name: {})
 
@@ -118,17 +118,17 @@ def test_gradients_do_not_depend_on_the_number_of_devices():
 def test_a_left_out_pmean_is_caught(monkeypatch):
     _, state, step = setup()
     monkeypatch.setattr(jax.lax, "pmean", lambda x, axis_name: x)
-    # A new function, because what was traced with the pmean is kept.
+    # A new function, because the one traced with pmean is cached.
     mapped = parallel.map_train_step(lambda state, batch: step(state, batch))
     state, _ = mapped(parallel.replicate(fresh(state)), next(batches(4)))
-    with pytest.raises(AssertionError, match="the devices hold different values"):
+    with pytest.raises(AssertionError, match="values differ between devices"):
         parallel.assert_replicated(state)
 
 
 def test_a_batch_for_fewer_devices_is_refused():
     _, state, step = setup()
     mapped = parallel.map_train_step(step)
-    with pytest.raises(ValueError, match="a batch laid out for 2 of 4 devices"):
+    with pytest.raises(ValueError, match="the batch is laid out for 2 devices instead of 4"):
         mapped(parallel.replicate(fresh(state)), next(batches(2)))
 
 
@@ -179,7 +179,7 @@ def test_prefetching_gives_every_batch_once_and_in_order():
     source = (drawn.append(batch) or batch for batch in given)
     ahead = parallel.prefetch(source)
     taken = [next(ahead)]
-    assert len(drawn) == 2  # The next one is on its way.
+    assert len(drawn) == 2  # The next one is being transferred.
     taken += ahead
     assert len(taken) == 4
     for a, b in zip(given, taken, strict=True):
@@ -189,7 +189,7 @@ def test_prefetching_gives_every_batch_once_and_in_order():
 
 
 def test_the_state_is_updated_in_place():
-    """Donated as a whole: there is never a second copy of it on a device."""
+    """It is donated: there is never a second copy of it on a device."""
     _, state, step = setup()
     mapped = parallel.map_train_step(step)
     state = parallel.replicate(fresh(state))
@@ -266,7 +266,7 @@ def unchanged(new, old):
 
 @pytest.mark.parametrize("n_devices", [1, 4])
 def test_a_step_without_a_finite_gradient_is_skipped_on_all_devices(n_devices):
-    """The label is on the last device alone."""
+    """The label is only on the last device."""
     _, state, step = setup()
     good, bad = itertools.islice(batches(n_devices), 2)
     old = fresh(state)
@@ -290,7 +290,7 @@ def test_a_step_without_a_finite_gradient_is_skipped_on_all_devices(n_devices):
 
 
 @pytest.mark.parametrize("name", ["grads", "batch_stats"])
-def test_what_is_not_finite_beside_the_loss_is_a_reason_to_skip_too(name, monkeypatch):
+def test_gradients_or_statistics_that_are_not_finite_are_a_reason_to_skip_too(name, monkeypatch):
     _, state, step = setup()
     batch, run = next(batches(1)), twin()
     if name == "grads":
@@ -308,8 +308,8 @@ def test_what_is_not_finite_beside_the_loss_is_a_reason_to_skip_too(name, monkey
     assert unchanged(new_state, state) == [True] * 5
 
 
-def test_after_too_many_skipped_steps_the_state_stands_still_within_a_call_too():
-    """The host may notice late: what it then finds is the state before the first of them."""
+def test_after_too_many_skipped_steps_the_state_no_longer_changes_even_within_a_call():
+    """The host may notice late: it then finds the state before the first of them."""
     _, state, step = setup()
     step = functools.partial(step, max_skipped_steps=1)
     run = parallel.one_device_twin(functools.partial(steps.train_steps, step=step))
@@ -327,7 +327,7 @@ def test_after_too_many_skipped_steps_the_state_stands_still_within_a_call_too()
     assert unchanged(again, before) == [True] * 5
     assert int(metrics["skipped_in_a_row"]) == 6
 
-    # One fewer is survived.
+    # One fewer is tolerated.
     after, metrics = call(before, spoiled(one), two, three)
     assert not equal(after.params, before.params)
     assert (int(metrics["skipped_in_a_row"]), int(metrics["skipped"])) == (0, 1)
@@ -372,7 +372,7 @@ def with_teacher(batch):
 
 
 def test_a_teachers_loss_is_the_mean_squared_error_over_its_segments_on_all_devices():
-    """Against NumPy, by the difference that its weight makes."""
+    """Compared with NumPy, by the difference that its weight makes."""
     model, state, step = setup(teacher_size=E)
     n_devices = 2
     batch = with_teacher(next(batches(n_devices)))
@@ -408,7 +408,7 @@ def test_a_teachers_head_changes_no_curve():
     np.testing.assert_array_equal(ours, theirs)
 
 
-def test_an_augmented_step_depends_on_seed_and_step_alone_and_off_is_off():
+def test_an_augmented_step_depends_only_on_seed_and_step_and_off_is_off():
     _, state, _ = setup()
     batch = next(batches(1))
     on, other = AugmentConfig(mixup=0.4, gain_db=3.0), AugmentConfig(bin_mask_share=0.5)

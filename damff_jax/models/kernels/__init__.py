@@ -1,1 +1,1 @@
-"""Convolution, LSTM and GRU: the arithmetic, and how it is differentiated."""
+"""Convolution, LSTM and GRU: their arithmetic and its gradients."""

@@ -19,8 +19,8 @@ Residuals = tuple[jax.Array, list[jax.Array]]
 def conv2d_same(x_NxHxWxC: jax.Array, kernels: list[jax.Array]) -> list[jax.Array]:
     """Convolves one input with several kernels (h, w, C, D), each 'same'-padded with stride 1.
 
-    The kernels of a stage's branches come in one call, because on the CPU their gradients share
-    work. There XLA's own weight gradients took more than half of a training step.
+    The kernels of a stage's branches are passed in one call, because on the CPU their gradients
+    share work. XLA's own kernel gradients took more than half of a training step there.
     """
     pads = [_same_pads(_size(kernel)) for kernel in kernels]
     return jax.lax.platform_dependent(
@@ -67,7 +67,7 @@ def _same_pads(size: Size) -> Pads:
     return ((h - 1) // 2, h // 2), ((w - 1) // 2, w // 2)
 
 
-def _turned_pads(size: Size) -> Pads:
+def _flipped_pads(size: Size) -> Pads:
     (top, bottom), (left, right) = _same_pads(size)
     return (bottom, top), (right, left)
 
@@ -112,14 +112,14 @@ def _cpu_convolutions(
 
 
 def _cpu_input_grad(kernels: list[jax.Array], ys: list[jax.Array]) -> jax.Array:
-    """The convolution of the outputs' gradients with the kernels turned round."""
-    pads = [_turned_pads(_size(kernel)) for kernel in kernels]
-    turned = [kernel[::-1, ::-1].swapaxes(2, 3) for kernel in kernels]
-    return _sum(_folded_convolution(y, k, p) for y, k, p in zip(ys, turned, pads, strict=True))
+    """The convolution of the outputs' gradients with the flipped kernels."""
+    pads = [_flipped_pads(_size(kernel)) for kernel in kernels]
+    flipped = [kernel[::-1, ::-1].swapaxes(2, 3) for kernel in kernels]
+    return _sum(_folded_convolution(y, k, p) for y, k, p in zip(ys, flipped, pads, strict=True))
 
 
 def _shifted_sum(x_NxHxWx1: jax.Array, kernel: jax.Array, pads: Pads) -> jax.Array:
-    """With one channel there is no matrix product, only overhead of one."""
+    """The convolution of a single channel, where a matrix product would only be overhead."""
     _, h, w, _ = x_NxHxWx1.shape
     padded = jnp.pad(x_NxHxWx1, ((0, 0), *pads, (0, 0)))
     return _sum(
@@ -130,17 +130,17 @@ def _shifted_sum(x_NxHxWx1: jax.Array, kernel: jax.Array, pads: Pads) -> jax.Arr
 
 
 def _sum(terms: Iterable[jax.Array]) -> jax.Array:
-    """The sum of one term or more."""
+    """The sum of one or more terms."""
     total = sum(terms)
     assert isinstance(total, jax.Array)
     return total
 
 
 def _folded_convolution(x_NxHxWxC: jax.Array, kernel: jax.Array, pads: Pads) -> jax.Array:
-    """A convolution that gives two columns at once where its output has few channels.
+    """A convolution that computes two columns at once if its output has few channels.
 
-    The matrix product in it then has twice the columns, which fill the vector registers. The
-    kernel becomes one column wider, its stride two.
+    Its matrix product then has twice the columns, which fill the vector registers. The kernel
+    becomes one column wider, and its stride two.
     """
     n, h, w, _ = x_NxHxWxC.shape
     d = kernel.shape[-1]
@@ -154,9 +154,9 @@ def _folded_convolution(x_NxHxWxC: jax.Array, kernel: jax.Array, pads: Pads) -> 
 def _kernel_grads(x_NxHxWxC: jax.Array, ys: list[jax.Array], sizes: list[Size]) -> list[jax.Array]:
     """Gradients of the kernels, given those of the outputs, as matrix products over patches.
 
-    A tap is a kernel's point as an offset from its centre. Taps that the same kernels have are
-    gathered once and meet the gradients of those kernels in one product. The products go image
-    by image, so that the patches, up to 25 times the image, stay in the cache.
+    A tap is a point of a kernel, as an offset from its centre. Taps that the same kernels share are
+    gathered once, and multiplied by the gradients of those kernels in one product. The products
+    are computed image by image, so that the patches, up to 25 times the image, stay in the cache.
     """
     _, h, w, c = x_NxHxWxC.shape
     taps = [
@@ -203,8 +203,8 @@ def _kernel_grads(x_NxHxWxC: jax.Array, ys: list[jax.Array], sizes: list[Size]) 
 def max_pool_2x2(x_NxHxWxC: jax.Array) -> jax.Array:
     """Maximum over 2 × 2 windows, stride 2; an odd last row or column is left out.
 
-    The gradient goes to the first of equal maxima. A byte per window remembers which that was:
-    XLA's select-and-scatter has to search the windows again, and on the CPU slowly.
+    The gradient goes to the first of equal maxima. A byte per window stores which that was: XLA's
+    select-and-scatter searches the windows again, slowly on the CPU.
     """
     return _max_pool_2x2_forward(x_NxHxWxC)[0]
 

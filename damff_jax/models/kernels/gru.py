@@ -14,14 +14,14 @@ from damff_jax.models.kernels.lstm import orthogonal_per_gate
 
 
 class BiGRU(nn.Module):
-    """One layer of GRU in both directions (Cho et al., EMNLP 2014), as PyTorch and cuDNN have it:
+    """One layer of GRU in both directions (Cho et al., EMNLP 2014), as in PyTorch and cuDNN:
 
         r, z = sigmoid(W x + U h + b)
         n = tanh(W x + b + r ⊙ (U h + b'))
         h = (1 − z) ⊙ n + z ⊙ h
 
-    The reset gate comes after the product, so the candidate has a second bias, b'; the gates'
-    second ones would only add up with their first. The state is float32 whatever the dtype.
+    The reset gate is applied after the product, so the candidate has a second bias, b'; for the
+    gates, a second bias would just add to the first. The state is float32 whatever the dtype.
     """
 
     hidden_size: int
@@ -29,9 +29,9 @@ class BiGRU(nn.Module):
 
     @nn.compact
     def __call__(self, x_BxTxD: jax.Array, mask_BxT: jax.Array) -> jax.Array:
-        """Gives (B, T, 2 H), the forward direction's units first, zero at padding.
+        """Returns (B, T, 2 H), the forward direction's units first, zero at padding.
 
-        Where the mask is false the state is carried on unchanged.
+        Where the mask is false, the state is carried over unchanged.
         """
         h = self.hidden_size
         b, _, d = x_BxTxD.shape
@@ -60,12 +60,14 @@ class BiGRU(nn.Module):
             return hidden_KxBxH, hidden_KxBxH
 
         start = jnp.zeros((2, b, h), jnp.float32)
-        _, hidden_TxKxBxH = jax.lax.scan(step, start, (_turn(gates_TxKxBxG), _turn(present_TxKxB)))
-        hidden_TxKxBxH = _turn(hidden_TxKxBxH).astype(self.dtype)
+        _, hidden_TxKxBxH = jax.lax.scan(
+            step, start, (_reverse_second(gates_TxKxBxG), _reverse_second(present_TxKxB))
+        )
+        hidden_TxKxBxH = _reverse_second(hidden_TxKxBxH).astype(self.dtype)
         hidden_BxTxKH = jnp.concatenate(list(hidden_TxKxBxH.swapaxes(0, 1)), axis=-1).swapaxes(0, 1)
         return jnp.where(mask_BxT[..., None], hidden_BxTxKH, 0)
 
 
-def _turn(x_TxKx: jax.Array) -> jax.Array:
-    """Turns the backward direction's time round."""
+def _reverse_second(x_TxKx: jax.Array) -> jax.Array:
+    """Reverses the time of the backward direction."""
     return jnp.stack([x_TxKx[:, 0], x_TxKx[::-1, 1]], axis=1)

@@ -17,7 +17,7 @@ from jax.typing import DTypeLike
 def orthogonal_per_gate(
     key: jax.Array, shape: tuple[int, int, int], dtype: DTypeLike = jnp.float32
 ) -> jax.Array:
-    """Initial recurrent kernels (K, H, gates · H), an orthogonal (H, H) each."""
+    """Initial recurrent kernels (K, H, gates · H), an orthogonal (H, H) per gate."""
     k, h, g = shape
     init = nn.initializers.orthogonal()
     blocks = jax.vmap(lambda key: init(key, (h, h), dtype))(jax.random.split(key, k * g // h))
@@ -35,7 +35,7 @@ def _forget_bias_one(
 class LSTM(nn.Module):
     """One layer of LSTM, bidirectional or forward only (Hochreiter & Schmidhuber, 1997).
 
-    One bias per gate (PyTorch and cuDNN keep two, which add up). Outputs are zero at padding.
+    One bias per gate (PyTorch and cuDNN have two, which are added). Outputs are zero at padding.
     """
 
     hidden_size: int
@@ -44,15 +44,15 @@ class LSTM(nn.Module):
 
     @nn.compact
     def __call__(self, x_BxTxD: jax.Array, mask_BxT: jax.Array) -> jax.Array:
-        """Gives (B, T, K · H), the forward direction's units first."""
+        """Returns (B, T, K · H), the forward direction's units first."""
         k, h = 1 + self.bidirectional, self.hidden_size
         b, t, d = x_BxTxD.shape
         lecun = nn.initializers.lecun_normal(batch_axis=(0,))
         input_kernel = self.param("input_kernel", lecun, (k, d, 4 * h))
         recurrent_kernel = self.param("recurrent_kernel", orthogonal_per_gate, (k, h, 4 * h))
         bias = self.param("bias", _forget_bias_one, (k, 4 * h))
-        # sigmoid(x) = (1 + tanh(x / 2)) / 2, so with i, f and o halved here, which is exact, all
-        # four gates are one tanh in the scan.
+        # sigmoid(x) = (1 + tanh(x / 2)) / 2. Halving the inputs of i, f and o here, which is exact,
+        # lets one tanh in the scan compute all four gates.
         halves = np.repeat([0.5, 0.5, 1.0, 0.5], h).astype(np.float32)
         input_kernel, recurrent_kernel, bias = (
             (a * halves).astype(self.dtype) for a in (input_kernel, recurrent_kernel, bias)
@@ -69,18 +69,19 @@ class LSTM(nn.Module):
 def lstm_scan(
     gates: list[jax.Array], kernel_KxHxG: jax.Array, bias_KxG: jax.Array, mask_TxB: jax.Array
 ) -> list[jax.Array]:
-    """Runs the recurrence over T; gives the hidden states (T, B, H) of every direction.
+    """Runs the recurrence over T; returns the hidden states (T, B, H) of every direction.
 
-    Gates (T, B, G) come per direction, the input's product alone; those and the parameters have
-    i, f and o halved. The second direction runs from T − 1 to 0. Where the mask is false the state
-    is carried on unchanged, so a direction that meets padding first still starts from zero at the
-    first present segment. The cell state is float32 whatever the dtype of the gates.
+    `gates` (T, B, G), one per direction, hold only the product of the input; they and the
+    parameters have i, f and o halved. The second direction runs from T − 1 to 0. Where the mask is
+    false, the state is carried over unchanged, so a direction that meets padding first still starts
+    from zero at the first present segment. The cell state is float32 whatever the dtype of the
+    gates.
 
     The directions are read and written in place, at t and T − 1 − t of arrays that the scan
-    carries: reversing the second one, and the stacking of residuals that a gradient of `scan`
-    brings, took as long as the recurrence itself. What the gradient needs, the gates' tanh and the
-    cell state before, is kept once; the kernel's gradient is one product after the scan. There is
-    no forward mode (`jax.jvp`).
+    carries: reversing the second one, and stacking residuals as the gradient of `scan` does, took
+    as long as the recurrence itself. What the gradient needs, the gates' tanh and the previous cell
+    state, is stored once; the kernel's gradient is one product after the scan. There is no
+    forward-mode differentiation (`jax.jvp`).
     """
     return _lstm_scan_forward(gates, kernel_KxHxG, bias_KxG, mask_TxB)[0]
 
@@ -168,7 +169,7 @@ def _activations(tanh_KxBxG: jax.Array) -> tuple[jax.Array, ...]:
 
 
 def _read(arrays: list[jax.Array], now: jax.Array) -> jax.Array:
-    """The directions' values of this step of the scan, (K, ...)."""
+    """The values of all directions at this step of the scan, (K, ...)."""
     times = now, len(arrays[0]) - 1 - now
     pairs = zip(arrays, times, strict=False)
     return jnp.stack([jax.lax.dynamic_index_in_dim(a, i, keepdims=False) for a, i in pairs])

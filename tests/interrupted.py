@@ -1,14 +1,15 @@
-"""Starts train.py again and again in one workdir, each time broken off at a given moment.
+"""Starts train.py repeatedly in one workdir, and interrupts it each time at a given moment.
 
-    python -m tests.broken_off '{"processes": 1, "moments": [...], "arguments": [...]}'
+    python -m tests.interrupted '{"processes": 1, "moments": [...], "arguments": [...]}'
 
-Of a moment, `signal` is sent `at` a place of `step` in process number `process` (0 if not given):
-`preparing`, when it first opens the data set; `step`, when a step's metrics are there; `best` or
-`latest`, while that step is being saved, before its digests are written; `best done` or `latest
-done`, once it has its name; `evaluation`, at the end. With `to_all`, all processes get the signal;
-an `error` is raised in its place. null lets a start go to its end. Prints the exit statuses, a list
-per start, null for a process that was there when `within` seconds (optional) were over. Processes
-are forked from one that has imported everything, and has not used it.
+A moment is an object: `signal` is sent to process number `process` (0 by default) when it is `at` a
+point of `step`: `preparing`, when it first opens the data set; `step`, when a step's metrics are
+available; `best` or `latest`, while that step is being saved, before its digests are written; `best
+done` or `latest done`, when it has been renamed; `evaluation`, at the end. With `to_all`, all
+processes get the signal; with `error`, that error is raised instead. A moment null lets a start
+run to its end. Prints the exit statuses, a list per start, with null for a process that is still
+running after `within` seconds (optional). Processes are forked from one that has imported
+everything but has not used it.
 """
 
 import json
@@ -28,7 +29,7 @@ from input_pipeline import datasets
 
 
 def call_before(owner, name, function):
-    """Has a function called, with the same arguments, before each call of another one."""
+    """Makes each call of a function call another one first, with the same arguments."""
     original = getattr(owner, name)
 
     def both(*arguments, **keywords):
@@ -39,7 +40,7 @@ def call_before(owner, name, function):
 
 
 def arm(moment):
-    """Has this process send itself the signal when the moment has come."""
+    """Makes this process send itself the signal at the given moment."""
     place, step = moment["at"], moment.get("step")
     saving = []
 
@@ -47,7 +48,7 @@ def arm(moment):
         if "error" in moment:
             raise OSError(moment["error"])
         if moment.get("to_all"):
-            # Which knows all of them.
+            # The parent knows all processes.
             os.kill(os.getppid(), signal.SIGUSR1)
             time.sleep(10)
         for _ in range(moment.get("times", 1)):
@@ -61,7 +62,7 @@ def arm(moment):
             send()
 
     def at_sync(folder):
-        # The folder of all steps is put on the disk once the new one has its name.
+        # The folder of all steps is flushed after the new one has been renamed.
         name = os.path.basename(folder)
         if [place, step] == [f"{name} done", *saving[1:]]:
             send()
@@ -79,7 +80,7 @@ def arm(moment):
 
 
 def start(spec, moment):
-    """Forks the processes of a start; gives their exit statuses, -9 for killed ones."""
+    """Forks the processes of a start; returns their exit statuses, -9 for killed ones."""
     deadline = time.monotonic() + spec.get("within", float("inf"))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -95,7 +96,7 @@ def start(spec, moment):
             sys.argv += [f"--num_processes={spec['processes']}", f"--process_id={number}"]
         if moment and moment.get("process", 0) == number:
             arm(moment)
-        # Not to be mixed with the answer.
+        # Keeps their output apart from the answer.
         os.dup2(2, 1)
         sys.exit(train.main())
     statuses = dict.fromkeys(processes)
@@ -115,9 +116,9 @@ def start(spec, moment):
         left.remove(ended)
         statuses[ended] = os.waitstatus_to_exitcode(status)
         if statuses[ended] == -signal.SIGKILL:
-            # A machine has gone down: nobody waits for what is left.
+            # As if a machine had failed: the others are killed too.
             send_to_left(signal.SIGKILL)
-    # Those that hang.
+    # Kills those that hang.
     send_to_left(signal.SIGKILL)
     for process in left:
         os.waitpid(process, 0)
@@ -125,7 +126,7 @@ def start(spec, moment):
 
 
 if __name__ == "__main__":
-    # JAX warns of every fork; these come before it has threads.
+    # JAX warns of every fork; these are before it has threads.
     warnings.filterwarnings("ignore", message="os.fork", category=RuntimeWarning)
     specification = json.loads(sys.argv[1])
     answers = [start(specification, moment) for moment in specification["moments"]]
