@@ -626,7 +626,7 @@ def test_output_names_are_distinct():
     [
         ({"batch_size": 6}, "batch_size 6 is not a positive multiple of the 4 devices"),
         ({"num_train_steps": 0}, "num_train_steps must be positive"),
-        ({"data.dataset": "nope"}, "no data set 'nope'"),
+        ({"data.dataset": "nope"}, "unknown data set 'nope'"),
         ({"model.fusion": "nope"}, "model.fusion: 'nope'"),
         ({"dtype": "float64"}, "dtype: 'float64'"),
         ({"features.n_mels": 0}, "n_mels"),
@@ -940,7 +940,7 @@ def test_another_teacher_makes_another_run(data_dir, embeddings, tmp_path):
     with pytest.raises(CheckpointError, match=r"another run .*teacher: "):
         train.run(config, tmp_path / "run")
     config.model.teacher_size = 7
-    with pytest.raises(ValueError, match=r"model\.teacher_size: 7, and .* have 5 dim"):
+    with pytest.raises(ValueError, match=r"model\.teacher_size: 7, but .* have 5 dim"):
         train.run(config, tmp_path / "other")
 
 
