@@ -77,8 +77,6 @@ def _from_file(path: str) -> type["SongBuilder"]:
 
 
 def _from_entry_point(name: str) -> type["SongBuilder"]:
-    from tensorflow_datasets.core import registered
-
     found = metadata.entry_points(group=ENTRY_POINTS)
     places = {point.value: point for point in found if point.name == name}
     if not places:
@@ -89,6 +87,8 @@ def _from_entry_point(name: str) -> type["SongBuilder"]:
     if len(places) > 1:
         raise CorpusError(f"several plug-ins have a data set {name!r}: {', '.join(places)}")
     (point,) = places.values()
+    from tensorflow_datasets.core import registered
+
     try:
         with registered.skip_registration():
             loaded = point.load()
