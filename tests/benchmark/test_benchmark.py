@@ -240,7 +240,7 @@ def test_two_files_are_compared_case_by_case():
     lines = table.compare(old, new).splitlines()
     # Both vary by a third, independently: 2 · √(1/9 + 1/9) = .943.
     assert lines[1].split() == ["step/train", "3.00", "s", "6.00", "s", "2.000", "±", "0.943"]
-    assert lines[2].endswith("(not in the old)")
+    assert lines[2].endswith("(new case)")
     assert len(lines) == 3
     old["device"] = {"kind": "another"}
     assert "devices differ" in table.compare(old, new)
@@ -533,7 +533,7 @@ def test_results_are_kept_after_a_failure(monkeypatch, tmp_path, capsys):
     ("argv", "message"),
     [
         (["--suite=speed"], "'speed'; available: step, lstm"),
-        (["--suite="], "''; there are"),
+        (["--suite="], "''; available"),
         (["--batch_sizes=4,none"], "'none' is not a positive integer"),
         (["--batch_sizes=0"], "'0' is not a positive"),
         (["--dtypes=float64"], "'float64'; available: float32, bfloat16"),
@@ -562,7 +562,7 @@ def test_another_file_is_nothing_to_compare_with(measured, content, tmp_path, ca
     (tmp_path / "old.json").write_text(content)
     with pytest.raises(SystemExit):
         command.main([f"--against={tmp_path / 'old.json'}"])
-    assert "not the JSON of a benchmark" in capsys.readouterr().err
+    assert "not a JSON file of the benchmark" in capsys.readouterr().err
 
 
 def test_missing_torch_is_reported_before_anything_runs(measured, monkeypatch, capsys):
