@@ -24,7 +24,7 @@ from damff_jax.run import train_flags
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
 
-    from damff_jax.run.loop import Run
+    from damff_jax.run.run import Run
     from input_pipeline.datasets import Dataset
 
 
@@ -47,11 +47,13 @@ def run(config: "ConfigDict", workdir: Path, *, mode: str = "train") -> dict[str
     """
     from damff_jax import weights
     from damff_jax.models import create_model
-    from damff_jax.run import checkpoint, identity, loop, processes, run_config
+    from damff_jax.run import checkpoint, identity, processes, run_config
+    from damff_jax.run.run import Run
     from damff_jax.run.train_log import banner
     from damff_jax.system.workdir_lock import workdir_lock
     from damff_jax.training import parallel, steps
     from input_pipeline import datasets
+    from input_pipeline.splits import summary
 
     run_config.check(config, mode)
     model = create_model(config.model, dtype=config.dtype, axis_name=steps.AXIS_NAME)
@@ -59,24 +61,23 @@ def run(config: "ConfigDict", workdir: Path, *, mode: str = "train") -> dict[str
         raise checkpoint.CheckpointError(f"{workdir}: no such directory, so there is no checkpoint")
     start, origin = None, processes.from_first(lambda: checkpoint.load_meta(workdir))
     # A run that resumes already includes what it started from.
-    resumed = origin is not None
-    if not resumed and config.init_from and mode == "train":
+    if origin is None and config.init_from and mode == "train":
         start, origin = weights.load(config.init_from)
         print(f"starting from step {origin['step']} of {config.init_from}")
 
     banner("data")
     dataset = processes.first_before_others(lambda: datasets.open_configured(config))
-    print(f"{config.data.dataset} from {dataset.builder.data_dir}\n{dataset.summary()}")
+    print(f"{config.data.dataset} from {dataset.builder.data_dir}\n{summary(dataset.counts())}")
     meta = identity.checkpoint_meta(
         config,
         dataset=dataset.identity,
         files=dataset.digests(),
         origin=origin,
-        resumed=resumed,
+        resumed=start is None,
     )
 
     eval_step = parallel.map_eval_step(functools.partial(steps.eval_step, model=model))
-    this = loop.Run(config, model, eval_step, workdir, meta, start)
+    this = Run(config, model, eval_step, workdir, meta, start)
     with contextlib.ExitStack() as locked:
         # To the end, so that no other run changes the checkpoint during the evaluation.
         processes.from_first(lambda: locked.enter_context(workdir_lock(workdir)))
@@ -91,14 +92,15 @@ def run(config: "ConfigDict", workdir: Path, *, mode: str = "train") -> dict[str
 def train(this: "Run", dataset: "Dataset") -> None:
     """Trains a run, step by step or in closed form, and saves the profile of its songs."""
     from damff_jax import weights
-    from damff_jax.run import loop, processes
+    from damff_jax.run import loop, processes, solver
+    from damff_jax.run.run import Data
     from damff_jax.training.closed_form import SOLVABLE
     from input_pipeline.pipeline import train_batches
 
     songs = dataset.load("train")
     validation = dataset.load("validation") if "validation" in dataset.song_ids else None
-    data = loop.Data(songs, validation, train_batches)
-    train_by = loop.solve if this.config.model.name in SOLVABLE else loop.train
+    data = Data(songs, validation, train_batches)
+    train_by = solver.solve if this.config.model.name in SOLVABLE else loop.train
     train_by(this, data)
     if processes.is_first() and dataset.heard is None:
         weights.keep_profile(this.workdir, songs)
@@ -112,8 +114,9 @@ def evaluate(this: "Run", dataset: "Dataset") -> dict[str, Any]:
     """
     from damff_jax.evaluation import metrics, predictions
     from damff_jax.report import plots
-    from damff_jax.run import checkpoint, identity, loop
+    from damff_jax.run import checkpoint, identity
     from damff_jax.run.metric_writer import read_metrics
+    from damff_jax.run.run import curves_of
     from damff_jax.run.train_log import banner
     from damff_jax.system.files import atomic_write
     from damff_jax.training import parallel
@@ -132,7 +135,7 @@ def evaluate(this: "Run", dataset: "Dataset") -> dict[str, Any]:
             print(f"{split}: no songs in the data set")
             continue
         songs = dataset.load(split)
-        curves = loop.curves_of(config, apply, songs)
+        curves = curves_of(config, apply, songs)
         first, end = songs.seconds()
         summaries[split] = metrics.summarize(curves) | {"seconds": [first, end]}
         title = f"{name}, {split} songs, seconds {first:g} to {end:g}"

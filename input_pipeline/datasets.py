@@ -94,13 +94,6 @@ class Dataset:
             "teacher": self.teacher and self.teacher.digest,
         }
 
-    def summary(self) -> str:
-        """The numbers of songs and segments, a line per split."""
-        return "\n".join(
-            f"  {split:<10} {n_songs:5d} songs  {n_segments:7d} segments"
-            for split, (n_songs, n_segments) in self.counts().items()
-        )
-
     def counts(self) -> dict[str, tuple[int, int]]:
         """Numbers of songs and segments, by split."""
         n_segments = self.builder.song_list().n_segments

@@ -17,6 +17,7 @@ from damff_jax.system.preemption import Preempted, raised
 from input_pipeline import prepare_flags
 from input_pipeline.annotations import LabelError
 from input_pipeline.corpus import CorpusError, shorten
+from input_pipeline.splits import summary
 
 _PROGRAM = program("prepare")
 
@@ -76,8 +77,7 @@ def describe(report: dict[str, Any], counts: dict[str, tuple[int, int]]) -> str:
         lines.append(
             f"  labelled segments cut off: {before} before the audio, {past} after its end"
         )
-    for split, (n_songs, n_segments) in counts.items():
-        lines.append(f"  {split:<10} {n_songs:5d} songs  {n_segments:7d} segments")
+    lines.append(summary(counts))
     if outside := report["n_songs"] - sum(n_songs for n_songs, _ in counts.values()):
         lines.append(f"  in no split {outside:4d} songs")
     for kind, entries in (("left out", report["left_out"]), ("note", report["notes"])):

@@ -95,6 +95,14 @@ def song_ids_by_split(
     return by_split
 
 
+def summary(counts: Mapping[str, tuple[int, int]]) -> str:
+    """The numbers of songs and segments, a line per split."""
+    return "\n".join(
+        f"  {split:<10} {n_songs:5d} songs  {n_segments:7d} segments"
+        for split, (n_songs, n_segments) in counts.items()
+    )
+
+
 def refuse_missing_audio(split_of: Mapping[str, str], left_out: Mapping[str, list[str]]) -> None:
     """Checks that no song of the split was left out because its audio is missing.
 

@@ -20,13 +20,15 @@ import sys
 import threading
 import warnings
 from collections.abc import Iterable, Iterator
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
 
 from damff_jax import audio
 from damff_jax.features import SEGMENT_SECONDS, FeatureConfig, log_mel_blocks, segments
 from damff_jax.system import preemption
+from damff_jax.system.command_line import show_warnings_by
+from damff_jax.system.subprocesses import environment
 
 # Below this level (dB, the loudest Mel bin of the loudest frame) there is practically no music.
 LOW_ENERGY_DB = -50.0
@@ -137,11 +139,7 @@ class _Reader:
             [sys.executable, "-P", "-m", "damff_jax.prediction.readers", self._settings],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env={
-                **os.environ,
-                **dict.fromkeys(_SINGLE_THREADED, "1"),
-                "PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path)),
-            },
+            env=environment() | dict.fromkeys(_SINGLE_THREADED, "1"),
             process_group=0,
         )
         paths, messages = self._process.stdin, self._process.stdout
@@ -209,7 +207,7 @@ def _serve(config: FeatureConfig, strict: bool) -> None:
         signal.signal(number, signal.SIG_IGN)  # The parent process ends this one.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     warnings.simplefilter("always", audio.AudioWarning)
-    warnings.showwarning = _pass_on
+    show_warnings_by(lambda message: _put("warning", message), audio.AudioWarning)
     paths: queue.SimpleQueue[str] = queue.SimpleQueue()
     threading.Thread(target=_take_paths, args=(paths,), daemon=True).start()
     while True:
@@ -226,20 +224,6 @@ def _take_paths(paths: queue.SimpleQueue[str]) -> None:
         paths.put(json.loads(line))
     # The parent process has ended.
     os._exit(0)
-
-
-def _pass_on(
-    message: Warning | str,
-    category: type[Warning],
-    filename: str,
-    lineno: int,
-    file: TextIO | None = None,
-    line: str | None = None,
-) -> None:
-    if issubclass(category, audio.AudioWarning):
-        _put("warning", str(message))
-    else:
-        print(warnings.formatwarning(message, category, filename, lineno, line), file=sys.stderr)
 
 
 def _put(*message: Any, data: bytes = b"") -> None:

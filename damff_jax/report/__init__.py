@@ -1,1 +1,3 @@
 """Plots and pages of curves and of training."""
+
+COLOURS = {"valence": "#1f77b4", "arousal": "#d62728"}

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from damff_jax.evaluation.metrics import DIMENSIONS
+from damff_jax.report import COLOURS
 from damff_jax.system.files import atomic_write
-
-_COLOURS = {"valence": "#1f77b4", "arousal": "#d62728"}
 
 
 def write_html(
@@ -40,10 +39,10 @@ def write_html(
         )
     for v, name in enumerate(DIMENSIONS):
         svg.append(
-            f'<polyline points="{line(v)}" fill="none" stroke="{_COLOURS[name]}" stroke-width="2">'
+            f'<polyline points="{line(v)}" fill="none" stroke="{COLOURS[name]}" stroke-width="2">'
             f"<title>{name}</title></polyline>"
         )
-        svg.append(f'<text x="{pad + 90 * v}" y="18" fill="{_COLOURS[name]}">{name}</text>')
+        svg.append(f'<text x="{pad + 90 * v}" y="18" fill="{COLOURS[name]}">{name}</text>')
     svg.append("</svg>")
     rows = "".join(
         f"<tr><td>{time:.1f}<td>{valence:.3f}<td>{arousal:.3f}"

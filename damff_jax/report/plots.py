@@ -9,9 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from damff_jax.evaluation.metrics import DIMENSIONS, Curve
+from damff_jax.report import COLOURS
 from damff_jax.system.files import atomic_write
-
-COLOURS = {"valence": "#1f77b4", "arousal": "#d62728"}
 
 
 def plot_curve(

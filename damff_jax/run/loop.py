@@ -1,73 +1,39 @@
-"""Training a model on songs, step by step or in closed form, into a workdir."""
+"""The training loop: steps, and logging, validating and saving between them."""
 
-import contextlib
 import dataclasses
 import functools
-import json
 import math
 import signal
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from flax import linen as nn
-from ml_collections import ConfigDict
 
-from damff_jax.evaluation import metrics
-from damff_jax.evaluation.inference import Apply, Windowing
-from damff_jax.evaluation.labelled import labelled_curves
-from damff_jax.evaluation.metrics import Curve
 from damff_jax.run import processes
 from damff_jax.run.checkpoint import Checkpoints
 from damff_jax.run.metric_writer import MetricWriter
 from damff_jax.run.processes import Silent
+from damff_jax.run.run import (
+    Data,
+    Run,
+    curves_of,
+    first_state,
+    open_metrics,
+    open_workdir,
+    validate,
+)
 from damff_jax.run.train_log import NotFiniteError, TrainLog, banner
 from damff_jax.songs import Songs
 from damff_jax.system import preemption
-from damff_jax.system.files import atomic_write
 from damff_jax.system.preemption import Preempted
-from damff_jax.training import calibration, closed_form, parallel, steps, train_state
+from damff_jax.training import calibration, parallel, steps
 from damff_jax.training.augmentation import AugmentConfig
 from damff_jax.training.crops import Crops
 from damff_jax.training.optim import OptimConfig, learning_rate_schedule, make_optimizer
 from damff_jax.training.train_state import TrainState
-
-
-@dataclasses.dataclass(frozen=True)
-class Data:
-    """The data that a model is trained on.
-
-    Attributes:
-      train, validation: songs; validation is None if there are no validation songs.
-      batches: cuts crops from the training songs: endless batches, see `steps.train_steps`, with
-        the device axis first.
-    """
-
-    train: Songs
-    validation: Songs | None
-    batches: Callable[[Crops], Iterator[dict[str, np.ndarray]]]
-
-
-@dataclasses.dataclass(frozen=True)
-class Run:
-    """A run in its workdir.
-
-    Attributes:
-      eval_step: `steps.eval_step` of the model on all devices.
-      meta: see `run_config.checkpoint_meta`.
-      start: variables to start from, see `weights.load`; None for a random initialisation.
-    """
-
-    config: ConfigDict
-    model: nn.Module
-    eval_step: Callable
-    workdir: Path
-    meta: Mapping[str, Any]
-    start: Mapping[str, Any] | None = None
 
 
 def train(run: Run, data: Data) -> None:
@@ -105,7 +71,7 @@ def train(run: Run, data: Data) -> None:
                 num_steps=config.num_train_steps,
                 max_skipped_steps=config.max_skipped_steps,
             )
-            _Loop(run, data, crops, checkpoints, writer, log, preempted).run(state, optimizer)
+            _Loop(run, data, crops, checkpoints, writer, log, preempted).train(state, optimizer)
 
 
 def starting_state(run: Run, state: TrainState, restored: TrainState | None) -> TrainState:
@@ -146,9 +112,7 @@ def crops_of(run: Run, songs: Songs, *, first_step: int) -> Crops:
 
 @dataclasses.dataclass
 class _Loop:
-    """The training loop: steps, and logging, validating and saving between them."""
-
-    of: Run
+    run: Run
     data: Data
     crops: Crops
     checkpoints: Checkpoints | Silent
@@ -156,8 +120,8 @@ class _Loop:
     log: TrainLog
     preempted: Callable[[], int]
 
-    def run(self, state: TrainState, optimizer: optax.GradientTransformation) -> None:
-        config, n = self.of.config, self.of.config.steps_per_call
+    def train(self, state: TrainState, optimizer: optax.GradientTransformation) -> None:
+        config, n = self.run.config, self.run.config.steps_per_call
         train_step, batches = self.feed(optimizer)
         stop_all = processes.Agreement()
         first_step = int(state.step)
@@ -182,33 +146,33 @@ class _Loop:
             raise self.not_finite(state) from None
 
     def is_due(self, step: int, every: int) -> bool:
-        return step % every == 0 or step == self.of.config.num_train_steps
+        return step % every == 0 or step == self.run.config.num_train_steps
 
     def after(self, step: int, state: TrainState, step_metrics: Mapping[str, Any]) -> TrainState:
         """Logs and validates a step; at the end, calibrates the state."""
-        config = self.of.config
+        config = self.run.config
         if self.is_due(step, config.log_every_steps):
             self.log.add(step, step_metrics)
         if step == config.num_train_steps and config.calibrate:
             self.log.check(step, step_metrics)
-            state = calibrated(self.of, state, self.data.train)
+            state = calibrated(self.run, state, self.data.train)
         if self.data.validation and self.is_due(step, config.eval_every_steps):
             self.log.check(step, step_metrics)
             with self.log.pause():
-                summary, score = validate(self.of, state, self.data.validation)
+                summary, score = validate(self.run, state, self.data.validation)
                 self.log.validation(step, summary)
                 if config.select == "best":
-                    self.checkpoints.save_if_best(state, self.of.meta, score)
+                    self.checkpoints.save_if_best(state, self.run.meta, score)
         return state
 
     def save(self, state: TrainState) -> None:
         # The log first: a run that resumes from this state will not write it again.
         self.writer.sync()
-        self.checkpoints.save(state, self.of.meta)
+        self.checkpoints.save(state, self.run.meta)
 
     def not_finite(self, state: TrainState) -> BaseException:
         """Saves the state before the skipped steps; returns the error that names their songs."""
-        config, state = self.of.config, before_skipped(state)
+        config, state = self.run.config, before_skipped(state)
         step = int(state.step)
         # A run can resume only between calls.
         if step % config.steps_per_call == 0:
@@ -222,10 +186,10 @@ class _Loop:
         return processes.agreed(error)
 
     def feed(self, optimizer: optax.GradientTransformation) -> tuple[Callable, Iterator[Any]]:
-        config = self.of.config
+        config = self.run.config
         step = functools.partial(
             steps.train_step,
-            model=self.of.model,
+            model=self.run.model,
             optimizer=optimizer,
             loss_weights=config.loss.to_dict(),
             augment=AugmentConfig(**config.augment),
@@ -266,112 +230,6 @@ def before_skipped(state: TrainState) -> TrainState:
     return state.replace(step=state.step - n, skipped=skipped)
 
 
-def solve(run: Run, data: Data) -> None:
-    """Trains a model that has a closed-form solution; each candidate solution counts as a step.
-
-    Validation chooses among the solutions as among the steps of a training.
-
-    Raises:
-      CheckpointError, FeatureMismatchError: the workdir holds another run.
-    """
-    state = first_state(run, data.train, optax.identity(), with_ema=False)
-    with open_workdir(run, state) as (checkpoints, restored):
-        if restored is not None:
-            print(f"{run.workdir} already holds the solution")
-            return
-        banner("solving")
-        best, chosen = -math.inf, state
-        with MetricWriter(run.workdir, first_step=0) as writer:
-            for step, solution in enumerate(solutions_of(run, data, state), start=1):
-                values = {"params": solution.params, "batch_stats": solution.batch_stats}
-                values = jax.tree.map(jnp.asarray, values)
-                state = parallel.replicate(state.replace(step=jnp.int32(step), **values))
-                if data.validation is None:
-                    print(f"{solution.description}, not validated: there are no validation songs")
-                    chosen = state
-                    continue
-                summary, score = validate(run, state, data.validation)
-                writer.write(step, metrics.flatten(summary, "validation/"))
-                v, a = (summary[name]["pooled"]["ccc"] for name in metrics.DIMENSIONS)
-                print(f"{solution.description}: validation CCC valence {v:.3f} arousal {a:.3f}")
-                if score > best:
-                    best, chosen = score, state
-        if data.validation is not None:
-            checkpoints.save_if_best(chosen, run.meta, best)
-        checkpoints.save(chosen, run.meta)
-
-
-def solutions_of(run: Run, data: Data, state: TrainState) -> list[closed_form.Solution]:
-    """See `closed_form.solutions`."""
-    feature_step = functools.partial(closed_form.feature_step, model=run.model)
-    return closed_form.solutions(
-        run.model,
-        functools.partial(parallel.map_eval_step(feature_step), state.eval_variables()),
-        data.train,
-        windowing=Windowing.of(run.config),
-        batch_size=run.config.data.eval_batch_size,
-        validated=data.validation is not None,
-    )
-
-
-@contextlib.contextmanager
-def open_workdir(
-    run: Run, state: TrainState
-) -> Iterator[tuple[Checkpoints | Silent, TrainState | None]]:
-    """The workdir's checkpoints, and their latest state, placed on the same devices as `state`.
-
-    Raises:
-      CheckpointError, FeatureMismatchError: the checkpoint belongs to another run.
-    """
-    with contextlib.ExitStack() as stack:
-        checkpoints: Checkpoints | Silent = Silent()
-        restored: TrainState | None = None
-
-        def restore() -> bool:
-            nonlocal checkpoints, restored
-            checkpoints = stack.enter_context(Checkpoints(run.workdir))
-            restored = checkpoints.restore_latest(state, run.meta)
-            with atomic_write(run.workdir / "config.json") as file:
-                json.dump(run.meta["config"], file, indent=2)
-            return restored is not None
-
-        if processes.from_first(restore):
-            restored = processes.arrays_from_first(state if restored is None else restored)
-        yield checkpoints, restored
-
-
-def open_metrics(run: Run, first_step: int) -> MetricWriter | Silent:
-    """The metric writer in the first process, and a silent one in others."""
-    if not processes.is_first():
-        return Silent()
-    return MetricWriter(run.workdir, first_step=first_step)
-
-
-def first_state(
-    run: Run, songs: Songs, optimizer: optax.GradientTransformation, *, with_ema: bool
-) -> TrainState:
-    """The state before the first step, on all devices; prints a description of the model.
-
-    Args:
-      songs: the training split.
-    """
-    banner("model")
-    state = train_state.create(
-        run.model,
-        optimizer,
-        seed=run.config.seed,
-        segment_shape=songs.log_mel_RxFxM.shape[1:],
-        input_stats=songs.mel_statistics(),
-        with_ema=with_ema,
-    )
-    n_params = sum(x.size for x in jax.tree.leaves(state.params))
-    device = jax.local_devices()[0].device_kind
-    print(f"{run.config.model.name}: {n_params:,} parameters, {run.config.dtype}")
-    of_processes = f" in {jax.process_count()} processes" if jax.process_count() > 1 else ""
-    print(f"on {jax.device_count()} × {device}{of_processes}, JAX {jax.__version__}")
-    return parallel.replicate(state)
-
-
 def check_fits(songs: Songs, device: jax.Device) -> None:
     """Checks that the training split fits into a device's memory.
 
@@ -385,22 +243,3 @@ def check_fits(songs: Songs, device: jax.Device) -> None:
             f"data.on_device: the training songs take {size / 2**30:.1f} GiB, and the device has "
             f"{limit / 2**30:.1f} GiB"
         )
-
-
-def validate(run: Run, state: TrainState, songs: Songs) -> tuple[dict[str, Any], float]:
-    """A state's validation scores, and the one that decides which is best: the mean pooled CCC."""
-    apply = functools.partial(run.eval_step, state.eval_variables())
-    summary = metrics.summarize(curves_of(run.config, apply, songs))
-    ccc_V = [summary[name]["pooled"]["ccc"] for name in metrics.DIMENSIONS]
-    return summary, float(np.mean(ccc_V))
-
-
-def curves_of(config: ConfigDict, apply: Apply, songs: Songs) -> dict[str, Curve]:
-    """Curves of a split's songs, by song id."""
-    return labelled_curves(
-        apply,
-        songs,
-        # Longer windows would be padding.
-        windowing=Windowing.of(config).within(int(songs.length.max())),
-        batch_size=config.data.eval_batch_size,
-    )

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from absl import flags
 
-import damff_jax
 from damff_jax import configs
 from damff_jax.system import extras
-from damff_jax.system.command_line import program
+from damff_jax.system.command_line import VERSION, program
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
@@ -39,7 +38,7 @@ def parse(argv: Sequence[str], description: str) -> Arguments:
     """
     argv = [argv[0], *map(configs.with_path, argv[1:])]
     if "--version" in argv:
-        print(f"damff_jax {damff_jax.__version__}")
+        print(VERSION)
         sys.exit(0)
     extras.require(_PROGRAM, "train")
     if {"--help", "-h", "-help"} & set(argv):

@@ -4,10 +4,13 @@ import argparse
 import os
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
 import damff_jax
+
+VERSION = f"damff_jax {damff_jax.__version__}"
 
 
 class AlreadyReportedError(ValueError):
@@ -25,8 +28,7 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, name: str, **more: Any):
         super().__init__(program(name), **more)
-        version = f"damff_jax {damff_jax.__version__}"
-        self.add_argument("--version", action="version", version=version)
+        self.add_argument("--version", action="version", version=VERSION)
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: error: {message}\n")
@@ -41,7 +43,16 @@ def printable(text: str) -> str:
 def show_warnings(program: str, *categories: type[Warning]) -> None:
     """From now on, shows warnings of these categories as one line each, others as Python does."""
 
-    def show(
+    def show(message: str) -> None:
+        print(f"{program}: warning: {printable(message)}", file=sys.stderr)
+
+    show_warnings_by(show, *categories)
+
+
+def show_warnings_by(show: Callable[[str], None], *categories: type[Warning]) -> None:
+    """From now on, `show` gets warnings of these categories; others are shown as Python does."""
+
+    def show_any(
         message: Warning | str,
         category: type[Warning],
         filename: str,
@@ -50,9 +61,9 @@ def show_warnings(program: str, *categories: type[Warning]) -> None:
         line: str | None = None,
     ) -> None:
         if issubclass(category, categories):
-            print(f"{program}: warning: {printable(str(message))}", file=sys.stderr)
+            show(str(message))
         else:
             text = warnings.formatwarning(message, category, filename, lineno, line)
             print(text, end="", file=sys.stderr)
 
-    warnings.showwarning = show
+    warnings.showwarning = show_any

@@ -7,18 +7,15 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import optax
 import pytest
 import soundfile
 
 from damff_jax import predict, weights
 from damff_jax.evaluation.familiarity import Profile
 from damff_jax.features import log_mel, segments
-from damff_jax.models import create_model
 from damff_jax.report.page import write_html
 from damff_jax.run.checkpoint import CheckpointError
-from damff_jax.training import train_state
-from tests.prediction.test_weights import FEATURES, META, MODEL
+from tests.prediction.test_weights import FEATURES, META, small_state
 
 ROOT = Path(__file__).parents[2]
 
@@ -26,21 +23,8 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
     """Weights of a small model that was never trained."""
-    state = train_state.create(
-        create_model(MODEL, dtype="float32", axis_name=None),
-        optax.identity(),
-        seed=0,
-        segment_shape=(FEATURES.frames_per_segment, FEATURES.n_mels),
-        input_stats={"mean": np.linspace(-12, -8, 8), "std": np.linspace(5, 9, 8)},
-        with_ema=False,
-    )
     path = tmp_path_factory.mktemp("weights") / "small.safetensors"
-    variables = train_state.eval_variables(
-        {
-            name: getattr(state, name)
-            for name in ("params", "batch_stats", "input_stats", "averages")
-        }
-    )
+    variables = small_state().eval_variables()
     weights.save(path, variables, {**META, "step": 0, "score": None})
     return path
 

@@ -36,11 +36,9 @@ META = {
 }
 
 
-@pytest.fixture(scope="module")
-def workdir(tmp_path_factory):
-    """A run that was never trained."""
-    workdir = tmp_path_factory.mktemp("run")
-    state = train_state.create(
+def small_state():
+    """The state of a small model that was never trained."""
+    return train_state.create(
         create_model(MODEL, dtype="float32", axis_name=None),
         optax.identity(),
         seed=0,
@@ -48,6 +46,13 @@ def workdir(tmp_path_factory):
         input_stats={"mean": np.linspace(-12, -8, 8), "std": np.linspace(5, 9, 8)},
         with_ema=False,
     )
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory):
+    """A run that was never trained."""
+    workdir = tmp_path_factory.mktemp("run")
+    state = small_state()
     with Checkpoints(workdir) as checkpoints:
         checkpoints.save_if_best(parallel.replicate(state), META, 0.25)
     return workdir

@@ -31,6 +31,7 @@ from damff_jax.run import checkpoint, checkpoint_files, loop
 from damff_jax.run.checkpoint import CheckpointError
 from damff_jax.run.identity import check_compatible
 from damff_jax.run.metric_writer import MetricWriter, read_metrics
+from damff_jax.run.run import curves_of
 from damff_jax.run.train_log import NotFiniteError
 from damff_jax.songs import Songs
 from damff_jax.system import command_line
@@ -131,7 +132,7 @@ class StopError(Exception):
 
 def run_interrupted(config, workdir, monkeypatch, *, after):
     """A run that is interrupted by an exception after the metrics of step `after` are written."""
-    write = loop.MetricWriter.write
+    write = MetricWriter.write
 
     def stop(self, step, values):
         if step > after:
@@ -139,7 +140,7 @@ def run_interrupted(config, workdir, monkeypatch, *, after):
         write(self, step, values)
 
     with monkeypatch.context() as patch, pytest.raises(StopError):
-        patch.setattr(loop.MetricWriter, "write", stop)
+        patch.setattr(MetricWriter, "write", stop)
         train.run(config, workdir)
 
 
@@ -328,7 +329,7 @@ def test_a_run_that_starts_from_another_begins_with_its_outputs(
     model = create_model(config.model, dtype=config.dtype, axis_name=steps.AXIS_NAME)
     eval_step = parallel.map_eval_step(functools.partial(steps.eval_step, model=model))
     songs = data.load("test")
-    curves = loop.curves_of(config, functools.partial(eval_step, state.eval_variables()), songs)
+    curves = curves_of(config, functools.partial(eval_step, state.eval_variables()), songs)
     times = {song.song_id: song.times_T for song in songs}
     predictions.write(tmp_path / "predictions.csv", curves, times)
     saved = (workdir / "predictions_test.csv").read_bytes()
