@@ -77,14 +77,10 @@ def test_a_rescaled_head_gives_the_scaled_curves_and_leaves_the_rest(fields, hea
     after = rescale_head(state, scale_V, shift_V)
     x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 5, F, M)), jnp.float32)
     mask = jnp.ones((2, 5), bool)
+    apply = jax.jit(lambda variables: model.apply(variables, x, mask, train=False))
     for of in (vars, lambda s: s.eval_variables()):
         ours, theirs = (
-            model.apply(
-                {name: of(s)[name] for name in ("params", "batch_stats", "input_stats")},
-                x,
-                mask,
-                train=False,
-            )
+            apply({name: of(s)[name] for name in ("params", "batch_stats", "input_stats")})
             for s in (after, state)
         )
         np.testing.assert_allclose(ours, scale_V * theirs + shift_V, atol=1e-5)

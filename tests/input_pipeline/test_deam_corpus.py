@@ -291,12 +291,13 @@ def test_songs_have_the_same_features_in_all_splits_and_are_extracted_once(corpu
 # Training and evaluation -------------------------------------------------------------------------
 
 
-def few_steps(corpus, options):
-    config = deam.get_config()
+def few_steps(corpus, options, model="damff"):
+    config = deam.get_config(model)
     config.num_train_steps = 2
     config.batch_size = config.data.eval_batch_size = 4
     config.features.update(FEATURES)
-    config.model.update(channels=(2, 2, 4), hidden_size=4)
+    if model == "damff":
+        config.model.update(channels=(2, 2, 4), branches="a", hidden_size=4)
     config.data.update(crop_segments=20, overlap=5, workers=2)
     config.data.update(manual_dir=str(corpus.folder), data_dir=str(corpus.data_dir))
     config.data.options.update(options)
@@ -420,7 +421,7 @@ def test_all_protocols_run_on_excerpts_of_the_songs(built, excerpts, tmp_path):
         lines = build(cut, {**options, "audio_start": audio_start})
         folders.add(lines[0].split(": ")[1])
         workdir = tmp_path / str(number)
-        config = few_steps(cut, {**options, "audio_start": audio_start})
+        config = few_steps(cut, {**options, "audio_start": audio_start}, "ridge")
         out = io.StringIO()
         with contextlib.redirect_stdout(out):
             scores = train.run(config, workdir)
