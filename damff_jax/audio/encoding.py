@@ -1,10 +1,11 @@
-"""Samples become an audio file, encoded by FFmpeg: what data sets and benchmarks are made of."""
+"""Samples become an audio file, encoded by FFmpeg, for data sets and benchmarks that are made."""
 
 import os
 from fractions import Fraction
 
 import av
 import numpy as np
+from av.audio.stream import AudioStream
 
 _LAYOUTS = {1: "mono", 2: "stereo"}
 
@@ -15,21 +16,25 @@ def encode(
     """Writes samples (n,) or (n, channels): int16, or of any float type with full scale at 1.
 
     Args:
-      container, codec: FFmpeg's names.
+      path: the file.
+      rate: of the samples, in Hz.
+      container, codec: by FFmpeg's names.
     """
     is_int16 = samples.dtype == np.int16
-    samples_NxC = samples.reshape(len(samples), -1)
-    channels = samples_NxC.shape[1]
+    # Frames of interleaved samples have one row.
+    row = samples.reshape(1, -1)
+    channels = samples.size // len(samples)
     layout = _LAYOUTS.get(channels, f"{channels} channels")
     # The index before the sound.
     options = {"movflags": "faststart"} if container in ("ipod", "mp4", "mov") else {}
     with av.open(os.fspath(path), "w", format=container, options=options) as file:
         stream = file.add_stream(codec, rate=rate, layout=layout)
+        assert isinstance(stream, AudioStream)
         context = stream.codec_context
         context.bit_rate = 64_000 * channels
         context.open()
         frame = av.AudioFrame.from_ndarray(
-            np.ascontiguousarray(samples_NxC.reshape(1, -1), np.int16 if is_int16 else np.float32),
+            row.astype(np.int16) if is_int16 else row.astype(np.float32),
             "s16" if is_int16 else "flt",
             layout,
         )

@@ -2,11 +2,11 @@
 
 import collections
 import hashlib
+import io
 import os
 import stat
 import warnings
 from collections.abc import Iterator
-from typing import BinaryIO
 
 from damff_jax.audio.errors import AudioError, AudioWarning
 
@@ -60,7 +60,7 @@ def digest(path: str | os.PathLike[str]) -> str:
         return hashlib.file_digest(raw, "sha256").hexdigest()
 
 
-def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
+def open_regular(path: str | os.PathLike[str]) -> io.FileIO:
     """Opens a file for reading, without a buffer.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What a flac stream's header says of its sound: the sample rate, and the MD5 of all samples."""
+"""What the header of a FLAC stream says of its sound: sample rate and MD5 of all samples."""
 
 import hashlib
 from collections.abc import Iterable
@@ -10,10 +10,10 @@ _HEADER_SIZE = 34
 
 
 class Verifier:
-    """Compares the header of a flac stream with the sound that came out of it.
+    """Compares the header of a FLAC stream with its decoded sound.
 
     Args:
-      header: the block STREAMINFO; of anything else nothing is known, and nothing said.
+      header: the block STREAMINFO; with anything else, nothing is compared.
     """
 
     def __init__(self, header: bytes | None):
@@ -25,20 +25,20 @@ class Verifier:
         self._rate_of_frames = 0
 
     def add(self, packet: av.Packet, frames: Iterable[av.AudioFrame]) -> None:
-        """Takes a coded frame and what was decoded of it."""
+        """Takes a coded frame and the decoded ones of it."""
         if not self._rate_of_frames and packet.size:
             self._rate_of_frames = _rate_of_frame(packet) or self._rate
         # Encoders that write to a pipe do not know the MD5.
         for frame in frames if any(self._wanted) else ():
             size = frame.format.bytes
-            samples = np.frombuffer(frame.planes[0], f"<i{size}")
+            samples = np.frombuffer(memoryview(frame.planes[0]), f"<i{size}")
             samples = samples[: frame.samples * frame.layout.nb_channels]
             if low_bits := 8 * size - self._n_bits:
                 samples = samples >> low_bits
             n_bytes = -(-self._n_bits // 8)
             if n_bytes < size:
                 samples = samples.view(np.uint8).reshape(-1, size)[:, :n_bytes]
-            self._digest.update(np.ascontiguousarray(samples))
+            self._digest.update(np.ascontiguousarray(samples).data)
 
     def damage(self) -> str:
         """Says what is wrong with a stream that was decoded to its end; '' for nothing."""

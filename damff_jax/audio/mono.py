@@ -1,4 +1,4 @@
-"""Decoded frames, gathered to blocks of mono samples."""
+"""Decoded frames become blocks of mono samples."""
 
 from collections.abc import Iterable, Iterator
 
@@ -7,8 +7,10 @@ import numpy as np
 
 from damff_jax.audio.decoder import Silence
 
+# A sample rate, and float32 samples (n,).
+_Block = tuple[int, np.ndarray]
 # By the sample format's name: NumPy's type, and the value of full scale.
-_FORMATS = {
+_FORMATS: dict[str, tuple[type[np.generic], int]] = {
     "u8": (np.uint8, 2**7),
     "s16": (np.int16, 2**15),
     "s32": (np.int32, 2**31),
@@ -18,38 +20,35 @@ _FORMATS = {
 }
 # Samples of all channels that are converted together: few enough to stay in the cache.
 _CHUNK_SAMPLES = 2**16
-# Of samples in planes, PyAV does not know the number of more.
+# PyAV does not find more planes than these.
 _MAX_PLANES = 8
 
 
-def mono_blocks(
-    frames: Iterable[av.AudioFrame | Silence], seconds: float
-) -> Iterator[tuple[int, np.ndarray]]:
+def mono_blocks(frames: Iterable[av.AudioFrame | Silence], seconds: float) -> Iterator[_Block]:
     """Sample rates and float32 samples (n,) of at most so many seconds, channels averaged."""
-    mixer = None
+    mixer: _Mixer | None = None
     for frame in frames:
         if isinstance(frame, Silence):
-            blocks = mixer.add_silence(frame.seconds) if mixer else ()
-        else:
-            # Any of it may change from one frame to the next.
-            kind = (frame.format.name, frame.layout.nb_channels, frame.sample_rate)
-            if not mixer or kind != mixer.kind:
-                if mixer:
-                    yield from ((mixer.rate, block) for block in mixer.rest())
-                mixer = _Mixer(*kind, seconds)
-            blocks = mixer.add(frame)
-        for block in blocks:
-            yield mixer.rate, block
+            if mixer:
+                yield from mixer.add_silence(frame.seconds)
+            continue
+        # Any of it may change from one frame to the next.
+        kind = (frame.format.name, frame.layout.nb_channels, frame.sample_rate)
+        if not mixer or kind != mixer.kind:
+            if mixer:
+                yield from mixer.rest()
+            mixer = _Mixer(*kind, seconds)
+        yield from mixer.add(frame)
     if mixer:
-        yield from ((mixer.rate, block) for block in mixer.rest())
+        yield from mixer.rest()
 
 
 class _Mixer:
-    """Averages the channels of frames that are all of one kind."""
+    """Averages the channels of frames of one kind; gives blocks with their sample rate."""
 
     def __init__(self, name: str, channels: int, rate: int, seconds: float):
-        self.kind, self.rate = (name, channels, rate), rate
-        self._channels = channels
+        self.kind = (name, channels, rate)
+        self._channels, self._rate = channels, rate
         self._dtype, self._full_scale = _FORMATS[name.removesuffix("p")]
         self._fifo = av.AudioFifo()
         self._chunk = max(1, _CHUNK_SAMPLES // channels)
@@ -57,45 +56,45 @@ class _Mixer:
         is_wide = name.endswith("p") and channels > _MAX_PLANES
         self._packer = av.AudioResampler(name.removesuffix("p")) if is_wide else None
 
-    def add(self, frame: av.AudioFrame) -> Iterable[np.ndarray]:
-        """Gives the blocks that are full."""
+    def add(self, frame: av.AudioFrame) -> Iterable[_Block]:
+        """Takes a frame; gives the blocks that are full."""
         for part in self._packer.resample(frame) if self._packer else (frame,):
             part.pts = None
             self._fifo.write(part)
-        # Frames are many and small: most of them only wait.
+        # Frames are many and small: most only wait.
         return self._full() if self._fifo.samples >= self._chunk else ()
 
-    def _full(self) -> Iterator[np.ndarray]:
+    def _full(self) -> Iterator[_Block]:
         while chunk := self._fifo.read(self._chunk):
             yield from self._put(self._mono(chunk))
 
-    def add_silence(self, seconds: float) -> Iterator[np.ndarray]:
+    def add_silence(self, seconds: float) -> Iterator[_Block]:
         yield from self._drain()
-        yield from self._put(np.zeros(round(seconds * self.rate), np.float32))
+        yield from self._put(np.zeros(round(seconds * self._rate), np.float32))
 
-    def rest(self) -> Iterator[np.ndarray]:
+    def rest(self) -> Iterator[_Block]:
         yield from self._drain()
         if self._filled:
-            yield self._block[: self._filled]
+            yield self._rate, self._block[: self._filled]
 
-    def _drain(self) -> Iterator[np.ndarray]:
+    def _drain(self) -> Iterator[_Block]:
         while chunk := self._fifo.read(self._chunk, partial=True):
             yield from self._put(self._mono(chunk))
 
-    def _put(self, mono: np.ndarray) -> Iterator[np.ndarray]:
+    def _put(self, mono: np.ndarray) -> Iterator[_Block]:
         while len(mono):
             n = min(len(mono), len(self._block) - self._filled)
             self._block[self._filled : self._filled + n] = mono[:n]
             mono, self._filled = mono[n:], self._filled + n
             if self._filled == len(self._block):
-                yield self._block
+                yield self._rate, self._block
                 self._block, self._filled = np.empty_like(self._block), 0
 
     def _mono(self, frame: av.AudioFrame) -> np.ndarray:
-        # Values that float32 does not hold become infinite, which is found out later.
+        # Values beyond the range of float32 become infinite, which is found later.
         with np.errstate(over="ignore", invalid="ignore"):
             planes = [
-                np.frombuffer(plane, self._dtype).astype(np.float32, copy=False)
+                np.frombuffer(memoryview(plane), self._dtype).astype(np.float32, copy=False)
                 for plane in frame.planes
             ]
             if self._dtype == np.uint8:
