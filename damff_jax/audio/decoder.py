@@ -65,6 +65,7 @@ class Decoder:
     """Decodes the default audio stream of a file; a context manager.
 
     Attributes:
+      sample_rate: of the stream, in Hz, as its file declares it.
       seconds: of sound that were decoded so far.
 
     Args:
@@ -91,6 +92,7 @@ class Decoder:
         self._stream = self._default_stream()
         self._time_base = float(self._stream.time_base or 0)
         codec = self._stream.codec_context
+        self.sample_rate = codec.sample_rate
         self._flac = flac.Verifier(codec.extradata) if codec.name == "flac" else None
         self._mp3 = mp3.FrameCounter(raw.fileno()) if self._format == "mp3" else None
         self._wav = wav.read_header(raw.fileno()) if self._format == "wav" else wav.Header()

@@ -49,6 +49,16 @@ def load(path: str | os.PathLike[str], sample_rate: int, *, strict: bool = False
     return np.concatenate(list(stream(path, sample_rate, strict=strict)))
 
 
+def sample_rate(path: str | os.PathLike[str]) -> int:
+    """A file's own sample rate in Hz.
+
+    Raises:
+      AudioError: the file is missing, unreadable or not audio.
+    """
+    with open_regular(path) as raw, Decoder(raw, path) as decoder:
+        return decoder.sample_rate
+
+
 def _checked(decoder: Decoder, path: str | os.PathLike[str]) -> Iterator[tuple[int, np.ndarray]]:
     """Sample rates and samples that are finite and within limits."""
     last_rate, seconds, limited = None, 0.0, 0

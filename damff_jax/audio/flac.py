@@ -51,8 +51,10 @@ class Verifier:
 
 def _rate_of_frame(packet: av.Packet) -> int:
     """The sample rate that a coded frame states itself, read by a decoder without the header."""
-    try:
-        frames = av.CodecContext.create("flac", "r").decode(packet)
-        return frames[0].sample_rate if frames else 0
-    except av.FFmpegError:
-        return 0
+    # Damage is noted when the stream's own decoder meets it.
+    with av.logging.Capture():
+        try:
+            frames = av.AudioCodecContext.create("flac", "r").decode(packet)
+        except av.FFmpegError:
+            return 0
+    return frames[0].sample_rate if frames else 0
