@@ -84,9 +84,9 @@ def read_header(descriptor: int) -> Header:
             seconds = None if _is_unknown(size) else _seconds(sound, size)
             if problem := _contradiction_of_count(sound, n_frames, size):
                 return Header(seconds, contradiction=problem)
-        # What the sound as a whole lacks is found when it is decoded; and some programs state a
-        # size of the file that leaves out a part of its only or last chunk.
-        is_sound = name == b"data" and not is_known
+        # Sound that is missing is found by the declared length, where there is one; and some
+        # programs state a size of the file that leaves out a part of its only or last chunk.
+        is_sound = name == b"data" and not is_known and seconds is not None
         if place + size > end and not is_sound and place + size != size_of_file:
             what = f"chunk {name.decode()!r} of {size} bytes ends behind its file"
             return Header(seconds, contradiction=what)
@@ -113,9 +113,8 @@ def _chunks(descriptor: int, end: int) -> Iterator[tuple[bytes, int, int]]:
 
 
 def _seconds(sound: _Format, size: int) -> float | None:
-    if sound.form in _ONE_SIZE:
-        return size // sound.block / max(sound.rate, 1)
-    return size / sound.bytes_per_s if sound.bytes_per_s else None
+    """None for coded sound: some programs get its bytes per second wrong."""
+    return size // sound.block / max(sound.rate, 1) if sound.form in _ONE_SIZE else None
 
 
 def _contradiction_of_count(sound: _Format, n_frames: int, size: int) -> str:

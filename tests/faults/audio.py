@@ -118,7 +118,7 @@ class Trials:
         if is_headless and _is_same_but_for_ends(samples[_RESERVOIR:], whole, len(whole), slack):
             return "handled", "the same sound from where it begins"
         # An AIFF file states its rate once; in a WAV file, the bytes per second contradict it.
-        if name == "aiff" and self._is_the_rate(mutated.content, content, whole):
+        if name == "aiff" and self._is_the_rate(mutated.content, content, payload, n_whole):
             return "handled", "another sample rate, which nothing contradicts"
         # Without checksums, changed sound is only sound, as long as none is lost.
         if in_sound and abs(n - n_whole) <= slack:
@@ -126,13 +126,15 @@ class Trials:
         where = "sound" if in_sound else "header"
         return "silent", f"{self.what} ({where}): {n} samples of {n_whole}"
 
-    def _is_the_rate(self, content: bytes, whole: bytes, samples: np.ndarray) -> bool:
-        """Whether the sound is as it was but for the rate, an 80-bit number at byte 28."""
-        self._path.write_bytes(content[:28] + whole[28:38] + content[38:])
+    def _is_the_rate(self, content: bytes, whole: bytes, payload: int, n_whole: int) -> bool:
+        """Whether only the rate in the header was changed, an 80-bit number at byte 28."""
+        restored = content[:28] + whole[28:38] + content[38:]
+        self._path.write_bytes(restored)
         try:
-            return audio.load(self._path, RATE, strict=True).tobytes() == samples.tobytes()
+            n = len(audio.load(self._path, RATE, strict=True))
         except audio.AudioError:
             return False
+        return n == n_whole and restored[:payload] == whole[:payload]
 
     def _header_had_no_effect(self, content: bytes, header: bytes, samples: np.ndarray) -> bool:
         """Whether the sound is what it would be behind the undamaged header."""
