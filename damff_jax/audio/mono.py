@@ -105,10 +105,12 @@ class _Mixer:
                 )
             planes = [plane[: frame.samples] for plane in planes]
             if self._channels == 1:
-                mono = planes[0]
-            elif self._channels == 2:
-                # NumPy's mean over so short an axis takes as long as decoding.
-                mono = (planes[0] + planes[1]) / np.float32(2)
-            else:
-                mono = np.mean(np.stack(planes, axis=1), axis=1, dtype=np.float32)
-            return mono / np.float32(self._full_scale)
+                return planes[0] / np.float32(self._full_scale)
+            if self._channels == 2:
+                # NumPy's mean over so short an axis takes as long as decoding. Both divisors are
+                # powers of two, so dividing once rounds in the same way.
+                mono = planes[0] + planes[1]
+                mono /= np.float32(2 * self._full_scale)
+                return mono
+            mean = np.stack(planes, axis=1).mean(axis=1, dtype=np.float32)
+            return mean / np.float32(self._full_scale)

@@ -120,6 +120,38 @@ def test_gsm_of_an_odd_number_of_bytes_is_as_long_as_it_was_written(tmp_path):
         assert len(audio.load(path, 8000, strict=True)) == n
 
 
+def coded_wav(path, bytes_per_s):
+    """A wav file of coded sound that states so many bytes per second."""
+    soundfile.write(path, tone(3), RATE, subtype="MS_ADPCM")
+    content = bytearray(path.read_bytes())
+    content[28:32] = bytes_per_s.to_bytes(4, "little")
+    return bytes(content)
+
+
+@pytest.mark.parametrize("bytes_per_s", [0, 100, 8000, 10**6])
+def test_wrong_bytes_per_second_of_coded_sound_are_no_reason_for_a_remark(tmp_path, bytes_per_s):
+    path = tmp_path / "a.wav"
+    path.write_bytes(coded_wav(path, bytes_per_s))
+    assert len(audio.load(path, RATE, strict=True)) == pytest.approx(3 * RATE, abs=RATE // 10)
+
+
+def test_coded_wav_that_is_cut_off_is_remarked(tmp_path):
+    path = tmp_path / "a.wav"
+    content = coded_wav(path, 8000)
+    path.write_bytes(content[: len(content) // 2])
+    with pytest.warns(AudioWarning, match="chunk 'data' of .* bytes ends behind its file"):
+        assert len(audio.load(path, RATE)) == pytest.approx(1.5 * RATE, abs=RATE // 10)
+
+
+def test_mov_that_is_cut_off_gives_what_is_left_and_is_remarked(tmp_path):
+    path = tmp_path / "a.mov"
+    encode(path, tone(3), RATE, "mov", "pcm_s16le")
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    with pytest.warns(AudioWarning, match="3.0 s declared, 1.5 s decoded"):
+        assert len(audio.load(path, RATE)) == pytest.approx(1.5 * RATE, abs=RATE // 20)
+
+
 # MP3 ---------------------------------------------------------------------------------------------
 
 
