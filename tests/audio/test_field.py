@@ -1,6 +1,7 @@
 """Files as people have them: what other programs left before, behind and between the sound."""
 
 import os
+import re
 import subprocess
 import sys
 from fractions import Fraction
@@ -13,7 +14,7 @@ import soundfile
 from av.stream import Disposition
 
 from damff_jax import audio
-from damff_jax.audio import AudioWarning
+from damff_jax.audio import AudioError, AudioWarning
 from damff_jax.audio.encoding import encode
 
 DATA = os.environ.get("DAMFF_REAL_DATA")
@@ -152,6 +153,18 @@ def test_mov_that_is_cut_off_gives_what_is_left_and_is_remarked(tmp_path):
         assert len(audio.load(path, RATE)) == pytest.approx(1.5 * RATE, abs=RATE // 20)
 
 
+def test_index_of_more_samples_than_the_file_holds_is_refused(tmp_path):
+    """FFmpeg would allocate gigabytes for it."""
+    path = tmp_path / "a.m4a"
+    encode(path, tone(1), RATE, "ipod", "aac")
+    content = bytearray(path.read_bytes())
+    count = content.index(b"stsz") + 12
+    content[count : count + 4] = b"\x0f\xff\xff\xff"
+    path.write_bytes(content)
+    with pytest.raises(AudioError, match="its index counts samples that do not fit into the file"):
+        audio.load(path, RATE)
+
+
 # MP3 ---------------------------------------------------------------------------------------------
 
 
@@ -236,3 +249,12 @@ def test_every_extension_of_common_sound_is_searched_for():
     )
     assert set(common) <= set(audio.EXTENSIONS)
     assert len(set(audio.EXTENSIONS)) == len(audio.EXTENSIONS)
+
+
+def test_the_documentation_lists_what_folders_are_searched_for():
+    page = (Path(__file__).parents[2] / "docs" / "formats.md").read_text()
+    section = page.split("\n## Folders\n")[1].split("\n## ")[0]
+    listed = [name for line in section.splitlines() if line[:5] == "    ." for name in line.split()]
+    assert listed == list(audio.EXTENSIONS)
+    named = set(re.findall(r"`(\.\w+)`", page.split("\n## What is promised\n")[0]))
+    assert named <= set(audio.EXTENSIONS)
