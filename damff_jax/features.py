@@ -17,7 +17,7 @@ import numpy as np
 SEGMENT_SECONDS = 0.5
 POWER_FLOOR = 1e-10
 # Changes whenever the same FeatureConfig would give other values.
-REVISION = 1
+REVISION = 2
 # Frames that are transformed together: few enough to stay in the cache.
 _FRAMES_PER_CHUNK = 32
 # Mel bins that are computed together, from the FFT bins that they cover.

@@ -1,13 +1,16 @@
 """An audio file becomes samples: `stream` and `load` decode, `find` lists files."""
 
-from damff_jax.audio.decoding import (
-    EXTENSIONS,
-    AudioError,
-    AudioWarning,
-    digest,
-    find,
-    load,
-    stream,
-)
+from damff_jax.audio.decoding import load, sample_rate, stream
+from damff_jax.audio.errors import AudioError, AudioWarning
+from damff_jax.audio.files import EXTENSIONS, digest, find
 
-__all__ = ["EXTENSIONS", "AudioError", "AudioWarning", "digest", "find", "load", "stream"]
+__all__ = [
+    "EXTENSIONS",
+    "AudioError",
+    "AudioWarning",
+    "digest",
+    "find",
+    "load",
+    "sample_rate",
+    "stream",
+]

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import soundfile
 
 from damff_jax import audio
+from damff_jax.audio.encoding import encode
 from damff_jax.benchmark import made_up
 from damff_jax.benchmark.results import OURS, case
 from damff_jax.benchmark.settings import BenchmarkError, Settings
@@ -52,7 +52,7 @@ def cases(settings: Settings, *, seconds: float = 45.0) -> Iterator[dict[str, An
         paths = [str(Path(folder) / f"{seed}.wav") for seed in range(2 * workers)]
         rate = FeatureConfig().sample_rate
         for seed, path in enumerate(paths):
-            soundfile.write(path, made_up.sound(seconds, rate, seed=seed), rate, subtype="FLOAT")
+            encode(path, made_up.sound(seconds, rate, seed=seed), rate, "wav", "pcm_f32le")
         works = {
             name: Work(partial(_of_files, executor, paths, compute))
             for name, compute in COMPUTES.items()

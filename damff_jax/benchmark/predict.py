@@ -12,8 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import soundfile
-
+from damff_jax.audio.encoding import encode
 from damff_jax.benchmark import made_up, recipe
 from damff_jax.benchmark.recipe import PAPER, Sizes
 from damff_jax.benchmark.results import OURS, case
@@ -43,7 +42,7 @@ def cases(
     with tempfile.TemporaryDirectory() as folder:
         song, workdir, filled = (Path(folder) / name for name in ("song.mp3", "run", "cache"))
         samples = made_up.sound(seconds, features.sample_rate)
-        soundfile.write(song, samples, features.sample_rate, format="MP3")
+        encode(song, samples, features.sample_rate, "mp3", "libmp3lame")
         write_checkpoint(workdir, sizes, features)
 
         def cold() -> None:

@@ -11,9 +11,9 @@ from concurrent.futures import Executor
 from pathlib import Path
 
 import numpy as np
-import soundfile
 from tqdm import tqdm
 
+from damff_jax.audio.encoding import encode
 from input_pipeline.corpus import CorpusError
 from input_pipeline.synthetic.composer import SEGMENT_S, compose_song
 
@@ -84,5 +84,6 @@ def _compose(
     song_seed = int(np.random.SeedSequence([seed, song_id]).generate_state(1, np.uint64)[0])
     song = compose_song(song_seed, duration_s=duration_s, sample_rate=sample_rate)
     path = os.path.join(folder, "MEMD_audio", f"{song_id}.flac")
-    soundfile.write(path, song.samples, sample_rate, subtype="PCM_16", format="FLAC")
+    samples = np.clip(np.rint(song.samples * np.float32(2**15)), -(2**15), 2**15 - 1)
+    encode(path, samples.astype(np.int16), sample_rate, "flac", "flac")
     return song.valence, song.arousal

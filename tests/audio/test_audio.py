@@ -1,12 +1,12 @@
 """Audio files: what is read, what is refused, and what is remarked."""
 
-import itertools
 import os
 import re
 import struct
 import tracemalloc
 import warnings
 
+import av
 import librosa
 import numpy as np
 import pytest
@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from damff_jax import audio
-from damff_jax.audio import AudioError, AudioWarning, decoder_log, decoding, mp3
+from damff_jax.audio import AudioError, AudioWarning, decoding, mono
+from damff_jax.audio.encoding import encode
 
 RATE = 16_000
 # Where a canonical 44-byte wav header holds the sample rate and the size of the data.
@@ -70,9 +71,118 @@ def test_wav_of_any_subtype_gives_the_samples_written(tmp_path, subtype, toleran
 @pytest.mark.parametrize(("extension", "error"), [("flac", 2**-15), ("ogg", 0.02), ("mp3", 0.03)])
 def test_other_formats_give_the_samples_written(tmp_path, extension, error):
     samples = audio.load(write(tmp_path / f"a.{extension}"), RATE)
-    assert len(samples) == RATE
+    # FFmpeg leaves out the end of the last block of a Vorbis stream of a single page.
+    assert len(samples) == pytest.approx(RATE, abs=512 if extension == "ogg" else 0)
     # The ends of lossy formats ring.
-    np.testing.assert_allclose(samples[800:-800], tones()[800:-800], rtol=0, atol=error)
+    np.testing.assert_allclose(
+        samples[800:-800], tones()[: len(samples)][800:-800], rtol=0, atol=error
+    )
+
+
+SAME_AS_SOUNDFILE = [
+    *[("WAV", x) for x in ("PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE")],
+    *[("WAV", x) for x in ("ULAW", "ALAW", "IMA_ADPCM")],
+    *[("FLAC", x) for x in ("PCM_S8", "PCM_16", "PCM_24")],
+    *[
+        ("RF64", "PCM_24"),
+        ("W64", "PCM_16"),
+        ("AIFF", "PCM_24"),
+        ("AU", "FLOAT"),
+        ("CAF", "PCM_16"),
+    ],
+]
+
+
+@pytest.mark.parametrize(("container", "subtype"), SAME_AS_SOUNDFILE)
+@pytest.mark.parametrize("channels", [1, 2, 5])
+def test_samples_are_bit_for_bit_those_of_soundfile(tmp_path, container, subtype, channels):
+    if subtype == "IMA_ADPCM":
+        channels = 1
+    noise = np.random.default_rng(0).uniform(-1, 1, (RATE // 2, channels))
+    path = write(tmp_path / "a", noise, format=container, subtype=subtype)
+    expected_NxC = soundfile.read(path, dtype="float32", always_2d=True)[0]
+    expected = expected_NxC.mean(axis=1, dtype=np.float32)
+    assert audio.load(path, RATE).tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize(("extension", "error"), [("mp3", 1e-5), ("ogg", 1e-5)])
+def test_samples_of_lossy_formats_are_those_of_soundfile(tmp_path, extension, error):
+    path = write(tmp_path / f"a.{extension}", tones(3, channels=2))
+    expected = soundfile.read(path, dtype="float32")[0].mean(axis=1)
+    np.testing.assert_allclose(audio.load(path, RATE), expected, rtol=0, atol=error)
+
+
+# FFmpeg's names of container and codec, the sample rate, and the samples more or less than written.
+ENCODED = {
+    "m4a": ("ipod", "aac", 44_100, 1024),
+    "aac": ("adts", "aac", 44_100, 2048),
+    "mp4": ("mp4", "aac", 48_000, 1024),
+    "lossless.m4a": ("ipod", "alac", 44_100, 0),
+    "opus": ("ogg", "libopus", 48_000, 0),
+    "webm": ("webm", "libopus", 48_000, 0),
+    "wma": ("asf", "wmav2", 44_100, 2048),
+    "mkv": ("matroska", "flac", 44_100, 0),
+    "flac.ogg": ("ogg", "flac", 44_100, 0),
+    "aiff": ("aiff", "pcm_s16be", 44_100, 0),
+    "caf": ("caf", "pcm_s24le", 44_100, 0),
+    "ac3": ("ac3", "ac3", 48_000, 1536),
+    "wv": ("wv", "wavpack", 44_100, 0),
+    "mov": ("mov", "pcm_s16le", 44_100, 0),
+    "ts": ("mpegts", "aac", 48_000, 2048),
+    "avi": ("avi", "libmp3lame", 44_100, 2304),
+    "mp2": ("mp2", "mp2", 44_100, 1152),
+}
+
+
+@pytest.mark.parametrize("name", ENCODED)
+@pytest.mark.parametrize("channels", [1, 2])
+def test_whole_file_of_any_format_is_read_without_remark(tmp_path, name, channels):
+    container, codec, rate, slack = ENCODED[name]
+    written = tones(2.0, rate, channels)
+    path = tmp_path / f"a.{name}"
+    encode(path, written, rate, container, codec)
+    samples = audio.load(path, rate, strict=True)
+    assert abs(len(samples) - 2 * rate) <= slack
+    assert path.suffix in audio.EXTENSIONS
+    # The loudest bin tells the pitch, whatever delay the encoder added.
+    spectrum = np.abs(np.fft.rfft(samples[rate // 2 :][:rate]))
+    assert np.argmax(spectrum) == pytest.approx(220, abs=1) or channels == 2
+    np.testing.assert_allclose(
+        samples.std(), written.mean(axis=-1).std() if channels == 2 else written.std(), rtol=0.1
+    )
+
+
+def test_amr_is_read(tmp_path):
+    path = tmp_path / "a.amr"
+    encode(path, tones(1, 8000), 8000, "amr", "libopencore_amrnb")
+    assert len(load_remarked(path)[0]) == pytest.approx(RATE, abs=RATE // 20)
+
+
+def test_sound_of_a_video_is_read(tmp_path):
+    path = tmp_path / "a.mp4"
+    with av.open(str(path), "w") as file:
+        pictures, sound = file.add_stream("mpeg4", rate=10), file.add_stream("aac", rate=44_100)
+        pictures.width = pictures.height = 64
+        pictures.pix_fmt = "yuv420p"
+        for i in range(10):
+            picture = av.VideoFrame.from_ndarray(np.full((64, 64, 3), 20 * i, np.uint8))
+            file.mux(pictures.encode(picture))
+        frame = av.AudioFrame.from_ndarray(np.float32(tones(1, 44_100))[None], "fltp", "mono")
+        frame.sample_rate = 44_100
+        for part in av.AudioResampler("fltp", sound.layout, 44_100, 1024).resample(frame):
+            file.mux(sound.encode(part))
+        for stream in (pictures, sound):
+            file.mux(stream.encode(None))
+    assert len(audio.load(path, 44_100, strict=True)) == pytest.approx(44_100, abs=2048)
+
+
+def test_cover_picture_of_an_mp3_is_no_video(tmp_path):
+    content = write(tmp_path / "a.mp3").read_bytes()
+    picture = b"\x00image/png\x00\x03\x00\x89PNG\r\n\x1a\n" + bytes(20_000)
+    frame = b"APIC" + len(picture).to_bytes(4, "big") + b"\0\0" + picture
+    size = bytes(len(frame) >> shift & 0x7F for shift in (21, 14, 7, 0))
+    path = with_bytes(tmp_path / "a.mp3", b"ID3\3\0\0" + size + frame + content)
+    assert len(audio.load(path, RATE, strict=True)) == RATE
 
 
 def test_format_is_told_by_content_not_by_name(tmp_path):
@@ -95,6 +205,14 @@ def test_names_with_spaces_unicode_and_foreign_bytes_are_read(tmp_path):
         with open(path, "wb") as file:
             file.write(content)
         assert len(audio.load(os.fsdecode(path), RATE)) == RATE
+
+
+def test_wav_that_its_recorder_did_not_close_is_read_to_the_end_with_a_remark(tmp_path):
+    content = bytearray(write(tmp_path / "a.wav").read_bytes())
+    content[4:8] = content[DATA_SIZE_FIELD] = bytes(4)
+    samples, remark = load_remarked(with_bytes(tmp_path / "a.wav", content))
+    np.testing.assert_allclose(samples, tones(), rtol=0, atol=2**-15)
+    assert remark.endswith("no length declared, 1.0 s decoded")
 
 
 @pytest.mark.parametrize("size", [0xFFFFFFFF, 0x7FFFFFFF, 0x7FFFF000])
@@ -170,7 +288,6 @@ def fifo(path):
     return path
 
 
-NOT_AUDIO = "not readable as audio (wav, flac, ogg, mp3 are)"
 REFUSED = {
     "missing": (lambda path: path, "No such file or directory"),
     "directory": (lambda path: path.parent, "not a regular file"),
@@ -179,23 +296,30 @@ REFUSED = {
     "empty": (lambda path: with_bytes(path, b""), "the file is empty"),
     "random": (
         lambda path: with_bytes(path, np.random.default_rng(0).bytes(5000)),
-        NOT_AUDIO,
+        "not readable as audio",
     ),
-    "text": (lambda path: with_bytes(path, b"these are words\n" * 100), NOT_AUDIO),
+    "text": (
+        lambda path: with_bytes(path, b"these are words\n" * 100),
+        "not readable as audio (Invalid data found when processing input)",
+    ),
+    "playlist": (
+        lambda path: with_bytes(path, b"#EXTM3U\n#EXTINF:1,a\n/etc/passwd\n#EXT-X-ENDLIST\n"),
+        "not readable as audio",
+    ),
     "m4a": (
         lambda path: with_bytes(path, b"\0\0\0\x20ftypM4A \0\0\0\0" + b"\0" * 500),
-        NOT_AUDIO,
+        "not readable as audio",
     ),
     "half a header": (
         lambda path: with_bytes(path, write(path).read_bytes()[:30]),
-        NOT_AUDIO,
+        "not readable as audio",
     ),
     "header only": (
         lambda path: with_bytes(path, write(path).read_bytes()[:44]),
         "no audio in the file",
     ),
     "no samples": (lambda path: write(path, np.zeros(0)), "no audio in the file"),
-    "rate 0": (lambda path: wav_with_rate(path, 0), NOT_AUDIO),
+    "rate 0": (lambda path: wav_with_rate(path, 0), "not readable as audio"),
     "rate 4 kHz": (
         lambda path: write(path, rate=4000),
         "sample rate of 4000 Hz is outside 8-192 kHz",
@@ -212,7 +336,8 @@ def test_unusable_file_is_refused_in_one_line_that_names_it(tmp_path, make, reas
     path = make(tmp_path / "a.wav")
     with pytest.raises(AudioError) as caught:
         audio.load(path, RATE)
-    assert str(caught.value) == f"{path}: {reason}"
+    message = str(caught.value)
+    assert message.startswith(f"{path}: {reason}") and "\n" not in message
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
@@ -240,6 +365,52 @@ def test_refused_files_leave_no_descriptor_open(tmp_path):
         with pytest.raises(AudioError):
             audio.load(path, RATE)
     assert len(os.listdir("/dev/fd")) == len(before)
+
+
+# Folders -----------------------------------------------------------------------------------------
+
+
+def test_folders_are_searched_by_extension_in_any_case_and_sorted(tmp_path):
+    names = ["b.MP3", "a.flac", "c/d.Opus", "c/e.m4a", ".hidden.wav", "notes.txt", "cover.jpg"]
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    found = [os.path.relpath(path, tmp_path) for path in audio.find(tmp_path)]
+    assert found == ["a.flac", "b.MP3", "c/d.Opus", "c/e.m4a"]
+
+
+def test_linked_folders_are_followed_once_and_loops_end(tmp_path):
+    music, elsewhere = tmp_path / "music", tmp_path / "elsewhere"
+    (elsewhere / "deep").mkdir(parents=True)
+    music.mkdir()
+    (elsewhere / "deep" / "a.wav").touch()
+    (music / "linked").symlink_to(elsewhere)
+    (music / "linked again").symlink_to(elsewhere)
+    (elsewhere / "back").symlink_to(music)
+    assert list(audio.find(music)) == [str(music / "linked" / "deep" / "a.wav")]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_folder_that_cannot_be_read_is_named(tmp_path):
+    (tmp_path / "a.wav").touch()
+    (tmp_path / "closed").mkdir(mode=0)
+    with pytest.warns(AudioWarning, match=r"closed: folder left out \(Permission denied\)"):
+        assert list(audio.find(tmp_path)) == [str(tmp_path / "a.wav")]
+
+
+def test_folder_that_is_gone_is_named(tmp_path):
+    with pytest.warns(AudioWarning, match=r"gone: folder left out \(No such file or directory\)"):
+        assert not list(audio.find(tmp_path / "gone"))
+
+
+def test_sound_of_another_kind_is_named_once(tmp_path):
+    for name in ("a.mid", "b.MID", "c.mid", "d.wav"):
+        (tmp_path / name).touch()
+    with pytest.warns(AudioWarning) as caught:
+        assert list(audio.find(tmp_path)) == [str(tmp_path / "d.wav")]
+    (warning,) = caught
+    expected = f"{tmp_path / 'a.mid'}: left out, for .mid is not read as audio; and so 2 more"
+    assert str(warning.message) == expected
 
 
 # Remarking ---------------------------------------------------------------------------------------
@@ -299,8 +470,10 @@ def test_truncated_file_of_a_rarer_container_is_remarked(tmp_path, container):
     assert len(audio.load(path, RATE, strict=True)) == 12 * RATE
     samples, remark = load_remarked(truncated(path, 0.6))
     assert len(samples) / RATE == pytest.approx(12 * 0.6, abs=0.01)
-    assert remark == f"{path}: 12.0 s declared, 7.2 s decoded"
-    with pytest.raises(AudioError, match=r"12\.0 s declared, 7\.2 s decoded"):
+    # FFmpeg does not give the length that a W64 file declares, but knows that it is cut off.
+    wanted = "the file is cut off" if container == "W64" else "12.0 s declared, 7.2 s decoded"
+    assert remark == f"{path}: {wanted}"
+    with pytest.raises(AudioError, match=wanted):
         audio.load(path, RATE, strict=True)
 
 
@@ -316,7 +489,7 @@ def test_ogg_with_a_page_missing_is_remarked(tmp_path, subtype):
     path = write(tmp_path / "a.ogg", noise, subtype=subtype)
     pages = path.read_bytes().split(b"OggS")
     _, remark = load_remarked(with_bytes(path, b"OggS".join(pages[:4] + pages[5:])))
-    assert "the ogg stream has holes" in remark
+    assert re.search("s of sound are missing|declared, ", remark)
 
 
 @pytest.mark.parametrize("field", [22, 28, 32])
@@ -342,7 +515,7 @@ def test_wav_whose_chunks_belie_each_other_is_remarked(tmp_path):
     content = write(path, subtype="FLOAT").read_bytes()
     size, fact, form = content.index(b"data") + 4, content.index(b"fact") + 8, 20
     for place, value, remark in (
-        (size, 0xFFFFFFFF, "chunk 'data' of 4294967295 bytes ends behind its file"),
+        (size, 0xFFFFFFFF, f"{RATE} frames, and 1073741823 of data"),
         (fact, RATE + 9, f"{RATE + 9} frames, and {RATE} of data"),
         (form, 0x10001, "peaks of floats, and samples that are none"),
     ):
@@ -363,28 +536,23 @@ def test_whole_wav_is_read_in_silence(tmp_path, subtype, more):
 
 
 def mp3_frames(path):
+    """The frames of an mp3 file as they lie in it, the first one, which counts the others, too."""
+    with av.open(str(path)) as file:
+        frames = [bytes(packet) for packet in file.demux() if packet.size]
     content = path.read_bytes()
-    starts, place = [], 0
-    while place < len(content):
-        starts.append(place)
-        place += mp3._frame(content[place : place + 4])[0]
-    assert place == len(content)
-    return [content[a:b] for a, b in itertools.pairwise([*starts, place])]
+    return [content[: content.index(frames[0])], *frames]
 
 
 @pytest.mark.parametrize(
     ("spoil", "reason"),
     [
-        (lambda frames: frames[:20] + frames[25:], r"declared|\d+ frames declared, \d+ found"),
+        (lambda frames: frames[:20] + frames[25:], r"declared"),
         (
             lambda frames: [*frames[1:20], b"noise" * 9, *frames[20:]],
-            "damage between its frames, in 1 place",
+            r"at 0\.\d s \(Header missing\)",
         ),
-        (
-            lambda frames: [*frames[1:20], frames[20][9:], *frames[21:]],
-            "damage between its frames, in 1 place",
-        ),
-        (lambda frames: [*frames[1:-1], frames[-1][:-9]], "its last frame is cut off"),
+        (lambda frames: [*frames[1:20], frames[20][9:], *frames[21:]], r"\(Header missing\)"),
+        (lambda frames: frames + frames[1:], r"\d+ frames declared, \d+ found"),
     ],
 )
 def test_mp3_whose_frames_do_not_follow_each_other_is_remarked(tmp_path, spoil, reason):
@@ -394,22 +562,78 @@ def test_mp3_whose_frames_do_not_follow_each_other_is_remarked(tmp_path, spoil, 
     assert re.search(reason, remark)
 
 
-@pytest.mark.parametrize("rate", [8_000, 16_000, 22_050, 44_100, 48_000])
-@pytest.mark.parametrize("mode", ["CONSTANT", "VARIABLE"])
-@pytest.mark.parametrize("channels", [1, 2])
-def test_frames_of_a_whole_mp3_are_found(tmp_path, rate, mode, channels):
-    path = write(tmp_path / "a.mp3", tones(1.5, rate, channels), rate, bitrate_mode=mode)
-    tagged = b"ID3\4\0\0\0\0\1\0" + bytes(128) + path.read_bytes() + b"TAG" + b"\xff" * 125
-    with open(with_bytes(path, tagged)) as file:
-        assert mp3.damage(file.fileno(), round(1.5 * rate)) == ""
-        assert "decoded" in mp3.damage(file.fileno(), rate)
+_APE = b"APETAGEX\xd0\7\0\0" + (2032).to_bytes(4, "little") + bytes(16)
+BEFORE_MP3 = {
+    "a zero": bytes(1),
+    "zeros": bytes(417),
+    "tag": b"ID3\4\0\0\0\0\1\0" + bytes(128),
+    "tag and a zero": b"ID3\4\0\0\0\0\1\0" + bytes(129),
+    "tag of a wrong size": b"ID3\4\0\0\0\0\1\0" + bytes(148),
+    "two tags": 2 * (b"ID3\4\0\0\0\0\1\0" + bytes(128)),
+    "a large tag": b"ID3\4\0\0\0\1\x1c\x20" + bytes(20_000),
+    "ape": _APE,
+}
+BEHIND_MP3 = {
+    "tag": b"TAG" + b"\xff" * 125,
+    "zeros": bytes(4096),
+    "lyrics": b"LYRICSBEGIN" + b"words and words " * 200 + b"000003LYRICS200",
+    "html": b"<html>hello</html>" * 100,
+    "ape": _APE + bytes(2000) + _APE,
+}
 
 
-def test_memory_does_not_grow_with_the_number_of_channels(tmp_path, monkeypatch):
-    monkeypatch.setattr(decoding, "_BLOCK_SAMPLES", 2**12)
-    path = write(tmp_path / "a.wav", np.zeros((RATE // 10, 1000)), subtype="PCM_U8")
-    blocks = list(audio.stream(path, RATE))
-    assert max(map(len, blocks)) == 4 and sum(map(len, blocks)) == RATE // 10
+@pytest.mark.parametrize("before", BEFORE_MP3)
+@pytest.mark.parametrize("behind", BEHIND_MP3)
+@pytest.mark.parametrize("declares", [True, False])
+def test_mp3_among_what_is_no_frame_is_read_without_remark(tmp_path, before, behind, declares):
+    frames = mp3_frames(write(tmp_path / "a.mp3"))[not declares :]
+    content = BEFORE_MP3[before] + b"".join(frames) + BEHIND_MP3[behind]
+    path = with_bytes(tmp_path / "a.mp3", content)
+    assert len(audio.load(path, RATE, strict=True)) == pytest.approx(RATE, abs=4 * 576)
+
+
+@pytest.mark.parametrize("seconds", [1, 50])
+def test_mp3_that_declares_no_length_gets_no_remark(tmp_path, seconds):
+    path = tmp_path / "a.mp3"
+    sound = tones(seconds)
+    sound[: len(sound) // 2] = 0  # FFmpeg's estimate, by the first frames, is far off.
+    frames = mp3_frames(write(path, sound, bitrate_mode="VARIABLE"))[1:]
+    samples = audio.load(with_bytes(path, b"".join(frames)), RATE, strict=True)
+    assert len(samples) == pytest.approx(seconds * RATE, abs=4 * 576)
+
+
+def test_frames_that_cannot_be_decoded_are_silence_and_what_follows_keeps_its_time(tmp_path):
+    path = write(tmp_path / "a.mp3", tones(4.0))
+    whole = audio.load(path, RATE)
+    frames = mp3_frames(path)
+    rng = np.random.default_rng(0)
+    frames[20:40] = [frame[:4] + rng.bytes(len(frame) - 4) for frame in frames[20:40]]
+    with pytest.warns(AudioWarning, match="declared|damaged"):
+        samples = audio.load(with_bytes(path, b"".join(frames)), RATE)
+    assert len(samples) == 4 * RATE
+    np.testing.assert_allclose(samples[-RATE:], whole[-RATE:], rtol=0, atol=1e-4)
+
+
+def test_blocks_of_hundreds_of_channels_are_converted_bit_by_bit(tmp_path, monkeypatch):
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, (RATE // 10, 500))
+    path = write(tmp_path / "a.wav", noise, subtype="PCM_U8")
+    whole = audio.load(path, RATE)
+    monkeypatch.setattr(mono, "_CHUNK_SAMPLES", 2**11)
+    np.testing.assert_array_equal(audio.load(path, RATE), whole)
+    np.testing.assert_allclose(whole, noise.mean(axis=1), rtol=0, atol=0.01)
+
+
+def test_more_channels_than_ffmpeg_decodes_are_refused(tmp_path):
+    path = write(tmp_path / "a.wav", np.zeros((RATE, 1000)), subtype="PCM_U8")
+    with pytest.raises(AudioError, match="no audio in the file that can be decoded"):
+        audio.load(path, RATE)
+
+
+def test_planes_of_many_channels_are_averaged(tmp_path):
+    sound = tones(0.5, 48_000, channels=16)
+    path = tmp_path / "a.mka"
+    encode(path, sound, 48_000, "matroska", "wavpack")
+    np.testing.assert_allclose(audio.load(path, 48_000), sound.mean(axis=1), rtol=0, atol=0.01)
 
 
 def test_truncated_ogg_gives_what_is_left_and_is_remarked(tmp_path):
@@ -420,16 +644,17 @@ def test_truncated_ogg_gives_what_is_left_and_is_remarked(tmp_path):
     assert "the ogg stream has no end" in remark
 
 
-def test_damage_inside_a_flac_file_keeps_the_part_before_it(tmp_path):
+def test_what_follows_damage_inside_a_flac_file_keeps_its_time(tmp_path):
     noise = np.random.default_rng(0).uniform(-0.5, 0.5, 12 * RATE)
     path = write(tmp_path / "a.flac", noise)
     whole = audio.load(path, RATE)
     content = bytearray(path.read_bytes())
     content[len(content) // 2 : len(content) // 2 + 20_000] = b"\0" * 20_000
     samples, remark = load_remarked(with_bytes(path, content))
-    assert 5 < len(samples) / RATE < 6.1
-    np.testing.assert_array_equal(samples, whole[: len(samples)])
-    assert "12.0 s declared" in remark
+    assert len(samples) == 12 * RATE
+    np.testing.assert_array_equal(samples[: 5 * RATE], whole[: 5 * RATE])
+    np.testing.assert_array_equal(samples[-4 * RATE :], whole[-4 * RATE :])
+    assert "damaged, first at " in remark
 
 
 @pytest.mark.parametrize("subtype", ["PCM_S8", "PCM_16", "PCM_24"])
@@ -444,7 +669,7 @@ def test_whole_flac_file_is_as_its_header_says(tmp_path, subtype, tag):
 FLAC_HEADERS = [
     # Offset, value, and what is said.
     (18, 0x05, "its header says [0-9]+ Hz, its sound [0-9]+ Hz"),  # The rate's first byte.
-    (25, 0x00, "its samples are not those that were encoded"),  # The length's last byte.
+    (25, 0x00, r"2\.9920 s declared, 3\.0000 s decoded"),  # The length's last byte.
     (30, 0x00, "its samples are not those that were encoded"),  # A byte of the MD5.
 ]
 
@@ -465,11 +690,10 @@ def test_flac_without_an_md5_is_read(tmp_path):
     assert len(audio.load(with_bytes(path, content), RATE, strict=True)) == 3 * RATE
 
 
-def test_mp3_that_goes_on_behind_its_declared_end_is_remarked(tmp_path):
-    noise = np.random.default_rng(0).uniform(-0.5, 0.5, 5 * RATE)
-    content = write(tmp_path / "a.mp3", noise).read_bytes()
-    _, remark = load_remarked(with_bytes(tmp_path / "a.mp3", content + content))
-    assert "audio goes on behind the declared end at 5.0 s" in remark
+def test_mp3_files_one_behind_the_other_are_read_to_the_end(tmp_path):
+    content = write(tmp_path / "a.mp3", tones(5)).read_bytes()
+    samples, remark = load_remarked(with_bytes(tmp_path / "a.mp3", content + content))
+    assert "frames declared" in remark and len(samples) > 10 * RATE
 
 
 def test_tag_between_the_frames_of_an_mp3_is_no_damage(tmp_path):
@@ -477,51 +701,34 @@ def test_tag_between_the_frames_of_an_mp3_is_no_damage(tmp_path):
     frames = mp3_frames(write(tmp_path / "a.mp3"))[1:]
     tag = b"ID3\4\0\0\0\0\1\0" + bytes(128)
     path = with_bytes(tmp_path / "a.mp3", b"".join([tag, *frames, tag, *frames]))
-    assert mp3.damage(os.open(path, os.O_RDONLY), 10**9) == ""
+    assert len(audio.load(path, RATE, strict=True)) > 2 * RATE
 
 
-def test_damage_that_the_decoder_of_mp3_complains_of_is_remarked(tmp_path, capfd):
-    frames = mp3_frames(write(tmp_path / "a.mp3", tones(4.0)))
-    rng = np.random.default_rng(0)
-    frames[20:40] = [frame[:4] + rng.bytes(len(frame) - 4) for frame in frames[20:40]]
-    samples, remark = load_remarked(with_bytes(tmp_path / "a.mp3", b"".join(frames)))
-    assert len(samples) == 4 * RATE and "damaged frames (" in remark
-    assert capfd.readouterr().err == ""
-
-
-def test_what_others_say_while_an_mp3_is_decoded_is_passed_on(capfd):
-    with decoder_log.errors_of_mpg123() as errors:
-        os.write(2, b"[src/libmpg123/layer3.c:f():1] error: dequantization failed!\nhello\n")
-        assert not errors
-    assert errors == ["dequantization failed!"]
-    assert capfd.readouterr().err == "hello\n"
-
-
-def test_tags_behind_the_end_of_an_mp3_are_no_reason_for_a_remark(tmp_path):
-    path = write(tmp_path / "a.mp3")
-    with_bytes(path, path.read_bytes() + b"APETAGEX" + b"\xff" * 50_000)
-    assert len(audio.load(path, RATE, strict=True)) == RATE
+FUZZED = {
+    **{name: None for name in ("wav", "flac", "ogg", "mp3", "aiff")},
+    **{name: ENCODED[name] for name in ("m4a", "opus", "wma", "webm")},
+}
 
 
 @pytest.fixture(scope="module")
 def encoded(tmp_path_factory):
     """Bytes of a short file by format, and a path to write others to."""
     folder = tmp_path_factory.mktemp("fuzz")
-    contents = {
-        name: write(folder / f"a.{name}", tones(0.7, channels=2), **kwargs).read_bytes()
-        for name, kwargs in {
-            "wav": {},
-            "flac": {},
-            "ogg": {},
-            "mp3": {},
-        }.items()
-    }
+    contents = {}
+    for name, way in FUZZED.items():
+        path = folder / f"a.{name}"
+        if way:
+            container, codec, rate, _ = way
+            encode(path, tones(0.7, rate, channels=2), rate, container, codec)
+        else:
+            write(path, tones(0.7, channels=2))
+        contents[name] = path.read_bytes()
     return contents, folder / "mutated"
 
 
 @settings(max_examples=300, deadline=None)
 @given(
-    name=st.sampled_from(["wav", "flac", "ogg", "mp3"]),
+    name=st.sampled_from(list(FUZZED)),
     changes=st.lists(st.tuples(st.floats(0, 1), st.booleans(), st.binary(min_size=1, max_size=4))),
     share=st.one_of(st.just(1.0), st.floats(0, 1)),
 )

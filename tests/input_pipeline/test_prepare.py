@@ -250,7 +250,8 @@ def test_audio_is_required_only_of_songs_in_the_split(prepare, manual_dir):
 def cut_songs(manual_dir, first_s, last_s=None):
     """Cuts every song to these seconds, as wav."""
     for path in sorted((manual_dir / "songs").glob("*.ogg")):
-        samples, rate = soundfile.read(path)
+        rate = soundfile.info(path).samplerate
+        samples = audio.load(path, rate)
         last = None if last_s is None else round(last_s * rate)
         cut = samples[round(first_s * rate) : last]
         soundfile.write(path.with_suffix(".wav"), cut, rate, subtype="FLOAT")
@@ -354,7 +355,7 @@ def bad_cell(folder):
 
 def bad_audio(folder):
     (folder / "songs" / "song 2.ogg").write_bytes(b"no sound " * 100)
-    return "song 2.ogg: not readable as audio (wav, flac, ogg, mp3 are)"
+    return "song 2.ogg: not readable as audio (Invalid data found when processing input)"
 
 
 def no_labels(folder):

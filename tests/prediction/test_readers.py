@@ -174,7 +174,7 @@ def test_readers_end_with_the_process_that_has_started_them(paths):
 def test_a_script_without_a_main_guard_works(paths, tmp_path):
     script, elsewhere = tmp_path / "script.py", tmp_path / "elsewhere"
     elsewhere.mkdir()
-    (elsewhere / "soundfile.py").write_text("raise SystemError")
+    (elsewhere / "soxr.py").write_text("raise SystemError")
     script.write_text(
         f"import sys\nsys.path.insert(0, {str(ROOT)!r})\n"
         "from damff_jax.prediction import readers\n"
