@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from damff_jax.run import train_flags
+from damff_jax.system.places import check_room
+from damff_jax.system.terminal import robust
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from input_pipeline.datasets import Dataset
 
 
+@robust("train.py")
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command line; returns the exit status."""
     arguments = train_flags.parse(argv or sys.argv, __doc__)
@@ -55,6 +58,7 @@ def run(config: "ConfigDict", workdir: Path, *, mode: str = "train") -> dict[str
     from input_pipeline import datasets
     from input_pipeline.splits import summary
 
+    check_room(workdir)
     run_config.check(config, mode)
     model = create_model(config.model, dtype=config.dtype, axis_name=steps.AXIS_NAME)
     if mode == "evaluate" and not workdir.is_dir():
@@ -118,6 +122,7 @@ def evaluate(this: "Run", dataset: "Dataset") -> dict[str, Any]:
     from damff_jax.run.metric_writer import read_metrics
     from damff_jax.run.run import curves_of
     from damff_jax.run.train_log import banner
+    from damff_jax.system.command_line import printable
     from damff_jax.system.files import atomic_write
     from damff_jax.training import parallel
 
@@ -145,7 +150,8 @@ def evaluate(this: "Run", dataset: "Dataset") -> dict[str, Any]:
         plots.plot_comparison(workdir / f"curves_{split}.png", title, curves, times)
     with atomic_write(workdir / "evaluation.json") as file:
         json.dump(summaries, file, indent=2, allow_nan=False)
-    plots.plot_learning(workdir / "learning.png", f"{name}: {workdir}", read_metrics(workdir))
+    title = f"{name}: {printable(workdir.name)[:60]}"
+    plots.plot_learning(workdir / "learning.png", title, read_metrics(workdir))
     print(f"wrote evaluation.json, predictions_<split>.csv and plots to {workdir}")
     return summaries
 

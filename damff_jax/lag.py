@@ -4,7 +4,7 @@ The calmest songs are joined with the most energetic ones, in both orders, so th
 at a known time. The mean arousal of all these steps, scaled from 0 before to 1 long after, shows
 when the curve is half-way, and how long it takes from 10 % to 90 %.
 
-Exit status: 0 done, 1 too few songs or an unreadable input, 2 wrong usage.
+Exit status: 0 done, 1 too few songs or an unreadable input, 2 wrong usage or a missing file.
 """
 
 import sys
@@ -15,7 +15,9 @@ import numpy as np
 
 from damff_jax import pretrained
 from damff_jax.features import SEGMENT_SECONDS
-from damff_jax.system.command_line import Parser, program
+from damff_jax.system.command_line import Parser, printable, program
+from damff_jax.system.places import PlaceError, check_exists, local
+from damff_jax.system.terminal import robust
 
 if TYPE_CHECKING:
     from damff_jax.prediction.predictor import Predictor
@@ -88,24 +90,37 @@ def _crossing(time_T: np.ndarray, x_T: np.ndarray, level: float) -> float:
     return float(time_T[after - 1] + share * (time_T[after] - time_T[after - 1]))
 
 
+@robust(_PROGRAM, result_is_printed=True)
 def main(argv: Sequence[str] | None = None) -> int:
     parser = Parser("lag", description=__doc__.split("\n\n")[0])
-    parser.add_argument("inputs", nargs="+", metavar="AUDIO_OR_FOLDER")
-    parser.add_argument("--checkpoint", default=pretrained.DEFAULT, metavar="WORKDIR|FILE|NAME")
+    parser.add_argument("inputs", nargs="+", type=local, metavar="AUDIO_OR_FOLDER")
+    parser.add_argument(
+        "--checkpoint", type=local, default=pretrained.DEFAULT, metavar="WORKDIR|FILE|NAME"
+    )
     parser.add_argument("--pairs", type=int, default=20, metavar="N")
     arguments = parser.parse_args(argv)
     if arguments.pairs < 1:
         parser.error("--pairs must be positive")
     # Imported late, because JAX takes seconds: a usage error should not wait for it.
-    from damff_jax.prediction import readers
+    from damff_jax import weights
     from damff_jax.prediction.inputs import find_inputs
+
+    try:
+        weights.check_exists(arguments.checkpoint)
+        found = find_inputs(arguments.inputs)
+        for path in found.paths:
+            check_exists(path)
+    except PlaceError as error:
+        parser.error(str(error))
+    for remark in found.left_out:
+        print(f"{_PROGRAM}: left out: {printable(remark)}", file=sys.stderr)
+    from damff_jax.prediction import readers
     from damff_jax.prediction.predictor import Predictor
 
     try:
         predictor = Predictor(arguments.checkpoint)
         songs = [
-            np.concatenate(list(readers.read(path, predictor.features)))
-            for path in find_inputs(arguments.inputs)
+            np.concatenate(list(readers.read(path, predictor.features))) for path in found.paths
         ]
         response = step_response(predictor, songs, arguments.pairs)
     except (ValueError, OSError) as error:

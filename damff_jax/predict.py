@@ -1,12 +1,13 @@
 """Valence and arousal curves of songs, from audio files.
 
-    python -m damff_jax.predict AUDIO_OR_FOLDER... [--checkpoint=WORKDIR]
+    python -m damff_jax.predict AUDIO_OR_FOLDER... [--checkpoint=WORKDIR] [--output_dir=DIR]
 
 writes `<stem>.csv` per file with the header `time_s,valence,arousal` and a row every 0.5 s, where
-the time is the start of the segment. In Python: `Predictor`.
+the time is the start of the segment. The tree of a folder is mirrored below `--output_dir`. The
+input `-` is a list of paths on standard input. In Python: `Predictor`.
 
-Exit status: 0 all done, 1 some inputs failed (each named), 2 wrong usage, 143 after SIGTERM, 130
-after SIGINT (Ctrl-C).
+Exit status: 0 all done, 1 some inputs failed or were left out (each named), 2 wrong usage, or
+nothing to do, 143 after SIGTERM, 130 after SIGINT (Ctrl-C).
 """
 
 import argparse
@@ -14,16 +15,19 @@ import errno
 import os
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from damff_jax import pretrained
 from damff_jax.system import extras
 from damff_jax.system.command_line import Parser, printable, program, show_warnings
+from damff_jax.system.places import PlaceError, check_exists, local
+from damff_jax.system.terminal import robust
 
 if TYPE_CHECKING:
     from damff_jax.prediction.predictor import Prediction, Predictor
+    from damff_jax.system.preemption import Preempted
 
 __all__ = ["Prediction", "Predictor", "main"]
 
@@ -39,6 +43,7 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
+@robust(_PROGRAM)
 def main(argv: Sequence[str] | None = None) -> int:
     parser = _parser()
     arguments = parser.parse_args(argv)
@@ -46,13 +51,66 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error("--batch_size must be positive")
     if arguments.plot and (message := extras.missing("plot")):
         parser.error(f"--plot {message}")
+    from damff_jax import weights
+
+    try:
+        weights.check_exists(arguments.checkpoint)
+        job = _find_job(arguments)
+    except (ValueError, OSError) as error:
+        parser.error(printable(str(error)))
+    for remark in job.left_out:
+        print(f"{_PROGRAM}: left out: {printable(remark)}", file=sys.stderr)
+    stopped, n_done, n_failed = _work(parser, arguments, job) if job.to_do else (None, 0, 0)
+    summary = _summary(job, arguments.output_dir, n_done, n_failed)
+    if stopped is not None:
+        summary = f"stopped by {stopped}; {summary}"
+    print(f"{_PROGRAM}: {summary}", file=sys.stderr)
+    if stopped is not None:
+        return stopped.exit_status
+    return 1 if n_failed or job.left_out else 0
+
+
+class _Job(NamedTuple):
+    """What is to be done: paths with the names of their output files; and what is not, and why."""
+
+    to_do: dict[str, str]
+    n_skipped: int
+    left_out: list[str]
+
+
+def _find_job(arguments: argparse.Namespace) -> _Job:
+    """What the command line names.
+
+    Raises:
+      PlaceError: nothing of it exists, or there is no audio in it.
+    """
     from damff_jax import audio
+    from damff_jax.prediction import output
     from damff_jax.prediction.inputs import find_inputs
+    from damff_jax.prediction.names import output_names
 
-    paths = find_inputs(arguments.inputs)
-    if not paths:
-        parser.error(f"no audio files ({', '.join(audio.EXTENSIONS)}) in {arguments.inputs}")
+    found = find_inputs(arguments.inputs)
+    if not found.files:
+        reasons = "; ".join(found.left_out) or f"no files named in {arguments.inputs}"
+        raise PlaceError(f"{reasons} (audio is {', '.join(audio.EXTENSIONS)})")
+    if not any(map(os.path.lexists, found.paths)):
+        # A missing file among others is a failure of its own.
+        check_exists(found.paths[0])
+    to_do = dict(zip(found.paths, output_names(found.files), strict=True))
+    if arguments.skip_existing:
+        kinds = _kinds(arguments)
+        to_do = {
+            path: name for path, name in to_do.items()
+            if not output.exists(Path(arguments.output_dir, name), kinds)
+        }  # fmt: skip
+    return _Job(to_do, len(found.files) - len(to_do), found.left_out)
 
+
+def _work(
+    parser: Parser, arguments: argparse.Namespace, job: _Job
+) -> tuple["Preempted | None", int, int]:
+    """Predicts and writes; returns what stopped it, and how many were done and failed."""
+    from damff_jax import audio
     from damff_jax.prediction.predictor import Predictor
     from damff_jax.run.checkpoint_errors import CheckpointWarning
     from damff_jax.system import preemption
@@ -68,36 +126,44 @@ def main(argv: Sequence[str] | None = None) -> int:
                 predictor = Predictor(arguments.checkpoint, batch_size=arguments.batch_size)
                 _make_folder(arguments.output_dir)
             except (ValueError, OSError) as error:
-                parser.exit(2, f"{_PROGRAM}: error: {error}\n")
-            name = Path(os.path.normpath(arguments.checkpoint)).stem
+                parser.error(printable(str(error)))
+            name = printable(Path(os.path.normpath(arguments.checkpoint)).stem)
             print(f"{_PROGRAM}: {name}: {predictor.origin}", file=sys.stderr)
-            for is_done in _predict_and_write(predictor, paths, arguments):
+            for is_done in _predict_and_write(predictor, job.to_do, arguments):
                 n_done, n_failed = n_done + is_done, n_failed + (not is_done)
     except preemption.Preempted as preempted:
-        done = f"{n_done} of {len(paths)} files done"
-        print(f"{_PROGRAM}: stopped by {preempted}; {done}", file=sys.stderr)
-        return preempted.exit_status
-    if n_failed:
-        print(f"{_PROGRAM}: {n_failed} of {len(paths)} files failed", file=sys.stderr)
-    return 1 if n_failed else 0
+        return preempted, n_done, n_failed
+    return None, n_done, n_failed
+
+
+def _summary(job: _Job, output_dir: str, n_done: int, n_failed: int) -> str:
+    """How many files were done and how many were not, and where the curves are."""
+    n_not_reached = len(job.to_do) - n_done - n_failed
+    counts = [f"{n_done} of {len(job.to_do) + job.n_skipped} files done"]
+    for n, what in (
+        (job.n_skipped, "skipped, because their curves exist"),
+        (n_failed, "failed"),
+        (n_not_reached, "not reached"),
+        (len(job.left_out), "left out"),
+    ):
+        counts += [f"{n} {what}"] * (n > 0)
+    return f"{', '.join(counts)}; curves are in {printable(output_dir)}"
 
 
 def _predict_and_write(
-    predictor: "Predictor", paths: Sequence[str], arguments: argparse.Namespace
+    predictor: "Predictor", to_do: Mapping[str, str], arguments: argparse.Namespace
 ) -> Iterator[bool]:
     """Yields for each file whether its curve was written."""
     from damff_jax.audio import AudioError
     from damff_jax.prediction import output
-    from damff_jax.prediction.inputs import output_names
 
-    kinds = [kind for kind in output.KINDS if vars(arguments)[kind]]
-    predictions = predictor.predictions(paths, strict=arguments.strict)
-    for path, name, prediction in zip(paths, output_names(paths), predictions, strict=True):
+    predictions = predictor.predictions(to_do, strict=arguments.strict)
+    for (path, name), prediction in zip(to_do.items(), predictions, strict=True):
         try:
             if isinstance(prediction, Exception):
                 raise prediction
-            stem = Path(arguments.output_dir) / name
-            output.write(stem, path, prediction, predictor, kinds=kinds)
+            stem = Path(arguments.output_dir, name)
+            output.write(stem, path, prediction, predictor, kinds=_kinds(arguments))
         except (AudioError, OSError) as error:
             print(f"{_PROGRAM}: error: {printable(str(error))}", file=sys.stderr)
             yield False
@@ -107,21 +173,40 @@ def _predict_and_write(
             yield True
 
 
+def _kinds(arguments: argparse.Namespace) -> list[str]:
+    """The kinds of files that are requested besides CSV."""
+    from damff_jax.prediction import output
+
+    return [kind for kind in output.KINDS if vars(arguments)[kind]]
+
+
 def _parser() -> Parser:
     parser = Parser("predict", description=__doc__.split("\n\n")[0])
-    parser.add_argument("inputs", nargs="+", metavar="AUDIO_OR_FOLDER")
+    parser.add_argument(
+        "inputs",
+        nargs="+",
+        type=local,
+        metavar="AUDIO_OR_FOLDER",
+        help="or -, for a list of paths on standard input, in lines or separated by NUL",
+    )
     parser.add_argument(
         "--checkpoint",
+        type=local,
         default=pretrained.DEFAULT,
         metavar="WORKDIR|FILE|NAME",
         help="a training run's workdir, a .safetensors file, or weights shipped with the package: "
         f"{', '.join(pretrained.shipped())}; default: {pretrained.DEFAULT.stem}",
     )
-    parser.add_argument("--output_dir", default=".", metavar="DIR", help="default: current folder")
+    parser.add_argument(
+        "--output_dir", type=local, default=".", metavar="DIR", help="default: current folder"
+    )
     parser.add_argument("--plot", action="store_true", help="also write <stem>.png")
     parser.add_argument("--html", action="store_true", help="also write <stem>.html")
     parser.add_argument("--json", action="store_true", help="also write <stem>.json")
     parser.add_argument("--strict", action="store_true", help="reject truncated files")
+    parser.add_argument(
+        "--skip_existing", action="store_true", help="leave out files whose curves exist already"
+    )
     parser.add_argument("--batch_size", type=int, default=4, help="windows per model call")
     return parser
 

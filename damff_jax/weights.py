@@ -26,8 +26,11 @@ from damff_jax.evaluation.familiarity import Profile
 from damff_jax.pretrained import SUFFIX, shipped, shipped_name
 from damff_jax.run.checkpoint_errors import CheckpointError, CheckpointWarning
 from damff_jax.songs import Song
+from damff_jax.system import places
 from damff_jax.system.command_line import Parser, program
 from damff_jax.system.files import atomic_write
+from damff_jax.system.places import local
+from damff_jax.system.terminal import robust
 
 # A collection of variables that holds a `familiarity.Profile`; models do not have it.
 PROFILE = "familiarity"
@@ -53,6 +56,10 @@ def load(path: str | os.PathLike) -> tuple[dict[str, Any], dict[str, Any]]:
             f"{path}: missing, so there are no default weights; give the workdir of a training run "
             f"or a {SUFFIX} file"
         )
+    try:
+        check_exists(path)
+    except places.PlaceError as error:
+        raise CheckpointError(str(error)) from None
     if name := shipped_name(path):
         path = shipped()[name]
     # Imported late, because it imports JAX: a usage error should not wait for it.
@@ -72,6 +79,18 @@ def load(path: str | os.PathLike) -> tuple[dict[str, Any], dict[str, Any]]:
     except (ValueError, LookupError, TypeError, RecursionError) as error:
         raise CheckpointError(f"{path}: not weights of this program ({error!r})") from error
     return variables, meta
+
+
+def check_exists(path: str | os.PathLike) -> None:
+    """Checks that a path that `load` would take exists.
+
+    Raises:
+      PlaceError: it does not; or it is not local.
+    """
+    local(os.fspath(path))
+    is_default = path == pretrained.DEFAULT  # `load` says what to do if it is missing.
+    if not is_default and shipped_name(path) is None:
+        places.check_exists(path)
 
 
 def save_profile(workdir: str | os.PathLike, profile: Profile) -> None:
@@ -163,10 +182,13 @@ def _digest(arrays: Mapping[str, np.ndarray], text: str) -> str:
     return digest.hexdigest()
 
 
+@robust(_PROGRAM)
 def main(argv: Sequence[str] | None = None) -> int:
     parser = Parser("weights", description=__doc__.split("\n\n")[0])
-    parser.add_argument("workdir", help="of a training run, whose best checkpoint is written")
-    parser.add_argument("file", help=f"the file to write, *{SUFFIX}")
+    parser.add_argument(
+        "workdir", type=local, help="of a training run, whose best checkpoint is written"
+    )
+    parser.add_argument("file", type=local, help=f"the file to write, *{SUFFIX}")
     parser.add_argument(
         "--lag_s",
         type=float,
@@ -176,6 +198,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     if not arguments.file.endswith(SUFFIX):
         parser.error(f"{arguments.file}: the name must end in {SUFFIX}")
+    try:
+        check_exists(arguments.workdir)
+    except places.PlaceError as error:
+        parser.error(str(error))
     try:
         variables, meta = load(arguments.workdir)
         if arguments.lag_s is not None:

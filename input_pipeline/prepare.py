@@ -14,6 +14,7 @@ from damff_jax.audio import AudioError
 from damff_jax.system import extras
 from damff_jax.system.command_line import program
 from damff_jax.system.preemption import Preempted, raised
+from damff_jax.system.terminal import is_interactive, robust
 from input_pipeline import prepare_flags
 from input_pipeline.annotations import LabelError
 from input_pipeline.corpus import CorpusError, shorten
@@ -22,6 +23,7 @@ from input_pipeline.splits import summary
 _PROGRAM = program("prepare")
 
 
+@robust(_PROGRAM)
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = prepare_flags.parse(sys.argv[1:] if argv is None else argv)
     extras.require(_PROGRAM, "train")
@@ -47,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 split=arguments.split,
                 workers=arguments.workers,
                 require_all=arguments.require_all,
-                progress=sys.stderr.isatty(),
+                progress=is_interactive(),
             )
         dataset = datasets.Dataset.of(builder, arguments.split, arguments.manual_dir or "")
     except (AudioError, CorpusError, LabelError, OSError) as error:

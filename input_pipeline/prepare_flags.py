@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from damff_jax.features import FeatureConfig
 from damff_jax.system.command_line import Parser
+from damff_jax.system.places import check_exists, local
 from input_pipeline import settings
 from input_pipeline.corpus import CorpusError, Options
 from input_pipeline.splits import Split
@@ -46,6 +47,8 @@ def parse(argv: Sequence[str]) -> Arguments:
             parser.print_help()
             parser.exit()
         values = vars(parser.parse_args(argv))
+        if values["manual_dir"] is not None:
+            check_exists(values["manual_dir"], folder=True)
         if values["workers"] < 1:
             raise ValueError("--workers must be positive")
         return Arguments(
@@ -74,8 +77,14 @@ def _parser() -> Parser:
         metavar="NAME",
         help="one of those below, one of a plug-in, or a file NAME.py",
     )
-    add("--manual_dir", metavar="DIR", help="folder with the files of the data set")
-    add("--data_dir", default="data", metavar="DIR", help="folder for the shards (default: data)")
+    add("--manual_dir", type=local, metavar="DIR", help="folder with the files of the data set")
+    add(
+        "--data_dir",
+        type=local,
+        default="data",
+        metavar="DIR",
+        help="folder for the shards (default: data)",
+    )
     cores = os.cpu_count() or 1
     add("--workers", type=int, default=cores, metavar="N", help="processes (default: one per core)")
     add(

@@ -16,6 +16,8 @@ from damff_jax.benchmark import results, table
 from damff_jax.benchmark.settings import BenchmarkError, Settings
 from damff_jax.system import extras
 from damff_jax.system.command_line import Parser, program
+from damff_jax.system.places import PlaceError, check_exists, local
+from damff_jax.system.terminal import robust
 
 _PROGRAM = program("benchmark")
 DEFAULT_SUITES = ("step", "lstm", "input", "features", "predict")
@@ -23,6 +25,7 @@ SUITES = (*DEFAULT_SUITES, "deam")
 DTYPES = ("float32", "bfloat16")
 
 
+@robust(_PROGRAM, result_is_printed=True)
 def main(argv: Sequence[str] | None = None) -> int:
     parser = _parser()
     arguments = parser.parse_args(argv)
@@ -63,7 +66,7 @@ def _parser() -> Parser:
     add = parser.add_argument
     suites = _list_of(_one_of(SUITES))
     add("--suite", type=suites, default=DEFAULT_SUITES, help=f"some of {','.join(SUITES)}")
-    add("--json", metavar="FILE", help="write all results")
+    add("--json", type=local, metavar="FILE", help="write all results")
     add("--compare", choices=["torch"], help="also measure PyTorch")
     add("--batch_sizes", type=_list_of(_positive), default=(4,), metavar="N,...")
     dtypes = _list_of(_one_of(DTYPES))
@@ -72,8 +75,8 @@ def _parser() -> Parser:
     add("--devices", type=counts, default=(1,), metavar="N,...", help="numbers of devices")
     add("--repeats", type=_positive, default=0, metavar="N", help="minimum number of rounds")
     add("--seconds", type=float, default=2.0, help="minimum time per measurement")
-    add("--plot", metavar="FILE.png", help="plot the cases")
-    add("--against", metavar="OLD.json", help="print new / old, for an old --json file")
+    add("--plot", type=local, metavar="FILE.png", help="plot the cases")
+    add("--against", type=local, metavar="OLD.json", help="print new / old, for an old --json file")
     return parser
 
 
@@ -81,13 +84,17 @@ def _check(parser: Parser, arguments: argparse.Namespace) -> dict[str, Any] | No
     """Exits if the command line is invalid on this machine; returns the content of --against."""
     if not 0 <= arguments.seconds < float("inf"):
         parser.error(f"--seconds={arguments.seconds}: not a duration")
-    for path in filter(None, (arguments.json, arguments.plot)):
-        if not os.path.isdir(os.path.dirname(path) or "."):
-            parser.error(f"{path}: no such folder")
     for batch_size in arguments.batch_sizes:
         for n_devices in arguments.devices:
             if batch_size % n_devices:
                 parser.error(f"batch size {batch_size} is not a multiple of {n_devices} devices")
+    try:
+        for path in filter(None, (arguments.json, arguments.plot)):
+            check_exists(os.path.dirname(path) or ".", folder=True)
+        if arguments.against:
+            check_exists(arguments.against)
+    except PlaceError as error:
+        parser.error(str(error))
     try:
         old = results.read(arguments.against) if arguments.against else None
     except BenchmarkError as error:

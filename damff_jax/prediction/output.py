@@ -3,28 +3,38 @@
 import json
 import os
 from collections.abc import Collection
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from damff_jax.features import SEGMENT_SECONDS
-from damff_jax.prediction.predictor import Prediction, Predictor
 from damff_jax.report import page
 from damff_jax.system.command_line import printable
 from damff_jax.system.files import atomic_write
 
+if TYPE_CHECKING:
+    from damff_jax.prediction.predictor import Prediction, Predictor
+
 # Kinds of files besides the CSV.
-KINDS = ("plot", "html", "json")
+_SUFFIXES = {"plot": ".png", "html": ".html", "json": ".json"}
+KINDS = tuple(_SUFFIXES)
+
+
+def exists(stem: str | os.PathLike, kinds: Collection[str] = ()) -> bool:
+    """Whether all files exist that `write` would write. It writes no incomplete ones."""
+    suffixes = [".csv", *(_SUFFIXES[kind] for kind in kinds)]
+    return all(os.path.isfile(f"{os.fspath(stem)}{suffix}") for suffix in suffixes)
 
 
 def write(
     stem: str | os.PathLike,
     path: str,
-    prediction: Prediction,
-    predictor: Predictor,
+    prediction: "Prediction",
+    predictor: "Predictor",
     *,
     kinds: Collection[str] = (),
 ) -> None:
-    """Writes `<stem>.csv`, and other files on request.
+    """Writes `<stem>.csv`, and other files on request; makes their folder.
 
     Args:
       path: the audio file, whose name is shown.
@@ -35,6 +45,7 @@ def write(
     """
     source, curve_TxV = printable(os.path.basename(path)), prediction.curve_TxV
     times_T = SEGMENT_SECONDS * np.arange(len(curve_TxV))
+    os.makedirs(os.path.dirname(os.fspath(stem)) or ".", exist_ok=True)
     with atomic_write(f"{stem}.csv") as file:
         file.write("time_s,valence,arousal\n")
         for time, (valence, arousal) in zip(times_T, curve_TxV, strict=True):
@@ -66,7 +77,7 @@ def write(
         page.write_html(f"{stem}.html", source, times_T, curve_TxV, notes=notes)
 
 
-def _notes(prediction: Prediction, predictor: Predictor) -> list[str]:
+def _notes(prediction: "Prediction", predictor: "Predictor") -> list[str]:
     """Sentences for the page about the model, the curve's times, and the input."""
     notes = [f"The model was {predictor.origin}.", "A time is the start of its segment of 0.5 s."]
     if predictor.lag_s is not None:

@@ -37,6 +37,7 @@ class Checkpoints:
         # The latest first: if all of them are damaged, nothing is touched.
         self._latest_step = files.newest_step(workdir, "latest")
         best_step = files.newest_step(workdir, "best")
+        files.remove_unfinished(workdir)
         for name, newest in (("latest", self._latest_step), ("best", best_step)):
             for step in files.steps(workdir, name):
                 if newest is None or step > newest:

@@ -5,12 +5,13 @@
     <workdir>/checkpoints/damaged/           damaged ones, which are not used
 
 Each holds the state; as JSON, what is needed to use it: the configuration, the features and the
-score; and the digests of its files. A step is written under another name, with its digests, and
-then renamed: a folder with a step's name was complete when it was written. A step that does not
-match its digests is not used.
+score; and the digests of its files. A step is written under another name, read back, given its
+digests, and then renamed: a folder with a step's name was complete when it was written. A step that
+does not match its digests is not used.
 """
 
 import contextlib
+import json
 import math
 import os
 import shutil
@@ -24,11 +25,14 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from damff_jax.run.checkpoint_errors import CheckpointError, CheckpointWarning
-from damff_jax.system import digests
+from damff_jax.system import digests, places
 from damff_jax.training.train_state import TrainState
 
 # How many steps are kept. If the latest is damaged, the one before is used; only one is the best.
 _KEPT = {"latest": 2, "best": 1}
+
+# A step while it is written. Orbax adds to the name.
+_UNFINISHED = ".saving"
 
 # The most memory that a checkpoint may allocate, relative to its size on the disk. A malicious one
 # could claim any size; zeros compress well, but parameters hardly do.
@@ -95,15 +99,16 @@ def find_fault(path: Path) -> str | None:
 
 
 def write_step(workdir: Path, name: str, state: TrainState, meta: Mapping[str, Any]) -> None:
-    """Writes a step; once it is on the disk, removes those that are no longer kept."""
+    """Writes a step and reads it back; then removes those that are no longer kept.
+
+    Raises:
+      CheckpointError: it could not be written, or what was read is not what was written; nothing
+        of it is left.
+    """
     folder, path = steps_folder(workdir, name), step_path(workdir, name, meta["step"])
-    unfinished = folder / ".saving"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        _remove(unfinished)
-        args = {"state": ocp.args.StandardSave(state), "meta": ocp.args.JsonSave(meta)}
-        with _checkpointer() as checkpointer:
-            checkpointer.save(unfinished, args=ocp.args.Composite(**args))
+    unfinished = folder / _UNFINISHED
+    with _saving(folder, path):
+        _write_checked(folder, state, meta)
         digests.write(unfinished)
         if path.exists():
             set_aside(path)
@@ -115,11 +120,60 @@ def write_step(workdir: Path, name: str, state: TrainState, meta: Mapping[str, A
             # Renamed first: a reader finds a step complete or not at all.
             step_path(workdir, name, step).rename(unfinished)
             _remove(unfinished)
+
+
+def check_writable(workdir: Path) -> None:
+    """Checks that checkpoints can be written to a workdir and read back.
+
+    Raises:
+      CheckpointError: they cannot; nothing is left behind.
+    """
+    folder = steps_folder(workdir, "latest")
+    with _saving(folder, folder):
+        _write_checked(folder, {"tried": np.arange(2)}, {"step": 0})
+        remove_unfinished(workdir)
+
+
+def remove_unfinished(workdir: str | os.PathLike) -> None:
+    """Removes what a save that failed, or was killed, has left."""
+    for name in _KEPT:
+        for path in steps_folder(workdir, name).glob(f"{_UNFINISHED}*"):
+            _remove(path)
+
+
+@contextlib.contextmanager
+def _saving(folder: Path, path: Path) -> Iterator[None]:
+    """Removes what is left of an unfinished step, before and after an error, which names `path`."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        remove_unfinished(folder.parents[1])
+        yield
     except Exception as error:  # Orbax and file systems raise many kinds.
         with contextlib.suppress(OSError):
-            _remove(unfinished)
-        reason = " ".join(str(error).split())
+            remove_unfinished(folder.parents[1])
+        reason = " ".join(str(error).split()) or type(error).__name__
         raise CheckpointError(f"{path}: cannot be saved ({reason})") from error
+
+
+def _write_checked(
+    folder: Path, state: TrainState | Mapping[str, Any], meta: Mapping[str, Any]
+) -> None:
+    """Writes an unfinished step, and checks that what is read is what was written."""
+    fields = state if isinstance(state, Mapping) else vars(state)
+    with places.plain_path(folder) as plain, _checkpointer() as checkpointer:
+        path = plain / _UNFINISHED
+        args = {"state": ocp.args.StandardSave(state), "meta": ocp.args.JsonSave(meta)}
+        checkpointer.save(path, args=ocp.args.Composite(**args))
+        written = jax.tree.leaves(dict(fields))
+        read = jax.tree.leaves(_restore(checkpointer, path, fields))
+        same = len(written) == len(read) and all(map(_same_bytes, written, read))
+        if not same or _restore_meta(checkpointer, path) != json.loads(json.dumps(meta)):
+            raise OSError("what is read is not what was written")
+
+
+def _same_bytes(x: Any, y: Any) -> bool:
+    x, y = np.asarray(x), np.asarray(y)
+    return x.dtype == y.dtype and x.shape == y.shape and x.tobytes() == y.tobytes()
 
 
 def _size_of(path: Path) -> int:
@@ -155,10 +209,10 @@ def _checkpointer() -> Iterator[ocp.Checkpointer]:
 
 
 @contextlib.contextmanager
-def _reading(path: Path) -> Iterator[ocp.Checkpointer]:
+def _reading(path: Path) -> Iterator[tuple[ocp.Checkpointer, Path]]:
     try:
-        with _checkpointer() as checkpointer:
-            yield checkpointer
+        with places.plain_path(path) as plain, _checkpointer() as checkpointer:
+            yield checkpointer, plain
     except CheckpointError:
         raise
     except Exception as error:  # Orbax raises many kinds.
@@ -167,9 +221,12 @@ def _reading(path: Path) -> Iterator[ocp.Checkpointer]:
 
 
 def read_meta(path: Path) -> dict[str, Any]:
-    args = ocp.args.Composite(meta=ocp.args.JsonRestore())
-    with _reading(path) as checkpointer:
-        return checkpointer.restore(path, args=args)["meta"]
+    with _reading(path) as (checkpointer, plain):
+        return _restore_meta(checkpointer, plain)
+
+
+def _restore_meta(checkpointer: ocp.Checkpointer, path: Path) -> dict[str, Any]:
+    return checkpointer.restore(path, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))["meta"]
 
 
 def restore_state(path: Path, like: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -182,16 +239,29 @@ def restore_state(path: Path, like: Mapping[str, Any] | None = None) -> dict[str
     Raises:
       CheckpointError: other fields were saved.
     """
-    with _reading(path) as checkpointer:
-        stored = checkpointer.metadata(path).item_metadata["state"].tree
-        target = dict(stored)
-        if like is not None:
-            target = {name: value for name, value in like.items() if name in stored}
-            if not stored.keys() == target.keys() == like.keys():
-                raise CheckpointError(f"{path}: holds {sorted(stored)} instead of a state")
-        size = sum(math.prod(x.shape) * np.dtype(x.dtype).itemsize for x in jax.tree.leaves(target))
-        if size > _MAX_RATIO * _size_of(path):
-            raise CheckpointError(f"{path}: claims to hold {size} bytes, far more than its size")
-        target = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), target)
-        args = ocp.args.Composite(state=ocp.args.StandardRestore(target))
-        return checkpointer.restore(path, args=args)["state"]
+    with _reading(path) as (checkpointer, plain):
+        try:
+            return _restore(checkpointer, plain, like)
+        except _ContentError as error:
+            raise CheckpointError(f"{path}: {error}") from None
+
+
+class _ContentError(ValueError):
+    """A step holds something else than a state."""
+
+
+def _restore(
+    checkpointer: ocp.Checkpointer, path: Path, like: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    stored = checkpointer.metadata(path).item_metadata["state"].tree
+    target = dict(stored)
+    if like is not None:
+        target = {name: value for name, value in like.items() if name in stored}
+        if not stored.keys() == target.keys() == like.keys():
+            raise _ContentError(f"holds {sorted(stored)} instead of a state")
+    size = sum(math.prod(x.shape) * np.dtype(x.dtype).itemsize for x in jax.tree.leaves(target))
+    if size > _MAX_RATIO * _size_of(path):
+        raise _ContentError(f"claims to hold {size} bytes, far more than its size")
+    target = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), target)
+    args = ocp.args.Composite(state=ocp.args.StandardRestore(target))
+    return checkpointer.restore(path, args=args)["state"]

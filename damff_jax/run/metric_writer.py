@@ -1,5 +1,6 @@
 """Logged metrics: a line of JSON per event, and TensorBoard."""
 
+import contextlib
 import json
 import os
 import time
@@ -12,6 +13,7 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
 from damff_jax.system.files import atomic_write, naming
+from damff_jax.system.places import plain_path
 
 
 class MetricWriter:
@@ -23,12 +25,17 @@ class MetricWriter:
     """
 
     def __init__(self, workdir: str | os.PathLike, *, first_step: int):
+        self._open = contextlib.ExitStack()
         self._path = Path(workdir) / "metrics.jsonl"
         kept = [event for event in read_metrics(workdir) if event["step"] <= first_step]
         with atomic_write(self._path) as file:
             file.writelines(json.dumps(event) + "\n" for event in kept)
-        self._file = open(self._path, "a", encoding="utf-8")  # noqa: SIM115
-        self._events = EventFileWriter(os.fspath(workdir))
+        with self._open:
+            self._file = self._open.enter_context(open(self._path, "a", encoding="utf-8"))
+            # TensorBoard takes a name that is not UTF-8 for an error, and some for URLs.
+            plain = self._open.enter_context(plain_path(Path(workdir)))
+            self._events = EventFileWriter(os.fspath(plain))
+            self._open = self._open.pop_all()
         if first_step:
             started = SessionLog(status=SessionLog.START)
             event = Event(wall_time=time.time(), step=first_step + 1, session_log=started)
@@ -39,8 +46,8 @@ class MetricWriter:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._events.close()
-        with naming(self._path):
+        with self._open, naming(self._path):
+            self._events.close()
             self._file.close()
 
     def write(self, step: int, values: Mapping[str, float]) -> None:

@@ -18,7 +18,7 @@ from damff_jax.evaluation import metrics
 from damff_jax.evaluation.inference import Apply, Windowing
 from damff_jax.evaluation.labelled import labelled_curves
 from damff_jax.evaluation.metrics import Curve
-from damff_jax.run import processes
+from damff_jax.run import checkpoint_files, processes
 from damff_jax.run.checkpoint import Checkpoints
 from damff_jax.run.metric_writer import MetricWriter
 from damff_jax.run.processes import Silent
@@ -70,7 +70,8 @@ def open_workdir(
     """The workdir's checkpoints, and their latest state, placed on the same devices as `state`.
 
     Raises:
-      CheckpointError, FeatureMismatchError: the checkpoint belongs to another run.
+      CheckpointError, FeatureMismatchError: the checkpoint belongs to another run, or no checkpoint
+        can be written.
     """
     with contextlib.ExitStack() as stack:
         checkpoints: Checkpoints | Silent = Silent()
@@ -80,6 +81,9 @@ def open_workdir(
             nonlocal checkpoints, restored
             checkpoints = stack.enter_context(Checkpoints(run.workdir))
             restored = checkpoints.restore_latest(state, run.meta)
+            if restored is None:
+                # Otherwise the first save would be the first to notice.
+                checkpoint_files.check_writable(run.workdir)
             with atomic_write(run.workdir / "config.json") as file:
                 json.dump(run.meta["config"], file, indent=2)
             return restored is not None

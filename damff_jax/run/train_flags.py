@@ -8,14 +8,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from absl import flags
 
 from damff_jax import configs
+from damff_jax.pretrained import shipped_name
 from damff_jax.system import extras
 from damff_jax.system.command_line import VERSION, program
+from damff_jax.system.places import check_exists, check_local, check_room, local
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
 
 _PROGRAM = program("train.py")
 
+# Settings of the config's group `data` that are paths.
+_PLACES = ("data_dir", "manual_dir", "heard", "teacher")
 _OF_PROCESSES = ("coordinator_address", "num_processes", "process_id")
 
 
@@ -46,12 +50,25 @@ def parse(argv: Sequence[str], description: str) -> Arguments:
         sys.exit(0)
     values = flags.FlagValues()
     try:
+        for argument in argv[1:]:
+            option, _, config = argument.partition("=")
+            if option == "--config":
+                check_exists(local(config).partition(":")[0])
         _define(values, argv)
         rest = values(argv)
         if len(rest) > 1:
             raise ValueError(f"unexpected argument {rest[1]!r}")
         # A file that cannot be loaded is noticed only at its first use.
         _ = values.config.batch_size
+        check_local(
+            workdir=values.workdir,
+            **{f"config.data.{name}": values.config.data[name] for name in _PLACES},
+            **{"config.init_from": values.config.init_from},
+        )
+        if values.workdir:
+            check_room(values.workdir)
+        if not values.multihost:  # Otherwise all processes must agree that something is missing.
+            _check_exist(values)
         multihost = {name: values[name].value for name in _OF_PROCESSES}
         if not values.multihost and set(multihost.values()) != {None}:
             raise ValueError("options of other processes need --multihost")
@@ -67,6 +84,24 @@ def default_workdir(config: str) -> Path:
     """runs/vgmidi for configs/vgmidi.py, and runs/vgmidi-ridge for configs/vgmidi.py:ridge."""
     path, _, model = config.partition(":")
     return Path("runs") / "-".join(filter(None, [Path(path).stem, model]))
+
+
+def _check_exist(values: flags.FlagValues) -> None:
+    """Checks that what a run reads exists.
+
+    Raises:
+      PlaceError: it does not.
+    """
+    data = values.config.data
+    for path, folder in ((data.manual_dir, True), (data.heard, False), (data.teacher, False)):
+        if path:
+            check_exists(path, folder=folder)
+    start, workdir = values.config.init_from, Path(values.workdir or "")
+    if values.mode == "evaluate" and values.workdir:
+        check_exists(workdir, folder=True)
+    # A run that resumes does not need what it started from.
+    if start and shipped_name(start) is None and not (workdir / "checkpoints").exists():
+        check_exists(start)
 
 
 def _define(values: flags.FlagValues, argv: Sequence[str]) -> None:

@@ -24,10 +24,13 @@ from damff_jax.study.scheduler import run_all
 from damff_jax.system import extras
 from damff_jax.system.command_line import Parser, program
 from damff_jax.system.files import atomic_write
+from damff_jax.system.places import PlaceError, check_exists, local
+from damff_jax.system.terminal import robust
 
 _PROGRAM = program("study")
 
 
+@robust(_PROGRAM, result_is_printed=True)
 def main(argv: Sequence[str] | None = None) -> int:
     parser = _parser()
     arguments = parser.parse_args(argv)
@@ -38,6 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments.config = configs.path_of(arguments.config, "studies")
     extras.require(_PROGRAM, "train")
     try:
+        check_exists(arguments.config)
         study = load_study(arguments.config)
         if arguments.reference:
             if arguments.reference not in study["systems"]:
@@ -48,6 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         needs_files = any("{manual_dir}" in a for run in runs for a in run.recipe)
         if needs_files and not arguments.manual_dir and not arguments.table:
             raise StudyError("--manual_dir is required, for the data sets")
+        if needs_files and not arguments.table:
+            check_exists(arguments.manual_dir, folder=True)
         if arguments.output:
             Path(arguments.output).parent.mkdir(parents=True, exist_ok=True)
         failed = 0
@@ -65,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 raise StudyError(nothing)
             print(f"no table yet: {nothing}")
             return 1 if failed or left_out else 0
-    except (StudyError, OSError) as error:
+    except (StudyError, PlaceError, OSError) as error:
         parser.error(str(error))
     text = table.markdown(results)
     print(f"\n{text}")
@@ -88,13 +94,15 @@ def _parser() -> Parser:
     )
     add(
         "--manual_dir",
+        type=local,
         default="",
         metavar="DIR",
         help="folder that contains the data sets' folders",
     )
-    add("--data_dir", default="data", metavar="DIR", help="folder of the shards")
+    add("--data_dir", type=local, default="data", metavar="DIR", help="folder of the shards")
     add(
         "--study_dir",
+        type=local,
         default="",
         metavar="DIR",
         help="folder of the runs; default: runs/<config name>",
@@ -116,7 +124,7 @@ def _parser() -> Parser:
         help="system that the others are compared with; default: the config's",
     )
     add("--table", action="store_true", help="run nothing, print the table of completed runs")
-    add("--output", default="", metavar="FILE", help="write FILE.md and FILE.json")
+    add("--output", type=local, default="", metavar="FILE", help="write FILE.md and FILE.json")
     add(
         "--arg", action="append", default=[], metavar="--config.a.b=V", help="argument for train.py"
     )

@@ -52,8 +52,14 @@ def naming(path: str | os.PathLike[str], *others: str) -> Iterator[None]:
         yield
     except OSError as error:
         if error.filename in (None, *others):
-            error.filename, error.filename2 = os.fspath(path), None
+            raise _named(error, path) from error
         raise
+
+
+def _named(error: OSError, path: str | os.PathLike[str]) -> OSError:
+    if error.errno is None:  # Raised by a library, with a text only.
+        return OSError(f"{os.fsdecode(path)}: {error}")
+    return OSError(error.errno, error.strerror, os.fspath(path))
 
 
 def remove_left_behind(folder: str | os.PathLike[str]) -> None:

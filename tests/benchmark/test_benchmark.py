@@ -541,7 +541,7 @@ def test_results_are_kept_after_a_failure(monkeypatch, tmp_path, capsys):
         (["--batch_sizes=8", "--devices=8"], "8 requested, but only 4 available"),
         (["--repeats=-1"], "not a positive"),
         (["--seconds=nan"], "not a duration"),
-        (["--json=/nowhere/at/all.json"], "no such folder"),
+        (["--json=/nowhere/at/all.json"], "/nowhere/at: No such file or directory"),
         (["--compare=numpy"], "invalid choice"),
         (["--against=/nowhere.json"], "No such file"),
         (["everything"], "unrecognized arguments"),

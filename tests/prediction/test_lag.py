@@ -52,9 +52,10 @@ def test_too_few_songs_are_refused():
 
 
 def test_the_command_reports_its_errors(tmp_path, capsys):
-    assert lag.main([str(tmp_path / "none.wav")]) == 1
+    (tmp_path / "text.wav").write_text("no sound")
+    assert lag.main([str(tmp_path / "text.wav")]) == 1
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("lag: error: ") and "none.wav" in line
+    assert line.startswith("lag: error: ") and "text.wav" in line
     with pytest.raises(SystemExit) as stop:
         lag.main([])
     assert stop.value.code == 2

@@ -1,16 +1,18 @@
 """The command that predicts, with bad files and full disks."""
 
+import io
 import json
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
-from damff_jax import predict, weights
+from damff_jax import audio, predict, weights
 from damff_jax.evaluation.familiarity import Profile
 from damff_jax.features import log_mel, segments
 from damff_jax.report.page import write_html
@@ -61,10 +63,13 @@ def test_a_folder_with_bad_files_gives_the_curves_of_the_good_ones(command, tmp_
     assert out.count("\n") == 180
     errors = [line for line in err.splitlines() if line.startswith("predict: error: ")]
     assert sorted(line.split(": ")[2] for line in errors) == sorted(map(str, bad))
-    assert err.splitlines()[-1] == "predict: 20 of 200 files failed"
-    curves = sorted(path.name for path in (tmp_path / "curves").iterdir())
-    assert curves == sorted(f"{i}.csv" for i in range(180))
-    for name in ("0.csv", "179.csv"):
+    folder = tmp_path / "curves"
+    assert err.splitlines()[-1] == (
+        f"predict: 180 of 200 files done, 20 failed; curves are in {folder}"
+    )
+    curves = {str(path.relative_to(folder)) for path in folder.rglob("*.*")}
+    assert curves == {f"{i % 7}/{i}.csv" for i in range(180)}
+    for name in ("0/0.csv", "4/179.csv"):
         table = np.loadtxt(tmp_path / "curves" / name, delimiter=",", skiprows=1)
         assert table.shape == (4, 3) and np.isfinite(table).all()
 
@@ -134,6 +139,103 @@ def test_truncated_file_fails_only_if_strict(command, tmp_path):
     assert f"predict: error: {path}: 4.0 s declared, 2.5 s decoded" in err
 
 
+def files_in(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def test_what_is_left_out_is_named_and_makes_status_1(command, tmp_path, monkeypatch):
+    find = audio.find
+
+    def find_and_warn(folder):
+        yield from find(folder)
+        warnings.warn(f"{folder}/b.mid: left out", audio.AudioWarning, stacklevel=1)
+
+    monkeypatch.setattr(audio, "find", find_and_warn)
+    write(tmp_path / "in" / "a.wav")
+    (tmp_path / "empty").mkdir()
+    status, out, err = command(tmp_path / "in", tmp_path / "empty")
+    assert (status, out.count("\n")) == (1, 1)
+    assert f"predict: left out: {tmp_path}/in/b.mid: left out\n" in err
+    assert f"predict: left out: {tmp_path}/empty: no audio files in this folder\n" in err
+    summary = f"predict: 1 of 1 files done, 3 left out; curves are in {tmp_path}/curves\n"
+    assert err.endswith(summary)
+
+
+def test_existing_curves_are_skipped_on_request(command, tmp_path):
+    for name in ("in/a.wav", "in/b/a.wav", "in/c.wav"):
+        write(tmp_path / name)
+    assert command(tmp_path / "in")[0] == 0
+    before = {name: (tmp_path / "curves" / name).stat().st_mtime_ns for name in ("a.csv", "c.csv")}
+    (tmp_path / "curves/b/a.csv").unlink()
+    status, out, err = command(tmp_path / "in", "--skip_existing")
+    assert (status, out.count("\n")) == (0, 1) and "in/b/a.wav -> b/a.csv" in out
+    assert "predict: 1 of 3 files done, 2 skipped, because their curves exist; curves are" in err
+    for name, time in before.items():
+        assert (tmp_path / "curves" / name).stat().st_mtime_ns == time
+    # A file is there only if all that was requested is.
+    status, out, _ = command(tmp_path / "in", "--skip_existing", "--json")
+    assert (status, out.count("\n")) == (0, 3)
+    assert command(tmp_path / "in", "--skip_existing", "--json")[:2] == (0, "")
+
+
+def test_without_anything_to_do_no_model_is_loaded(command, tmp_path, monkeypatch):
+    path = write(tmp_path / "a.wav")
+    assert command(path)[0] == 0
+    monkeypatch.setattr(weights, "load", None)
+    assert command(path, "--skip_existing")[0] == 0
+
+
+@pytest.mark.parametrize("separator", [b"\0", b"\n", b"\r\n"])
+def test_a_list_of_files_is_read_from_standard_input(command, tmp_path, monkeypatch, separator):
+    names = [b"a b.wav", b"\xff.wav", "é.wav".encode(), b"-.wav"]
+    sound = write(tmp_path / "sound.wav").read_bytes()
+    paths = [tmp_path / os.fsdecode(name) for name in names]
+    for path in paths:
+        path.write_bytes(sound)
+    content = separator.join([os.fsencode(path) for path in paths]) + separator
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+    status, out, _ = command("-")
+    assert (status, out.count("\n")) == (0, 4)
+    assert files_in(tmp_path / "curves") == sorted(os.fsdecode(n[:-4]) + ".csv" for n in names)
+
+
+def test_a_list_that_names_nothing_is_wrong_usage(command, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"\n\n")))
+    status, out, err = command("-")
+    assert (status, out) == (2, "") and err.count("\n") == 1 and "no files named" in err
+
+
+def test_a_missing_file_among_others_fails_alone(command, tmp_path):
+    write(tmp_path / "a.wav")
+    status, out, err = command(tmp_path / "a.wav", tmp_path / "none.wav")
+    assert (status, out.count("\n")) == (1, 1)
+    assert f"predict: error: {tmp_path}/none.wav: No such file or directory\n" in err
+    assert "predict: 1 of 2 files done, 1 failed; " in err
+
+
+@pytest.mark.slow
+def test_curves_are_complete_whatever_becomes_of_the_output(checkpoint, tmp_path):
+    for i in range(3):
+        write(tmp_path / "in" / f"→{i}.wav", seed=i)
+    for number, (redirections, variables) in enumerate(
+        [
+            (">&- 2>&-", {}),
+            (">/dev/full 2>/dev/full", {"TERM": "dumb", "HOME": "/dev/null"}),
+            ("2>/dev/null | head -1", {"PYTHONIOENCODING": "ascii"}),
+        ]
+    ):
+        folder = tmp_path / str(number)
+        line = (
+            f"set -o pipefail; {sys.executable} -m damff_jax.predict {tmp_path}/in "
+            f"--checkpoint={checkpoint} --output_dir={folder} {redirections}"
+        )
+        process = subprocess.run(
+            ["bash", "-c", line], cwd=ROOT, env=os.environ | variables, capture_output=True
+        )
+        assert process.returncode == 0 and b"Traceback" not in process.stderr
+        assert files_in(folder) == [f"→{i}.csv" for i in range(3)]
+
+
 def test_name_that_would_act_on_a_terminal_is_shown_in_one_line(command, tmp_path):
     path = write(tmp_path / "a\nb\x1b[2J.flac")
     status, out, err = command(path, tmp_path / "no\nne.wav")
@@ -151,7 +253,7 @@ def test_full_disk_is_an_error_of_one_line_and_leaves_nothing_half_written(
     with files_up_to(3_000):
         status, out, err = command(*paths)
     assert status == 1 and out.count("\n") == 1 and "short.csv" in out
-    (error,) = [line for line in err.splitlines() if "error" in line]
+    (error,) = [line for line in err.splitlines() if ": error: " in line]
     assert error.startswith("predict: error: ") and "File too large" in error
     assert str(tmp_path / "curves" / "long.csv") in error
     assert sorted(os.listdir(tmp_path / "curves")) == ["short.csv", "short.html"]

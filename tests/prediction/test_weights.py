@@ -238,7 +238,8 @@ def test_unusable_weights_print_one_line_and_status_2(file, tmp_path, monkeypatc
     monkeypatch.setattr(pretrained, "DEFAULT", tmp_path / "none.safetensors")
     for arguments, message in (
         ([], f"{pretrained.DEFAULT}: missing, so there are no default weights"),
-        (["--checkpoint=/nowhere"], "/nowhere: contains no checkpoint of a training run"),
+        (["--checkpoint=/nowhere"], "/nowhere: No such file or directory"),
+        ([f"--checkpoint={tmp_path}"], f"{tmp_path}: contains no checkpoint of a training run"),
         (["--checkpoint=/nowhere.safetensors"], "/nowhere.safetensors: No such file"),
         ([f"--checkpoint={tmp_path}/text.safetensors"], "not weights of this program"),
         ([f"--checkpoint={tmp_path}/broken.safetensors"], "model.fusion: 'later'"),

@@ -26,8 +26,7 @@ from damff_jax.evaluation import metrics, predictions
 from damff_jax.evaluation.metrics import Curve
 from damff_jax.features import FeatureConfig
 from damff_jax.models import create_model
-from damff_jax.prediction.inputs import output_names
-from damff_jax.run import checkpoint, checkpoint_files, loop
+from damff_jax.run import checkpoint, checkpoint_files, loop, train_flags
 from damff_jax.run.checkpoint import CheckpointError
 from damff_jax.run.identity import check_compatible
 from damff_jax.run.metric_writer import MetricWriter, read_metrics
@@ -502,6 +501,42 @@ def test_a_workdir_that_cannot_be_made_is_an_error_that_names_it(data_dir):
         train.run(tiny_config(data_dir), Path("/proc/none"))
 
 
+def test_a_workdir_of_any_name_holds_a_whole_run(data_dir, tmp_path, monkeypatch):
+    """All bytes that a name can have, also in the folder above."""
+    odd = os.fsdecode(bytes(byte for byte in range(1, 256) if byte != ord("/")))
+    workdir, copy = tmp_path / odd / odd, tmp_path / odd / "copy.safetensors"
+    for mode in ("train", "evaluate"):
+        parsed = train_flags.Arguments(tiny_config(data_dir, "ridge"), workdir, mode, None)
+        monkeypatch.setattr(train_flags, "parse", lambda *_, parsed=parsed: parsed)
+        assert train.main(["train.py"]) == 0
+    assert read_metrics(workdir) and (workdir / "evaluation.json").exists()
+    assert list(workdir.glob("events.out.tfevents*")) and (workdir / "learning.png").exists()
+    assert weights.main([str(workdir), str(copy)]) == 0
+    (path,) = data_dir.glob("synthetic/songs-*/MEMD_audio/2001.flac")
+    curves = [predict.Predictor(place).from_file(path) for place in (workdir, copy)]
+    np.testing.assert_array_equal(*curves)
+
+
+def test_a_workdir_with_too_long_a_path_is_refused_before_the_training(data_dir, tmp_path):
+    workdir = Path(tmp_path, *["x" * 200] * 20)
+    with pytest.raises(ValueError, match=r"a path of 4\d+ bytes leaves no room"):
+        train.run(tiny_config(data_dir), workdir)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_workdir_that_takes_no_checkpoint_is_refused_before_the_first_step(
+    data_dir, tmp_path, monkeypatch
+):
+    def saved_without_its_content(checkpointer, path, args):
+        path.mkdir()
+
+    monkeypatch.setattr(checkpoint_files.ocp.Checkpointer, "save", saved_without_its_content)
+    with pytest.raises(CheckpointError, match=r"checkpoints/latest: cannot be saved \("):
+        train.run(tiny_config(data_dir), tmp_path / "run")
+    assert read_metrics(tmp_path / "run") == []
+    assert not list((tmp_path / "run/checkpoints").rglob("*/*"))
+
+
 def test_a_workdir_is_free_when_the_process_that_held_it_is_dead(tmp_path):
     code = (
         "import sys; from pathlib import Path\n"
@@ -571,16 +606,18 @@ def test_the_command_predicts_good_files_and_names_bad_ones(finished, data_dir, 
     assert not (tmp_path / "bad.csv").exists()
     error = capsys.readouterr().err
     assert f"{bad}: not readable as audio" in error
-    assert "1 of 2 files failed" in error
+    assert f"1 of 2 files done, 1 failed; curves are in {tmp_path}\n" in error
     assert predict.main([str(good), *argv[2:]]) == 0
 
 
 def test_the_command_refuses_invalid_arguments(finished, tmp_path):
     workdir, _ = finished
+    song = str(tmp_path / "a.wav")
     for argv in (
         [str(tmp_path), f"--checkpoint={workdir}"],
-        ["a.wav", "--batch_size=0"],
-        ["a.wav", f"--checkpoint={tmp_path}"],
+        [song, f"--checkpoint={workdir}"],
+        [__file__, "--batch_size=0"],
+        [__file__, f"--checkpoint={tmp_path}"],
     ):
         with pytest.raises(SystemExit) as stop:
             predict.main(argv)
@@ -612,14 +649,6 @@ def test_a_file_shorter_than_a_segment_is_an_error(finished, tmp_path):
     soundfile.write(tmp_path / "short.wav", np.zeros(3000), 16_000)
     with pytest.raises(AudioError, match="shorter than one segment"):
         predict.Predictor(workdir).from_file(tmp_path / "short.wav")
-
-
-def test_output_names_are_distinct():
-    paths = ["/m/a/x.wav", "/m/b/x.wav", "/m/b/x.mp3", "/m/y.wav"]
-    names = output_names(paths)
-    assert len(set(names)) == 4
-    assert names[3] == "y"
-    assert names[0] == "a__x"
 
 
 @pytest.mark.parametrize(
