@@ -149,18 +149,20 @@ class SongBuilder(  # type: ignore[call-arg]  # TFDS accepts the keyword, but is
 
     def _info(self) -> tfds.core.DatasetInfo:
         f, m = self.features.frames_per_segment, self.features.n_mels
-        raw = tfds.features.Encoding.BYTES
+
+        def as_bytes(dtype: type, *shape: int) -> tfds.features.Tensor:
+            raw = tfds.features.Encoding.BYTES
+            return tfds.features.Tensor(shape=(None, *shape), dtype=dtype, encoding=raw)
+
         return self.dataset_info_from_configs(
             description=inspect.getdoc(type(self)),
             features=tfds.features.FeaturesDict(
                 {
                     "song_id": tfds.features.Text(),
-                    "log_mel": tfds.features.Tensor(
-                        shape=(None, f, m), dtype=np.float16, encoding=raw
-                    ),
-                    "labels": tfds.features.Tensor(shape=(None, 2), dtype=np.float32),
-                    "mask": tfds.features.Tensor(shape=(None, 2), dtype=np.bool_),
-                    "times": tfds.features.Tensor(shape=(None,), dtype=np.float32),
+                    "log_mel": as_bytes(np.float16, f, m),
+                    "labels": as_bytes(np.float32, 2),
+                    "mask": as_bytes(np.bool_, 2),
+                    "times": as_bytes(np.float32),
                 }
             ),
             disable_shuffling=True,  # The records are in the order of their keys.

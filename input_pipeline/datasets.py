@@ -265,9 +265,8 @@ def is_built(builder: SongBuilder) -> bool:
 def earlier_versions(builder: SongBuilder) -> list[Path]:
     """Folders of the same songs and features that earlier versions of the program have made."""
     version = Path(builder.data_dir)
-    versions = (tuple(map(int, x.name.split("."))) for x in version.parent.glob("[0-9]*.*.*"))
-    now = builder.version.tuple
-    return [version.with_name(".".join(map(str, x))) for x in sorted(versions) if x < now]
+    folders = sorted(version.parent.glob("*")) if version.parent.is_dir() else []
+    return [x for x in folders if x.name in builder.RELEASE_NOTES and x != version]
 
 
 def is_outdated(builder: SongBuilder, manual_dir: str | os.PathLike) -> bool:

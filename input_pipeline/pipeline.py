@@ -75,15 +75,18 @@ def train_batches(crops: Crops) -> Iterator[Batch]:
     Raises:
       CorpusError: a record is damaged.
     """
+    # Its threads end when nothing refers to it any more. To wait for them is not possible if Python
+    # is about to exit.
+    pool = concurrent.futures.ThreadPoolExecutor(THREADS)
     pending: collections.deque[_Pending] = collections.deque()
-    with concurrent.futures.ThreadPoolExecutor(THREADS) as pool:
-        try:
-            for call in crops.calls():
-                pending.append(_Pending.submit(pool, crops.songs, call, crops.crop_segments))
-                if len(pending) > _CALLS_AHEAD:
-                    yield pending.popleft().result()
-        finally:
-            pool.shutdown(cancel_futures=True)
+    try:
+        for call in crops.calls():
+            pending.append(_Pending.submit(pool, crops.songs, call, crops.crop_segments))
+            if len(pending) > _CALLS_AHEAD:
+                yield pending.popleft().result()
+    finally:
+        for call_pending in pending:
+            call_pending.cancel()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,6 +119,10 @@ class _Pending:
         for crop in self.crops:
             crop.result()
         return self.batch
+
+    def cancel(self) -> None:
+        for crop in self.crops:
+            crop.cancel()
 
 
 def _cut(songs: LabelledSongs, row: int, n: int, crop: Mapping[str, np.ndarray]) -> None:

@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
+import tensorflow_datasets as tfds
 from google.protobuf.message import DecodeError
 
 from damff_jax.features import SEGMENT_SECONDS
@@ -45,7 +47,6 @@ class Records:
     def __init__(self, builder: SongBuilder):
         self._n_segments = builder.info.metadata["songs"]
         self._first_segments = builder.info.metadata["first_segments"]
-        self._shape = builder.features.frames_per_segment, builder.features.n_mels
         n_records = [n_records_of(n) for n in self._n_segments.values()]
         positions = itertools.accumulate(n_records, initial=0)
         self._position = dict(zip(self._n_segments, positions, strict=False))
@@ -57,7 +58,16 @@ class Records:
                 f"{builder.data_dir}: {self._ends[-1]} records cannot be the {sum(n_records)} of the "
                 f"songs that its manifest lists; {REMEDY}"
             )
-        self._source = builder.as_data_source(split=SONGS)
+        # TFDS's own decoding takes longer than everything else.
+        raw = tfds.decode.DeserializeMethod.RAW_BYTES
+        self._source = builder.as_data_source(split=SONGS, deserialize_method=raw)
+        f, m = builder.features.frames_per_segment, builder.features.n_mels
+        self._form = {
+            "log_mel": (np.dtype("<f2"), (f, m)),
+            "labels": (np.dtype("<f4"), (2,)),
+            "mask": (np.dtype(bool), (2,)),
+            "times": (np.dtype("<f4"), ()),
+        }
 
     def read(self, song_id: str, record: int) -> dict[str, np.ndarray]:
         """A record of a song: `log_mel`, `labels`, `mask` and `times`, see `SongBuilder`.
@@ -69,8 +79,14 @@ class Records:
         """
         position = self._position[song_id] + record
         try:
-            example = self._source[position]
-            if not self._is_wanted(example, song_id, record):
+            content = tf.train.Example.FromString(self._source[position]).features.feature
+            example = {
+                name: np.frombuffer(content[name].bytes_list.value[0], dtype).reshape(-1, *shape)
+                for name, (dtype, shape) in self._form.items()
+            }
+            if content["song_id"].bytes_list.value[0] != song_id.encode():
+                raise ValueError("holds another song")
+            if not self._are_wanted(example, song_id, record):
                 raise ValueError("holds other segments")
         except _ERRORS as error:
             path = self._paths[min(bisect.bisect(self._ends, position), len(self._paths) - 1)]
@@ -85,17 +101,13 @@ class Records:
         segments_T = self._first_segments[song_id] + np.arange(self._n_segments[song_id])
         return (SEGMENT_SECONDS * segments_T).astype(np.float32)
 
-    def _is_wanted(self, example: Mapping[str, Any], song_id: str, record: int) -> bool:
+    def _are_wanted(
+        self, example: Mapping[str, np.ndarray], song_id: str, record: int
+    ) -> bool:
         first = record * RECORD_SEGMENTS
         n = min(self._n_segments[song_id] - first, RECORD_SEGMENTS)
         start = np.float32(SEGMENT_SECONDS * (self._first_segments[song_id] + first))
-        return (
-            example["song_id"] == song_id.encode()
-            and len(example["times"]) == n
-            and example["times"][0] == start
-            and example["log_mel"].shape == (n, *self._shape)
-            and example["labels"].shape == example["mask"].shape == (n, 2)
-        )
+        return all(len(x) == n for x in example.values()) and example["times"][0] == start
 
 
 def n_records_of(n_segments: int) -> int:
