@@ -73,9 +73,10 @@ class LabelledSongs(abc.ABC):
         return len(self.song_ids)
 
     @property
-    def segment_shape(self) -> tuple[int, ...]:
+    def segment_shape(self) -> tuple[int, int]:
         """(F, M)."""
-        return self.layout()["log_mel"][0]
+        f, m = self.layout()["log_mel"][0]
+        return f, m
 
     def times(self) -> dict[str, np.ndarray]:
         """The segments' starts in seconds (T,), by song id."""
@@ -144,7 +145,7 @@ class Songs(LabelledSongs):
 
 def _mel_statistics(arrays: Iterable[np.ndarray]) -> dict[str, np.ndarray]:
     """See `LabelledSongs.mel_statistics`; bit for bit the same wherever the arrays are divided."""
-    n, sum_M, sum_of_squares_M = 0, np.float64(0), np.float64(0)
+    n, sum_M, sum_of_squares_M = 0, np.zeros(()), np.zeros(())
     for rows_RxFxM in _in_blocks(arrays, _ROWS_PER_SUM):
         frames = rows_RxFxM.reshape(-1, rows_RxFxM.shape[-1]).astype(np.float64)
         n += len(frames)

@@ -62,7 +62,9 @@ class Embeddings:
         """E."""
         return self.embedding_NxPxE.shape[2]
 
-    def of_segments(self, songs: LabelledSongs, audio_start: float) -> tuple[np.ndarray, np.ndarray]:
+    def of_segments(
+        self, songs: LabelledSongs, audio_start: float
+    ) -> tuple[np.ndarray, np.ndarray]:
         """The embeddings at the middles of all segments, (R, E) float32, and a mask (R,).
 
         They are interpolated between the centres of two patches. A segment outside of all patches

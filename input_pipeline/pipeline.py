@@ -1,7 +1,7 @@
 """From shards to batches. Songs are read into memory once, or from the shards crop by crop.
 
-A batch is put together by a few threads, ahead of the step that takes it. Which crops it has depends
-on the step alone, so training can resume at any step, and needs no state of the pipeline for that.
+A batch is put together by a few threads, ahead of the step that takes it. Its crops depend on the
+step alone, so training can resume at any step, and needs no state of the pipeline for that.
 
 Letters: D devices, S steps per call, B batch per device, T segments, R segments of all songs,
 F frames per segment, M Mel bins, V = 2.

@@ -28,7 +28,7 @@ class RandomOptions(Options):
     song_segments: int = 90
 
 
-class RandomSongs(SongBuilder[RandomOptions], skip_registration=True):
+class RandomSongs(SongBuilder[RandomOptions]):
     """Songs that all have the same random features and labels."""
 
     name = "random"

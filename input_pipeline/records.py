@@ -55,14 +55,14 @@ class Records:
         self._ends = list(itertools.accumulate(lengths))
         if sum(n_records) != self._ends[-1]:
             raise CorpusError(
-                f"{builder.data_dir}: {self._ends[-1]} records cannot be the {sum(n_records)} of the "
+                f"{builder.data_dir}: {self._ends[-1]} records instead of {sum(n_records)} for the "
                 f"songs that its manifest lists; {REMEDY}"
             )
         # TFDS's own decoding takes longer than everything else.
         raw = tfds.decode.DeserializeMethod.RAW_BYTES
         self._source = builder.as_data_source(split=SONGS, deserialize_method=raw)
         f, m = builder.features.frames_per_segment, builder.features.n_mels
-        self._form = {
+        self._form: dict[str, tuple[np.dtype, tuple[int, ...]]] = {
             "log_mel": (np.dtype("<f2"), (f, m)),
             "labels": (np.dtype("<f4"), (2,)),
             "mask": (np.dtype(bool), (2,)),
@@ -101,9 +101,7 @@ class Records:
         segments_T = self._first_segments[song_id] + np.arange(self._n_segments[song_id])
         return (SEGMENT_SECONDS * segments_T).astype(np.float32)
 
-    def _are_wanted(
-        self, example: Mapping[str, np.ndarray], song_id: str, record: int
-    ) -> bool:
+    def _are_wanted(self, example: Mapping[str, np.ndarray], song_id: str, record: int) -> bool:
         first = record * RECORD_SEGMENTS
         n = min(self._n_segments[song_id] - first, RECORD_SEGMENTS)
         start = np.float32(SEGMENT_SECONDS * (self._first_segments[song_id] + first))
