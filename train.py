@@ -145,7 +145,7 @@ def evaluate(this: "Run", dataset: "Dataset") -> dict[str, Any]:
         summaries[split] = metrics.summarize(curves) | {"seconds": [first, end]}
         title = f"{name}, {split} songs, seconds {first:g} to {end:g}"
         print(metrics.format_summary(title, summaries[split]))
-        times = {song.song_id: song.times_T for song in songs}
+        times = songs.times()
         predictions.write(workdir / f"predictions_{split}.csv", curves, times)
         plots.plot_comparison(workdir / f"curves_{split}.png", title, curves, times)
     with atomic_write(workdir / "evaluation.json") as file:

@@ -94,6 +94,7 @@ def _data() -> ml_collections.ConfigDict:
     data.workers = 0  # Processes that prepare the data set; 0: one per core.
     data.heard = ""  # File of embeddings that are the model's input instead of the log-Mel.
     data.teacher = ""  # File of embeddings that are a second target of training.
+    data.reading = "auto"  # memory, stream (from the shards); auto: memory if a quarter holds them.
     data.on_device = False  # Keep training songs in every device's memory, and crop there.
     data.crop_segments = 60  # 30 s
     data.window_segments = 0  # Of evaluation and prediction; 0: as long as the crops.

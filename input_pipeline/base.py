@@ -1,4 +1,4 @@
-"""The base of all data set builders: from a corpus of songs to TFRecord shards of log-Mel."""
+"""The base of all data set builders: from a corpus of songs to shards of log-Mel."""
 
 import abc
 import dataclasses
@@ -24,7 +24,14 @@ from input_pipeline.annotations import Labels
 from input_pipeline.corpus import UNHEARD, Corpus, CorpusError, Options, Recording
 from input_pipeline.extraction import Extracted
 from input_pipeline.feature_cache import CACHE_FOLDER, FeatureCache
-from input_pipeline.shards import SONGS, Manifest, ShardWriter
+from input_pipeline.shards import (
+    FILE_FORMAT,
+    RECORD_SEGMENTS,
+    SONGS,
+    Manifest,
+    ShardWriter,
+    record_key,
+)
 from input_pipeline.splits import (
     DrawnSplit,
     SongList,
@@ -53,7 +60,8 @@ class SongBuilder(  # type: ignore[call-arg]  # TFDS accepts the keyword, but is
 ):
     """Base class of the data sets.
 
-    An example is a song over the span of its labels, T segments long:
+    An example is a part of a song, T ≤ `RECORD_SEGMENTS` segments long; the parts of a song cover
+    the span of its labels:
 
         song_id   text
         log_mel   float16 (T, frames per segment, Mel bins), dB
@@ -62,8 +70,8 @@ class SongBuilder(  # type: ignore[call-arg]  # TFDS accepts the keyword, but is
         times     float32 (T,), the segments' starts in seconds
 
     All songs are in one TFDS split, `songs`. `info.metadata` is the manifest: the features, the
-    options, the number of segments of every song, the ids of all labelled songs, the report of the
-    build, and the shards' digests.
+    options, the number of segments of every song and the index of its first one, the ids of all
+    labelled songs, the report of the build, and the shards' digests.
 
     Subclasses define `corpus` and, if they have settings, `OPTIONS` and `SPLIT` (dataclasses);
     their base `SongBuilder[TheOptions]` declares the type of `options`. Those that read the user's
@@ -72,8 +80,11 @@ class SongBuilder(  # type: ignore[call-arg]  # TFDS accepts the keyword, but is
     a folder, its docstring does.
     """
 
-    VERSION = tfds.core.Version("2.0.0")
-    RELEASE_NOTES: ClassVar[dict[str, str]] = {"2.0.0": "All songs in one split."}
+    VERSION = tfds.core.Version("3.0.0")
+    RELEASE_NOTES: ClassVar[dict[str, str]] = {
+        "2.0.0": "All songs in one split.",
+        "3.0.0": "Records of up to 10 s, any of which can be read by itself.",
+    }
     OPTIONS: ClassVar[type[Options]] = Options
     SPLIT: ClassVar[type[Split]] = DrawnSplit
     # Of a plug-in's code: a change makes its shards outdated. Within this package, VERSION does.
@@ -119,7 +130,7 @@ class SongBuilder(  # type: ignore[call-arg]  # TFDS accepts the keyword, but is
         """
 
     def __init__(self, *, config: SongConfig | None = None, **kwargs: Any):
-        super().__init__(config=config or self.config(), **kwargs)
+        super().__init__(config=config or self.config(), file_format=FILE_FORMAT, **kwargs)
 
     @classmethod
     def get_metadata(cls) -> dataset_metadata.DatasetMetadata:
@@ -138,20 +149,23 @@ class SongBuilder(  # type: ignore[call-arg]  # TFDS accepts the keyword, but is
 
     def _info(self) -> tfds.core.DatasetInfo:
         f, m = self.features.frames_per_segment, self.features.n_mels
-        raw = tfds.features.Encoding.BYTES
+
+        def as_bytes(dtype: type, *shape: int) -> tfds.features.Tensor:
+            raw = tfds.features.Encoding.BYTES
+            return tfds.features.Tensor(shape=(None, *shape), dtype=dtype, encoding=raw)
+
         return self.dataset_info_from_configs(
             description=inspect.getdoc(type(self)),
             features=tfds.features.FeaturesDict(
                 {
                     "song_id": tfds.features.Text(),
-                    "log_mel": tfds.features.Tensor(
-                        shape=(None, f, m), dtype=np.float16, encoding=raw
-                    ),
-                    "labels": tfds.features.Tensor(shape=(None, 2), dtype=np.float32),
-                    "mask": tfds.features.Tensor(shape=(None, 2), dtype=np.bool_),
-                    "times": tfds.features.Tensor(shape=(None,), dtype=np.float32),
+                    "log_mel": as_bytes(np.float16, f, m),
+                    "labels": as_bytes(np.float32, 2),
+                    "mask": as_bytes(np.bool_, 2),
+                    "times": as_bytes(np.float32),
                 }
             ),
+            disable_shuffling=True,  # The records are in the order of their keys.
             metadata=Manifest(
                 features=self.features.to_json(), options=dataclasses.asdict(self.options)
             ),
@@ -167,7 +181,7 @@ class SongBuilder(  # type: ignore[call-arg]  # TFDS accepts the keyword, but is
 
     def _split_generators(
         self, dl_manager: tfds.download.DownloadManager
-    ) -> dict[str, Iterator[tuple[str, dict[str, Any]]]]:
+    ) -> dict[str, Iterator[tuple[int, dict[str, Any]]]]:
         self.info.metadata.pop("shards", None)  # Those of the outdated data set.
         manual_dir = Path(dl_manager.manual_dir) if self.MANUAL_DOWNLOAD_INSTRUCTIONS else None
         corpus = self.corpus(manual_dir or Path())
@@ -180,34 +194,44 @@ class SongBuilder(  # type: ignore[call-arg]  # TFDS accepts the keyword, but is
                 refuse_missing_audio(self.split.assign(songs, manual_dir), corpus.left_out)
         return {SONGS: self._generate_examples(corpus)}
 
-    def _generate_examples(self, corpus: Corpus) -> Iterator[tuple[str, dict[str, Any]]]:
+    def _generate_examples(self, corpus: Corpus) -> Iterator[tuple[int, dict[str, Any]]]:
         report = BuildReport(corpus)
-        # data_dir is <folder>/<data set>/<config>/<version>; all data sets share the cache.
-        cache = FeatureCache(Path(self.data_dir).parents[2] / CACHE_FOLDER)
-        extracted = cache.extract_all(corpus.songs, self.features, self.executor)
-        bar = tqdm(extracted, self.name, len(corpus.songs), unit="song", disable=not self.progress)
-        for song, features in bar:
+        n_songs, extracted = len(corpus.songs), self._extracted(corpus)
+        bar = tqdm(extracted, self.name, n_songs, unit="song", disable=not self.progress)
+        for i, (song, features) in enumerate(bar):
             labels = song.labels.head(len(features.log_mel_TxFxM))
             report.add(song, labels, features)
-            if not len(labels):
-                continue
-            times_T = SEGMENT_SECONDS * (labels.first_segment + np.arange(len(labels)))
-            yield (
-                song.song_id,
-                {
-                    "song_id": song.song_id,
-                    "log_mel": features.log_mel_TxFxM,
-                    "labels": labels.values_TxV,
-                    "mask": labels.mask_TxV,
-                    "times": times_T.astype(np.float32),
-                },
-            )
+            for k, record in enumerate(records_of(song.song_id, labels, features.log_mel_TxFxM)):
+                yield record_key(i, k, n_songs), record
         if not report.n_segments:
             raise CorpusError("no song has a labelled segment with audio")
         # Written with the data set's info at the end.
         self.info.metadata.update(
-            report=report.to_json(), songs=report.n_segments, labelled=corpus.labelled
+            report=report.to_json(),
+            songs=report.n_segments,
+            first_segments=report.first_segments,
+            labelled=corpus.labelled,
         )
+
+    def _extracted(self, corpus: Corpus) -> Iterator[tuple[Recording, Extracted]]:
+        """The songs with their features."""
+        # data_dir is <folder>/<data set>/<config>/<version>; all data sets share the cache.
+        cache = FeatureCache(Path(self.data_dir).parents[2] / CACHE_FOLDER)
+        return cache.extract_all(corpus.songs, self.features, self.executor)
+
+
+def records_of(song_id: str, labels: Labels, log_mel_TxFxM: np.ndarray) -> Iterator[dict[str, Any]]:
+    """A song's examples in their order."""
+    times_T = SEGMENT_SECONDS * (labels.first_segment + np.arange(len(labels)))
+    for start in range(0, len(labels), RECORD_SEGMENTS):
+        part = slice(start, start + RECORD_SEGMENTS)
+        yield {
+            "song_id": song_id,
+            "log_mel": log_mel_TxFxM[part],
+            "labels": labels.values_TxV[part],
+            "mask": labels.mask_TxV[part],
+            "times": times_T[part].astype(np.float32),
+        }
 
 
 class BuildReport:
@@ -215,6 +239,7 @@ class BuildReport:
 
     def __init__(self, corpus: Corpus):
         self.n_segments: dict[str, int] = {}
+        self.first_segments: dict[str, int] = {}
         self._corpus = corpus
         self._n_past = self._n_labels = 0
         self._seconds = [math.inf, 0.0]
@@ -232,6 +257,7 @@ class BuildReport:
             self._note(self._corpus.notes, "decoder warnings", warning)
         if len(labels):
             self.n_segments[song.song_id] = len(labels)
+            self.first_segments[song.song_id] = labels.first_segment
             self._n_labels += int(labels.mask_TxV.sum())
             first, end = labels.first_segment, labels.first_segment + len(labels)
             self._seconds[0] = min(self._seconds[0], SEGMENT_SECONDS * first)

@@ -22,9 +22,10 @@ from google.protobuf import json_format
 from ml_collections import ConfigDict
 
 from damff_jax.features import FeatureConfig, check_same
-from damff_jax.songs import Songs
+from damff_jax.songs import LabelledSongs, Songs
 from damff_jax.system.command_line import AlreadyReportedError
 from damff_jax.system.files import remove_left_behind
+from damff_jax.system.memory import total_memory
 from damff_jax.system.subprocesses import environment
 from input_pipeline.base import SongBuilder, hide_accelerators_from_tensorflow
 from input_pipeline.corpus import CorpusError, Options
@@ -32,8 +33,10 @@ from input_pipeline.embeddings import Embeddings, read_embeddings, teacher_targe
 from input_pipeline.extraction import pool
 from input_pipeline.feature_cache import CACHE_FOLDER
 from input_pipeline.pipeline import load_songs
+from input_pipeline.records import StreamedSongs
 from input_pipeline.registry import builder_class
 from input_pipeline.settings import make_settings
+from input_pipeline.shards import check_shards
 from input_pipeline.splits import Split, digest, refuse_missing_audio, song_ids_by_split
 
 # What TFDS raises if its own files are damaged.
@@ -49,6 +52,10 @@ _TFDS_ERRORS = (
 )
 
 
+# Reading "auto" streams songs that take a larger share of the machine's memory.
+_SHARE_OF_MEMORY = 1 / 4
+
+
 @dataclasses.dataclass(frozen=True)
 class Dataset:
     """A prepared data set, and how its songs are split.
@@ -57,6 +64,8 @@ class Dataset:
       song_ids: of the songs in the shards, by split; splits without songs are absent.
       heard: embeddings that are the models' input instead of the log-Mel spectrogram.
       teacher: embeddings that are a second target of training.
+      reading: where songs are between their uses: in "memory", in the shards ("stream"), or "auto",
+        which depends on how much memory they take.
     """
 
     builder: SongBuilder
@@ -64,6 +73,7 @@ class Dataset:
     song_ids: Mapping[str, tuple[str, ...]]
     heard: Embeddings | None = None
     teacher: Embeddings | None = None
+    reading: str = "memory"
 
     @classmethod
     def of(
@@ -102,8 +112,8 @@ class Dataset:
             for split, song_ids in self.song_ids.items()
         }
 
-    def load(self, split: str) -> Songs:
-        """Reads the songs of a split.
+    def load(self, split: str) -> LabelledSongs:
+        """The songs of a split, in memory or read from the shards when they are needed.
 
         Raises:
           CorpusError: the split has no songs, or the shards are damaged.
@@ -111,14 +121,27 @@ class Dataset:
         if split not in self.song_ids:
             available = ", ".join(self.song_ids)
             raise CorpusError(f"{self.builder.data_dir}: no split {split}; available: {available}")
-        songs = load_songs(self.builder, self.song_ids[split])
-        if self.heard is not None:
+        songs: Songs | StreamedSongs
+        if self.is_streamed(split):
+            check_shards(self.builder)
+            songs = StreamedSongs.of(self.builder, self.song_ids[split])
+        else:
+            songs = load_songs(self.builder, self.song_ids[split])
+        if self.heard is not None and isinstance(songs, Songs):
             heard_RxE, _ = self.heard.of_segments(songs, self._audio_start)
             songs = dataclasses.replace(songs, log_mel_RxFxM=heard_RxE[:, None])
         if self.teacher is not None and split == "train":
             targets = teacher_targets(*self.teacher.of_segments(songs, self._audio_start))
             songs = dataclasses.replace(songs, targets=targets)
         return songs
+
+    def is_streamed(self, split: str) -> bool:
+        """Whether the songs of a split stay in the shards."""
+        if self.reading != "auto":
+            return self.reading == "stream"
+        features, (_, n_segments) = self.builder.features, self.counts()[split]
+        size = 2 * n_segments * features.frames_per_segment * features.n_mels
+        return size > _SHARE_OF_MEMORY * total_memory()
 
     @property
     def _audio_start(self) -> float:
@@ -153,7 +176,11 @@ def open_configured(config: ConfigDict) -> Dataset:
         )
     if not set(data.eval_splits) & dataset.song_ids.keys():
         raise ValueError(f"none of data.eval_splits {tuple(data.eval_splits)} has songs")
-    return dataclasses.replace(dataset, heard=heard, teacher=teacher)
+    # Here, so that with several processes the first does it before the others.
+    check_shards(dataset.builder)
+    # Neither the devices' copy of the songs nor embeddings in place of the sound are streamed.
+    reading = "memory" if data.on_device or data.heard else data.reading
+    return dataclasses.replace(dataset, heard=heard, teacher=teacher, reading=reading)
 
 
 def open_builder(
@@ -222,6 +249,8 @@ def open_prepared(
     values |= dataclasses.asdict(options) | dataclasses.asdict(split)
     for key, value in values.items():
         command.append(f"--{key}={value}")
+    for folder in earlier_versions(builder):
+        print(f"{folder}: shards of an earlier version, which are not read any more")
     print(f"preparing {name}", flush=True)
     if subprocess.run(command, env=environment(), check=False).returncode:
         raise AlreadyReportedError(f"the data set {name} could not be prepared")
@@ -231,6 +260,13 @@ def open_prepared(
 def is_built(builder: SongBuilder) -> bool:
     """Whether the shards and their manifest exist."""
     return bool(builder.info.splits) and "report" in (builder.info.metadata or {})
+
+
+def earlier_versions(builder: SongBuilder) -> list[Path]:
+    """Folders of the same songs and features that earlier versions of the program have made."""
+    version = Path(builder.data_dir)
+    folders = sorted(version.parent.glob("*")) if version.parent.is_dir() else []
+    return [x for x in folders if x.name in builder.RELEASE_NOTES and x != version]
 
 
 def is_outdated(builder: SongBuilder, manual_dir: str | os.PathLike) -> bool:

@@ -21,7 +21,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from damff_jax.features import SEGMENT_SECONDS
-from damff_jax.songs import Songs
+from damff_jax.songs import LabelledSongs
 from input_pipeline.annotations import canonical_id
 from input_pipeline.corpus import CorpusError, shorten
 
@@ -62,7 +62,9 @@ class Embeddings:
         """E."""
         return self.embedding_NxPxE.shape[2]
 
-    def of_segments(self, songs: Songs, audio_start: float) -> tuple[np.ndarray, np.ndarray]:
+    def of_segments(
+        self, songs: LabelledSongs, audio_start: float
+    ) -> tuple[np.ndarray, np.ndarray]:
         """The embeddings at the middles of all segments, (R, E) float32, and a mask (R,).
 
         They are interpolated between the centres of two patches. A segment outside of all patches

@@ -61,6 +61,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         return preempted.exit_status
     print(f"{'built' if built else 'already built'}: {builder.data_dir}")
+    for folder in datasets.earlier_versions(builder):
+        print(f"  of an earlier version, not read any more: {folder}")
     print(describe(builder.info.metadata["report"], dataset.counts()))
     return 0
 

@@ -34,6 +34,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         batch_sizes=arguments.batch_sizes,
         dtypes=arguments.dtypes,
         devices=arguments.devices,
+        songs=arguments.songs,
+        steps=arguments.steps,
         compare_torch=arguments.compare == "torch",
         rounds=arguments.repeats,
         seconds=arguments.seconds,
@@ -73,6 +75,8 @@ def _parser() -> Parser:
     add("--dtypes", type=dtypes, default=("float32",), metavar="DTYPE,...")
     counts = _list_of(_positive)
     add("--devices", type=counts, default=(1,), metavar="N,...", help="numbers of devices")
+    add("--songs", type=counts, default=(200,), metavar="N,...", help="data sets of suite input")
+    add("--steps", type=_positive, default=50, metavar="N", help="of the trainings on them")
     add("--repeats", type=_positive, default=0, metavar="N", help="minimum number of rounds")
     add("--seconds", type=float, default=2.0, help="minimum time per measurement")
     add("--plot", type=local, metavar="FILE.png", help="plot the cases")

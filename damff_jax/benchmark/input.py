@@ -2,19 +2,20 @@
 
 Case `crops` makes batches of random crops of songs in memory; `train` is a short training loop on
 them, like that of `train.py` but without logging. Case `shards` reads songs from TFDS shards (in
-the page cache) into memory, which training does once.
+the page cache) into memory, which training does once. Cases `memory/N` and `stream/N` are trainings
+on N songs in memory or in the shards, see `reading`.
 """
 
 import math
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
 import numpy as np
 
-from damff_jax.benchmark import made_up, recipe
+from damff_jax.benchmark import made_up, reading, recipe
 from damff_jax.benchmark.recipe import PAPER, Sizes
 from damff_jax.benchmark.results import OURS, case
 from damff_jax.benchmark.roofline import analyse, jax_work
@@ -37,12 +38,14 @@ def cases(
     song_segments: int = 90,
     features: FeatureConfig = PAPER_FEATURES,
     n_records: int = 8,
+    of_reading: Mapping[str, Any] | None = None,
 ) -> Iterator[dict[str, Any]]:
-    """Cases `crops` and `train` of every variant, and `shards`.
+    """Cases `crops` and `train` of every variant, `shards`, and `memory/N` and `stream/N`.
 
     Args:
       n_songs, song_segments: the songs in memory; by default of 45 s.
       features: of the shards, which hold `n_records` songs of 45 s.
+      of_reading: fields of `reading.Measurement` that differ from their defaults.
     """
     # TensorFlow takes seconds to load and must not claim accelerators.
     from input_pipeline.base import hide_accelerators_from_tensorflow
@@ -54,6 +57,8 @@ def cases(
     for variant in settings.variants():
         yield _train(songs, variant, settings, sizes)
     yield _shards(settings, features, n_records)
+    sizes_of_reading = {"n_steps": settings.steps, **(of_reading or {})}
+    yield from reading.cases(SUITE, settings.songs, **sizes_of_reading)
 
 
 def _crops(songs: Any, variant: Variant, settings: Settings, sizes: Sizes) -> dict[str, Any]:

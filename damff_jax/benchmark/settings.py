@@ -38,6 +38,7 @@ class Settings:
     Attributes:
       batch_sizes, dtypes, devices: sizes to measure, in all combinations; batches are global,
         `devices` are numbers of local devices.
+      songs: numbers of songs to train on, see `reading`; `steps` is the length of that training.
       compare_torch: whether PyTorch is measured too.
       rounds: minimum number of rounds per measurement; 0 for the suite's default.
       seconds: minimum time per measurement.
@@ -46,6 +47,8 @@ class Settings:
     batch_sizes: tuple[int, ...] = (4,)
     dtypes: tuple[str, ...] = ("float32",)
     devices: tuple[int, ...] = (1,)
+    songs: tuple[int, ...] = (200,)
+    steps: int = 50
     compare_torch: bool = False
     rounds: int = 0
     seconds: float = 2.0

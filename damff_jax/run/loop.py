@@ -26,7 +26,7 @@ from damff_jax.run.run import (
     validate,
 )
 from damff_jax.run.train_log import NotFiniteError, TrainLog, banner
-from damff_jax.songs import Songs
+from damff_jax.songs import LabelledSongs, Songs
 from damff_jax.system import preemption
 from damff_jax.system.preemption import Preempted
 from damff_jax.training import calibration, parallel, steps
@@ -93,7 +93,7 @@ def starting_state(run: Run, state: TrainState, restored: TrainState | None) -> 
     return state
 
 
-def crops_of(run: Run, songs: Songs, *, first_step: int) -> Crops:
+def crops_of(run: Run, songs: LabelledSongs, *, first_step: int) -> Crops:
     """The crops of the run from a given step on."""
     config = run.config
     return Crops(
@@ -207,14 +207,16 @@ def feed(
     if not on_device:
         train_step = parallel.map_train_step(functools.partial(steps.train_steps, step=step))
         return train_step, parallel.prefetch(batches(crops))
-    check_fits(crops.songs, jax.local_devices()[0])
+    songs = crops.songs
+    assert isinstance(songs, Songs)  # With this setting they are read into memory.
+    check_fits(songs, jax.local_devices()[0])
     train_on_crops = parallel.map_train_step_on_songs(
-        step, crops.songs.arrays(), crop_segments=crops.crop_segments
+        step, songs.arrays(), crop_segments=crops.crop_segments
     )
     return train_on_crops, parallel.prefetch(crops.calls())
 
 
-def calibrated(run: Run, state: TrainState, songs: Songs) -> TrainState:
+def calibrated(run: Run, state: TrainState, songs: LabelledSongs) -> TrainState:
     """The state after calibration: training songs' curves have the labels' mean and deviation."""
     apply = functools.partial(run.eval_step, state.eval_variables())
     scale_V, shift_V = calibration.scale_and_shift(curves_of(run.config, apply, songs))

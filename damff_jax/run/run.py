@@ -23,7 +23,7 @@ from damff_jax.run.checkpoint import Checkpoints
 from damff_jax.run.metric_writer import MetricWriter
 from damff_jax.run.processes import Silent
 from damff_jax.run.train_log import banner
-from damff_jax.songs import Songs
+from damff_jax.songs import LabelledSongs
 from damff_jax.system.files import atomic_write
 from damff_jax.training import parallel, train_state
 from damff_jax.training.crops import Crops
@@ -40,8 +40,8 @@ class Data:
         the device axis first.
     """
 
-    train: Songs
-    validation: Songs | None
+    train: LabelledSongs
+    validation: LabelledSongs | None
     batches: Callable[[Crops], Iterator[dict[str, np.ndarray]]]
 
 
@@ -101,7 +101,7 @@ def open_metrics(run: Run, first_step: int) -> MetricWriter | Silent:
 
 
 def first_state(
-    run: Run, songs: Songs, optimizer: optax.GradientTransformation, *, with_ema: bool
+    run: Run, songs: LabelledSongs, optimizer: optax.GradientTransformation, *, with_ema: bool
 ) -> TrainState:
     """The state before the first step, on all devices; prints a description of the model.
 
@@ -113,7 +113,7 @@ def first_state(
         run.model,
         optimizer,
         seed=run.config.seed,
-        segment_shape=songs.log_mel_RxFxM.shape[1:],
+        segment_shape=songs.segment_shape,
         input_stats=songs.mel_statistics(),
         with_ema=with_ema,
     )
@@ -125,7 +125,7 @@ def first_state(
     return parallel.replicate(state)
 
 
-def validate(run: Run, state: TrainState, songs: Songs) -> tuple[dict[str, Any], float]:
+def validate(run: Run, state: TrainState, songs: LabelledSongs) -> tuple[dict[str, Any], float]:
     """A state's validation scores, and the one that decides which is best: the mean pooled CCC."""
     apply = functools.partial(run.eval_step, state.eval_variables())
     summary = metrics.summarize(curves_of(run.config, apply, songs))
@@ -133,7 +133,7 @@ def validate(run: Run, state: TrainState, songs: Songs) -> tuple[dict[str, Any],
     return summary, float(np.mean(ccc_V))
 
 
-def curves_of(config: ConfigDict, apply: Apply, songs: Songs) -> dict[str, Curve]:
+def curves_of(config: ConfigDict, apply: Apply, songs: LabelledSongs) -> dict[str, Curve]:
     """Curves of a split's songs, by song id."""
     return labelled_curves(
         apply,

@@ -5,7 +5,7 @@ from ml_collections import ConfigDict
 
 from damff_jax.evaluation.inference import Windowing
 from damff_jax.features import FeatureConfig
-from damff_jax.songs import SPLITS
+from damff_jax.songs import READING, SPLITS
 from damff_jax.training import losses
 from damff_jax.training.augmentation import AugmentConfig
 from damff_jax.training.closed_form import SOLVABLE
@@ -28,6 +28,7 @@ def check(config: ConfigDict, mode: str = "train") -> None:
         raise ValueError("calibrate applies to the last step, so it needs select=latest")
     if mode == "evaluate" and jax.process_count() > 1:
         raise ValueError("mode evaluate runs in a single process")
+    _check_reading(config)
     Windowing.of(config)
     losses.check_weights(config.loss.to_dict())
     _check_embeddings(config)
@@ -78,6 +79,15 @@ def _check_sizes(config: ConfigDict) -> None:
     ):
         if value < 0:
             raise ValueError(f"{name} must not be negative")
+
+
+def _check_reading(config: ConfigDict) -> None:
+    data = config.data
+    if data.reading not in READING:
+        raise ValueError(f"data.reading: {data.reading!r}; available: {', '.join(READING)}")
+    if data.reading == "stream" and (data.on_device or data.heard):
+        other = "data.on_device" if data.on_device else "data.heard"
+        raise ValueError(f"data.reading=stream does not go with {other}, which needs all songs")
 
 
 def _check_embeddings(config: ConfigDict) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from damff_jax.songs import Songs
+from damff_jax.songs import LabelledSongs
 
 # Steps whose crops are drawn together.
 _STEPS_PER_STRETCH = 2048
@@ -82,7 +82,7 @@ class Crops:
       ValueError: batch_size is not a multiple of the number of all devices.
     """
 
-    songs: Songs
+    songs: LabelledSongs
     batch_size: int
     crop_segments: int
     seed: int

@@ -5,6 +5,7 @@ holds them; the audio is composed from the labels (see make_deam_corpus.py). Exp
 computed from the files using only csv and numpy.
 """
 
+import collections
 import contextlib
 import csv
 import io
@@ -138,8 +139,13 @@ def build(corpus, options):
 
 
 def examples_of(folder):
-    songs = tfds.as_numpy(tfds.builder_from_directory(folder).as_dataset("songs"))
-    return {example["song_id"].decode(): example for example in songs}
+    parts = collections.defaultdict(list)
+    for record in tfds.builder_from_directory(folder).as_data_source("songs"):
+        parts[record.pop("song_id").decode()].append(record)
+    return {
+        song_id: {name: np.concatenate([record[name] for record in records]) for name in records[0]}
+        for song_id, records in parts.items()
+    }
 
 
 def files_of(folder):
@@ -266,7 +272,7 @@ def test_all_protocols_and_folds_share_one_set_of_shards(corpus, built):
     """Fourteen ways to split the songs take the disk space of one."""
     folders = [path for path in corpus.data_dir.glob("deam/*/*") if path.is_dir()]
     assert folders == [built.folder]
-    [shard] = built.folder.glob("*tfrecord*")
+    [shard] = built.folder.glob("*array_record*")
     size = sum(example["log_mel"].nbytes for example in built.examples.values())
     assert size < shard.stat().st_size < 1.5 * size
     before = files_of(corpus.data_dir)
@@ -381,7 +387,7 @@ prepare.main({flags_of(killed, SPLITS[0])})
     kept = {path: path.stat().st_mtime_ns for path in files}
     folder = Path(build(killed, SPLITS[0])[0].removeprefix("built: "))
     assert kept == {path: path.stat().st_mtime_ns for path in files}
-    [shard], [undisturbed] = (x.glob("*tfrecord*") for x in (folder, built.folder))
+    [shard], [undisturbed] = (x.glob("*array_record*") for x in (folder, built.folder))
     assert shard.read_bytes() == undisturbed.read_bytes()
 
 

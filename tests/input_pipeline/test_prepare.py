@@ -1,5 +1,6 @@
 """The command that builds data sets: what it prints, what it leaves, and its exit status."""
 
+import collections
 import json
 import os
 import shutil
@@ -58,10 +59,13 @@ def examples_of(out):
     """{song id: example} of the data set that the command built, and its info."""
     folder = out.splitlines()[0].split(": ")[1]
     builder = tfds.builder_from_directory(folder)
-    examples = {}
-    for split in builder.info.splits:
-        for example in tfds.as_numpy(builder.as_dataset(split=split)):
-            examples[example["song_id"].decode()] = example
+    parts = collections.defaultdict(list)
+    for record in builder.as_data_source(split="songs"):
+        parts[record.pop("song_id").decode()].append(record)
+    examples = {
+        song_id: {name: np.concatenate([record[name] for record in records]) for name in records[0]}
+        for song_id, records in parts.items()
+    }
     return examples, builder.info
 
 
@@ -444,7 +448,7 @@ def test_build_resumes_where_another_one_was_interrupted(prepare, manual_dir, de
 def test_shards_from_the_cache_are_those_of_a_first_build(prepare, manual_dir, decoded):
     _, out, _ = prepare()
     folder = Path(out.splitlines()[0].split(": ")[1])
-    first = {path.name: path.read_bytes() for path in folder.glob("*.tfrecord*")}
+    first = {path.name: path.read_bytes() for path in folder.glob("*.array_record*")}
     assert first and len(decoded) == 4
     for n_decoded, left in ((4, "feature_cache"), (8, "nothing")):
         shutil.rmtree(folder)
@@ -452,7 +456,7 @@ def test_shards_from_the_cache_are_those_of_a_first_build(prepare, manual_dir, d
             shutil.rmtree(manual_dir.parent / "data" / "feature_cache")
         assert prepare()[1].startswith("built: ")
         assert len(decoded) == n_decoded
-        assert {path.name: path.read_bytes() for path in folder.glob("*.tfrecord*")} == first
+        assert {path.name: path.read_bytes() for path in folder.glob("*.array_record*")} == first
 
 
 def test_another_split_builds_nothing(prepare, manual_dir, decoded):

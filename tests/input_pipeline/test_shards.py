@@ -5,13 +5,13 @@ import itertools
 import json
 import os
 import shutil
-import struct
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import tensorflow as tf
+from array_record.python import array_record_module
 
 from damff_jax.features import FeatureConfig
 from input_pipeline import datasets, shards
@@ -60,23 +60,29 @@ def data_dir(built, tmp_path):
 
 
 def version_of(data_dir):
-    (path,) = data_dir.glob("folder/*/2.0.0")
+    (path,) = data_dir.glob("folder/*/3.0.0")
     return path
 
 
 def shard_of(data_dir):
-    (path,) = version_of(data_dir).glob("folder-songs.tfrecord-*")
+    (path,) = version_of(data_dir).glob("folder-songs.array_record-*")
     return path
 
 
 def records_of(path):
-    """The framed records of a shard, each as bytes."""
-    content, records = path.read_bytes(), []
-    while content:
-        end = 16 + struct.unpack("<Q", content[:8])[0]
-        records.append(content[:end])
-        content = content[end:]
+    """The records of a shard, each as bytes."""
+    reader = array_record_module.ArrayRecordReader(str(path))
+    records = reader.read_all()
+    reader.close()
     return records
+
+
+def write_records(path, records):
+    path.unlink()
+    writer = array_record_module.ArrayRecordWriter(str(path), "group_size:1,uncompressed")
+    for record in records:
+        writer.write(record)
+    writer.close()
 
 
 # The same bytes ----------------------------------------------------------------------------------
@@ -116,12 +122,12 @@ def flipped(path, place):
 
 
 def without_last_record(path):
-    path.write_bytes(b"".join(records_of(path)[:-1]))
+    write_records(path, records_of(path)[:-1])
 
 
 def with_a_record_twice(path):
     first, _, *others = records_of(path)
-    path.write_bytes(b"".join([first, first, *others]))
+    write_records(path, [first, first, *others])
 
 
 def of_another_data_set(path):
@@ -142,7 +148,7 @@ DAMAGE = {
     "truncated": truncated,
     "cut at a record boundary": without_last_record,
     "a record twice": with_a_record_twice,
-    "records in another order": lambda path: path.write_bytes(b"".join(records_of(path)[::-1])),
+    "records in another order": lambda path: write_records(path, records_of(path)[::-1]),
     "another data set's": of_another_data_set,
     "longer": lambda path: path.write_bytes(path.read_bytes() + b"\0"),
 }
@@ -257,7 +263,7 @@ def test_leftovers_of_killed_builds_are_removed_but_not_files_of_others(data_dir
     version = version_of(data_dir)
     (cache,) = (data_dir / "feature_cache").iterdir()
     left = [
-        version.parent / "incomplete.ABC123_2.0.0" / "shard",
+        version.parent / "incomplete.ABC123_3.0.0" / "shard",
         folder / f"songs-0.{dead}.tmp" / "MEMD_audio" / "1.flac",
         cache / f".01234567.{dead}.tmp",
     ]
@@ -273,7 +279,7 @@ def test_leftovers_of_killed_builds_are_removed_but_not_files_of_others(data_dir
     assert prepare(data_dir, "--audio_start=0.5") == 0
     assert not any(path.exists() for path in left)
     assert all(path.exists() for path in kept)
-    assert not (version.parent / "incomplete.ABC123_2.0.0").exists()
+    assert not (version.parent / "incomplete.ABC123_3.0.0").exists()
 
 
 # A full disk -------------------------------------------------------------------------------------

@@ -42,7 +42,7 @@ def prepare(manual_dir, data_dir, *, workers=2):
 
 
 def shards_of(data_dir):
-    return {path.name: path.read_bytes() for path in data_dir.glob("folder/*/*/*tfrecord*")}
+    return {path.name: path.read_bytes() for path in data_dir.glob("folder/*/*/*array_record*")}
 
 
 def cached(data_dir):
