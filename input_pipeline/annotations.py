@@ -8,28 +8,25 @@ column at time t is the label of the segment [t, t + 0.5) s. Files need not be p
 - Rejected, with file, line and column: anything else in a cell, infinities, values outside the
   scale, duplicate ids or times, a row longer than the header, times that are not multiples of
   0.5 s, a file without a header.
+- Rejected with what they are: tables of another form (with an index, transposed, with a row per
+  time), and files of another kind (see `csv_files`).
 """
 
-import csv
 import dataclasses
 import math
 import os
 import re
-from collections.abc import Iterator, Mapping
+import unicodedata
+from collections.abc import Mapping
 
 import numpy as np
 
-SEGMENT_MS = 500
-# Nine digits of milliseconds are eleven days; more must be a typing error.
-_COLUMN = re.compile(r"sample_(\d{1,9})\s*ms", re.ASCII)
+from input_pipeline.csv_files import LabelError as LabelError
+from input_pipeline.csv_files import rows
+from input_pipeline.label_header import are_times, segments_of_columns
+
 # The longest name that file systems allow.
 _MAX_ID_LENGTH = 255
-# Characters; the columns of a whole day take three quarters of it.
-_MAX_LINE_LENGTH = 2**22
-
-
-class LabelError(ValueError):
-    """A label file that cannot be used; the message is one line: file:line:column: reason."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,10 +96,8 @@ def read_curves(
     curves: dict[str, Curve] = {}
     lines = rows(path)
     line, header = next(lines, (1, []))
-    columns = _segments_of_columns(path, line, header, start_time)
+    columns = segments_of_columns(path, line, header, start_time)
     for line, row in lines:
-        if not any(row):
-            continue
         if len(row) > len(header):
             raise LabelError(
                 f"{path}:{line}:{len(header) + 1}: the header has only {len(header)} columns"
@@ -118,6 +113,11 @@ def read_curves(
         curves[song_id] = curve
     if not curves:
         raise LabelError(f"{path}:1: no songs in the file")
+    if are_times(list(curves)):
+        raise LabelError(
+            f"{path}: the first column, {header[0]!r}, holds times and not song ids: the table is "
+            f"transposed; it must have a row per song"
+        )
     return curves
 
 
@@ -188,8 +188,11 @@ def read_labels(
 
 
 def canonical_id(cell: str) -> str:
-    """A song id as text; integers that a spreadsheet has written as `2.0` are restored."""
-    return re.sub(r"^(\d+)\.0+$", r"\1", cell.strip())
+    """A song id as text; integers that a spreadsheet has written as `2.0` are restored.
+
+    Accented letters are composed (Unicode NFC): macOS decomposes them in the names of files.
+    """
+    return re.sub(r"^(\d+)\.0+$", r"\1", unicodedata.normalize("NFC", cell.strip()))
 
 
 def song_id_of(cell: str, place: str) -> str:
@@ -209,58 +212,6 @@ def song_id_of(cell: str, place: str) -> str:
 def natural_key(song_id: str) -> tuple:
     """A sort key: ids that are numbers by value, before all others."""
     return (0, int(song_id), song_id) if song_id.isdecimal() else (1, 0, song_id)
-
-
-def rows(path: str | os.PathLike) -> Iterator[tuple[int, list[str]]]:
-    """The rows of a CSV file, each with its line number; spaces around cells are removed.
-
-    Raises:
-      LabelError: the file cannot be read.
-    """
-    line = 1
-    try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            lines = iter(lambda: file.readline(_MAX_LINE_LENGTH), "")
-            reader = csv.reader(map(_checked, lines), strict=True)
-            for row in reader:
-                line = reader.line_num
-                yield line, [cell.strip() for cell in row]
-    except OSError as error:
-        raise LabelError(f"{path}: {error.strerror}") from error
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise LabelError(f"{path}:{line + 1}: not a CSV file in UTF-8 ({error})") from error
-
-
-def _checked(line: str) -> str:
-    if len(line) == _MAX_LINE_LENGTH:
-        raise csv.Error("a line has millions of characters")
-    return line
-
-
-def _segments_of_columns(
-    path: str | os.PathLike, line: int, header: list[str], start_time: float | None
-) -> list[int]:
-    if len(header) < 2:
-        raise LabelError(f"{path}:{line}: the header must be song_id,sample_15000ms,...")
-    if re.fullmatch(r"[\d.]+", header[0]):
-        raise LabelError(f"{path}:{line}:1: {header[0]!r} is a song; the header is missing")
-    if start_time is not None:
-        times_ms = [round(1000 * start_time) + SEGMENT_MS * i for i in range(len(header) - 1)]
-    else:
-        times_ms = []
-        for column, name in enumerate(header[1:], start=2):
-            match = _COLUMN.fullmatch(name)
-            if not match:
-                raise LabelError(
-                    f"{path}:{line}:{column}: {name!r} is not of the form sample_<time>ms"
-                )
-            times_ms.append(int(match[1]))
-    for column, time_ms in enumerate(times_ms, start=2):
-        if time_ms % SEGMENT_MS or time_ms < 0:
-            raise LabelError(f"{path}:{line}:{column}: {time_ms} ms is not a multiple of 500 ms")
-    if len(set(times_ms)) < len(times_ms):
-        raise LabelError(f"{path}:{line}: a time occurs twice in the header")
-    return [time_ms // SEGMENT_MS for time_ms in times_ms]
 
 
 def label(cell: str, scale: Scale, place: str) -> float:
@@ -287,7 +238,9 @@ def number(cell: str, place: str) -> float:
         return math.nan
     # float() also accepts '1_0', 'infinity' and digits of other scripts.
     if not re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", cell, re.ASCII):
-        raise LabelError(f"{place}: {cell[:40]!r} is not a number")
+        comma = re.fullmatch(r"[+-]?\d*,\d+", cell)
+        remedy = "; write a decimal point, not a comma" if comma else ""
+        raise LabelError(f"{place}: {cell[:40]!r} is not a number{remedy}")
     value = float(cell)
     if not math.isfinite(value):
         raise LabelError(f"{place}: {cell[:40]!r} is not finite")

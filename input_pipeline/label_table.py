@@ -14,18 +14,9 @@ import math
 import os
 from collections.abc import Sequence
 
-from input_pipeline.annotations import (
-    SEGMENT_MS,
-    Alignment,
-    Curve,
-    LabelError,
-    Scale,
-    align,
-    label,
-    number,
-    rows,
-    song_id_of,
-)
+from input_pipeline.annotations import Alignment, Curve, Scale, align, label, number, song_id_of
+from input_pipeline.csv_files import LabelError, rows
+from input_pipeline.label_header import SEGMENT_MS
 
 # As many milliseconds as `annotations` accepts in the name of a column.
 _MAX_MS = 999_999_999
@@ -56,8 +47,6 @@ def read_table(
     curves: tuple[dict[str, Curve], dict[str, Curve]] = ({}, {})
     seen: set[tuple[str, int]] = set()
     for line, row in lines:
-        if not any(row):
-            continue
         if len(row) > len(header):
             raise LabelError(f"{path}:{line}: the header has only {len(header)} columns")
         row += [""] * (len(header) - len(row))

@@ -12,8 +12,8 @@ import hashlib
 import os
 import re
 import shutil
-import subprocess
 import tempfile
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -23,6 +23,7 @@ from damff_jax import audio
 from damff_jax.features import SEGMENT_SECONDS
 from damff_jax.system import extras
 from input_pipeline.corpus import CorpusError, Options
+from input_pipeline.rendering import RENDERING, RenderingError, rendered
 from input_pipeline.splits import SongList
 
 SOUNDFONT_VARIABLE = "DAMFF_SOUNDFONT"
@@ -34,9 +35,6 @@ SOUNDFONTS = (
     "/usr/share/soundfonts/default.sf2",
 )
 
-
-# No MIDI input, no shell, quiet; gain; sample rate in Hz.
-_RENDERING = ("-ni", "-q", "-g", "0.5", "-r", "44100")
 # The largest changes of an altered rendering.
 _SEMITONES = 6
 _TEMPO = 0.07
@@ -44,6 +42,13 @@ _VELOCITY = 0.1
 # A longer file is damaged; its labels and sound would fill the memory and the disk.
 _LONGEST_S = 24 * 3600
 _DRUMS = 9  # The channel whose notes are instruments.
+# Frames per second of SMPTE time codes, as they stand in a file and as whole numbers; 29 stands for
+# 30 frames in 1.001 s.
+_SMPTE = {24: (24, 1_000_000), 25: (25, 1_000_000), 29: (30, 1_001_000), 30: (30, 1_000_000)}
+
+
+class MidiError(CorpusError):
+    """A MIDI file that cannot be used; the message is one line and names the file."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,27 +70,28 @@ class MidiFile:
     velocity: float = 1.0
 
     def blocks(self, sample_rate: int) -> Iterator[np.ndarray]:
-        # Always rendered at the same rate, so that the sound of a piece is independent of the
-        # features.
+        """Renders the piece up to its end, see `Source.blocks`.
+
+        Raises:
+          AudioError: the file or the soundfont cannot be rendered.
+        """
         with tempfile.TemporaryDirectory() as folder:
-            path = os.path.join(folder, "rendered.wav")
-            score = self.path
-            if self.is_altered():
-                score = os.path.join(folder, "altered.mid")
-                self._alter(score)
-            command = ["fluidsynth", *_RENDERING, "-F", path, self.soundfont, score]
-            result = subprocess.run(command, capture_output=True, text=True, check=False)
-            # If fluidsynth cannot load the soundfont, it continues with its default one.
-            failed = result.returncode or "fluidsynth: error" in result.stderr
-            if failed or not os.path.exists(path):
-                reason = " ".join(result.stderr.split())[-200:] or "no output"
-                raise audio.AudioError(f"{self.path}: fluidsynth failed ({reason})")
-            remaining = round(self.duration_s * sample_rate)
-            for block in audio.stream(path, sample_rate):
-                yield block[:remaining]
-                remaining -= min(len(block), remaining)
-                if not remaining:
-                    return
+            try:
+                if _has_more_tracks(self.path):
+                    message = (
+                        f"{self.path}: tracks beyond those that its header counts are not played"
+                    )
+                    warnings.warn(message, audio.AudioWarning, stacklevel=2)
+                score = self.path
+                # fluidsynth reads times in beats only.
+                if self.is_altered() or _is_in_seconds(self.path):
+                    score = os.path.join(folder, "altered.mid")
+                    self._alter(score)
+                yield from rendered(score, self.soundfont, self.duration_s, sample_rate)
+            except MidiError as error:
+                raise audio.AudioError(str(error)) from error
+            except (OSError, RenderingError) as error:
+                raise audio.AudioError(f"{self.path}: {error}") from error
 
     def is_altered(self) -> bool:
         return (self.semitones, self.tempo, self.velocity) != (0, 1.0, 1.0)
@@ -99,7 +105,7 @@ class MidiFile:
     def identity(self) -> str:
         content = f"{audio.digest(self.path)} {self.soundfont_digest()}"
         changes = self.duration_s, self.semitones, self.tempo, self.velocity
-        return f"midi {content} {' '.join(_RENDERING)} {changes!r}"
+        return f"midi {content} {' '.join(RENDERING)} {changes!r}"
 
     def altered(self, soundfonts: Sequence[str], *, seed: int, number: int) -> "MidiFile":
         """The piece altered by up to 6 semitones, 7 % of tempo and 10 % of velocity.
@@ -124,7 +130,7 @@ class MidiFile:
         """
         import mido
 
-        midi = _read(self.path)
+        midi = _read_in_beats(self.path)
         default_tempo = 500_000  # Microseconds per quarter note, unless the file sets it.
         for track in midi.tracks:
             for i, message in enumerate(track):
@@ -216,18 +222,19 @@ def midi_seconds(path: str | os.PathLike) -> float:
     """The length of a MIDI file in seconds: its latest end of track, by the tempi of all tracks.
 
     Raises:
-      CorpusError: not a MIDI file, or shorter than a segment or longer than a day.
+      MidiError: not a MIDI file, or shorter than a segment or longer than a day.
+      CorpusError: what reads MIDI files is not installed.
     """
     try:
-        seconds = float(_read(path).length)
+        seconds = float(_read_in_beats(path).length)
     except (LookupError, TypeError, ValueError, ArithmeticError) as error:
         if isinstance(error, CorpusError):
             raise
-        raise CorpusError(f"{path}: not readable as MIDI ({error!r})") from error
+        raise MidiError(f"{path}: not readable as MIDI ({_reason(error)})") from error
     if seconds < SEGMENT_SECONDS:
-        raise CorpusError(f"{path}: {seconds:.2f} s long, shorter than a segment")
+        raise MidiError(f"{path}: {seconds:.2f} s long, shorter than a segment")
     if not seconds <= _LONGEST_S:
-        raise CorpusError(f"{path}: {seconds:.3g} s long, longer than a day")
+        raise MidiError(f"{path}: {seconds:.3g} s long, longer than a day")
     return seconds
 
 
@@ -266,15 +273,68 @@ def _digest_once(path: str, mtime_ns: int) -> str:
     return audio.digest(path)
 
 
-def _read(path: str | os.PathLike) -> Any:
+def _read_in_beats(path: str | os.PathLike) -> Any:
+    """A MIDI file by mido; one with times in seconds is changed to beats of one second.
+
+    Raises:
+      MidiError: not a MIDI file, or of a kind that has no playing time.
+      CorpusError: mido is not installed.
+    """
     if message := extras.missing("midi"):
         raise CorpusError(f"reading MIDI files {message}")
     import mido
 
     try:
-        return mido.MidiFile(path)
+        midi = mido.MidiFile(path)
     except (OSError, EOFError, ValueError, LookupError, TypeError, mido.KeySignatureError) as error:
-        raise CorpusError(f"{path}: not readable as MIDI ({error!r})") from error
+        raise MidiError(f"{path}: not readable as MIDI ({_reason(error)})") from error
+    if midi.type not in (0, 1):
+        raise MidiError(f"{path}: MIDI of type {midi.type}, whose tracks have no common time")
+    if midi.ticks_per_beat == 0:
+        raise MidiError(f"{path}: not readable as MIDI (no ticks per beat)")
+    if midi.ticks_per_beat > 0:
+        return midi
+    # SMPTE time: frames per second, negative, and ticks per frame; tempi have no effect.
+    code, ticks = -(midi.ticks_per_beat >> 8), midi.ticks_per_beat & 0xFF
+    if code not in _SMPTE or not ticks or not midi.tracks:
+        raise MidiError(f"{path}: no MIDI time is {code} frames per second of {ticks} ticks")
+    frames, tempo = _SMPTE[code]
+    midi.ticks_per_beat = frames * ticks
+    for track in midi.tracks:
+        for i, message in enumerate(track):
+            if message.type == "set_tempo":
+                track[i] = message.copy(tempo=tempo)
+    midi.tracks[0].insert(0, mido.MetaMessage("set_tempo", tempo=tempo))
+    return midi
+
+
+def _is_in_seconds(path: str) -> bool:
+    """Whether a MIDI file's times are SMPTE time codes.
+
+    Raises:
+      OSError: the file cannot be read.
+    """
+    with open(path, "rb") as file:
+        return file.read(14)[12:13] >= b"\x80"
+
+
+def _has_more_tracks(path: str) -> bool:
+    """Whether a track follows the last one that the header of a MIDI file counts.
+
+    Raises:
+      OSError: the file cannot be read.
+    """
+    with open(path, "rb") as file:
+        content = file.read()
+    place, n_tracks = 8 + int.from_bytes(content[4:8]), int.from_bytes(content[10:12])
+    for _ in range(n_tracks):
+        place += 8 + int.from_bytes(content[place + 4 : place + 8])
+    return b"MTrk" in content[place:]
+
+
+def _reason(error: Exception) -> str:
+    """What is wrong with a file, on one line."""
+    return " ".join(str(error).split()) or "it ends early"
 
 
 def _within(value: float, low: int, high: int) -> int:

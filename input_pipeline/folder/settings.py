@@ -1,6 +1,5 @@
 """The settings of a folder: the form of its labels, and how its songs are split."""
 
-import csv
 import dataclasses
 from collections.abc import Iterable
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 from damff_jax.songs import SPLITS
 from input_pipeline.annotations import canonical_id
 from input_pipeline.corpus import CorpusError, Options, shorten
+from input_pipeline.csv_files import LabelError, rows
 from input_pipeline.splits import DrawnSplit, SongList
 
 
@@ -60,14 +60,11 @@ def read_splits(path: Path, song_ids: Iterable[str]) -> dict[str, str]:
     """
     known, split_of = set(song_ids), {}
     try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            rows = [[cell.strip() for cell in row] for row in csv.reader(file, strict=True)]
-    except OSError as error:
-        raise CorpusError(f"{path}: {error.strerror}") from error
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise CorpusError(f"{path}: not a CSV file in UTF-8 ({error})") from error
-    for line, row in enumerate(rows, start=1):
-        if row == ["song_id", "split"] or not any(row):
+        lines = list(rows(path))
+    except LabelError as error:
+        raise CorpusError(str(error)) from error
+    for line, row in lines:
+        if row == ["song_id", "split"]:
             continue
         if len(row) != 2 or row[1] not in SPLITS:
             raise CorpusError(f"{path}:{line}: not <song_id>,<{shorten(SPLITS)}>")

@@ -113,7 +113,8 @@ def _differences(corpus: Corpus, folder: Path) -> list[str]:
 def _cells(path: Path) -> dict[str, dict[int, float]]:
     """{song: {milliseconds: value}} as read by a reader that does not check for faults."""
     text = path.read_bytes().decode("utf-8-sig")
-    header, *rows = csv.reader(io.StringIO(text, newline=""))
+    table = csv.reader(io.StringIO(text, newline=""))
+    header, *rows = (row for row in table if any(map(str.strip, row)))
     times = [int(name.strip().removeprefix("sample_").removesuffix("ms")) for name in header[1:]]
     cells: dict[str, dict[int, float]] = {}
     for row in rows:

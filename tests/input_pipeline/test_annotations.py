@@ -1,8 +1,12 @@
 """Label files: what is accepted, what is refused and where, and how curves are aligned."""
 
 import csv
+import gzip
+import io
 import math
 import tracemalloc
+import unicodedata
+import zipfile
 
 import numpy as np
 import pytest
@@ -51,7 +55,7 @@ SAME_CURVES = {
     "float ids": f"{HEADER}\n2.0,0.125,-0.25,0.375\n10.000,0.5,0.75,-0.625\n",
     "quotes": f'{HEADER}\n"2","0.125","-0.25","0.375"\n"10",0.5,0.75,-0.625\n',
     "exponents": f"{HEADER}\n2,1.25e-1,-2.5E-1,+.375\n10,5.0e-1,0.75,-.625\n",
-    "blank lines": f"{HEADER}\n\n2,0.125,-0.25,0.375\n,,,\n10,0.5,0.75,-0.625\n\n",
+    "blank lines": f"\n , \n{HEADER}\n\n2,0.125,-0.25,0.375\n,,,\n10,0.5,0.75,-0.625\n\n",
     "unsorted columns": (
         "song_id,sample_16000ms,sample_15000ms,sample_15500ms\n"
         "2,0.375,0.125,-0.25\n10,-0.625,0.5,0.75\n"
@@ -110,8 +114,15 @@ def test_impossible_scale_is_refused(low, high):
 
 
 def test_start_time_gives_the_times_of_columns_of_any_name(tmp_path):
-    content = "musicId,a,b,15.5\nx,0.125,-0.25,0.375\n"
-    assert curves_of(tmp_path, content, start_time=15.5) == {"x": {31: 0.125, 32: -0.25, 33: 0.375}}
+    for names in (
+        "a,b,c",
+        "15.5,16.0,16.5",
+        "V 1,V 2,V 3",
+        "sample_0ms,sample_500ms,sample_1000ms",
+    ):
+        content = f"musicId,{names}\nx,0.125,-0.25,0.375\n"
+        curves = curves_of(tmp_path, content, start_time=15.5)
+        assert curves == {"x": {31: 0.125, 32: -0.25, 33: 0.375}}
 
 
 @pytest.mark.parametrize(
@@ -129,14 +140,17 @@ def test_ids_are_sorted_as_numbers_before_names():
 # Refused -----------------------------------------------------------------------------------------
 
 REFUSED = {
-    "empty": ("", "1: the header must be song_id,sample_15000ms,..."),
+    "empty": ("", "1: the header must be song_id,sample_15000ms,..., not ''"),
     "header only": (HEADER, "1: no songs in the file"),
     "semicolons": (
-        f"{HEADER.replace(',', ';')}\n2;0,1\n",
-        "1: the header must be song_id,sample_15000ms,...",
+        f"{HEADER.replace(',', ';')}\n2;0.1\n",
+        "1: not a CSV file in UTF-8 (columns are separated by semicolons: save it with commas)",
     ),
     "word": (f"{HEADER}\n2,0.1,0.2,0.3\n3,0.1,loud,0.3\n", "3:3: 'loud' is not a number"),
-    "decimal comma": (f'{HEADER}\n2,0.1,"0,2"\n', "2:3: '0,2' is not a number"),
+    "decimal comma": (
+        f'{HEADER}\n2,0.1,"0,2"\n',
+        "2:3: '0,2' is not a number; write a decimal point, not a comma",
+    ),
     "underscore": (f"{HEADER}\n2,0_1\n", "2:2: '0_1' is not a number"),
     "foreign digits": (f"{HEADER}\n2,٠\n", "2:2: '٠' is not a number"),
     "infinity": (f"{HEADER}\n2,0.1,-inf\n", "2:3: '-inf' is not a number"),
@@ -150,19 +164,21 @@ REFUSED = {
     "long row": (f"{HEADER}\n2,0.1,0.2,0.3,0.4\n", "2:5: the header has only 4 columns"),
     "unnamed column": (
         "song_id,sample_15000ms,15500\n2,0.1,0.2\n",
-        "1:3: '15500' is not of the form sample_<time>ms",
+        "1:3: '15500' is not of the form sample_<time>ms; "
+        "the header is song_id,sample_15000ms,15500",
     ),
     "nameless column": (
         "song_id,sample_15000ms,\n2,0.1,0.2\n",
-        "1:3: '' is not of the form sample_<time>ms",
+        "1:3: '' is not of the form sample_<time>ms; the header is song_id,sample_15000ms,",
     ),
     "far column": (
         "song_id,sample_9999999999500ms\n2,0.1\n",
-        "1:2: 'sample_9999999999500ms' is not of the form sample_<time>ms",
+        "1:2: 'sample_9999999999500ms' is not of the form sample_<time>ms; "
+        "the header is song_id,sample_9999999999500ms",
     ),
     "foreign time": (
         "song_id,sample_٠ms\n2,0.1\n",
-        "1:2: 'sample_٠ms' is not of the form sample_<time>ms",
+        "1:2: 'sample_٠ms' is not of the form sample_<time>ms; the header is song_id,sample_٠ms",
     ),
     "time twice": (
         "song_id,sample_15000ms,sample_15000ms\n2,0.1,0.2\n",
@@ -181,15 +197,187 @@ def test_bad_file_is_refused_with_line_column_and_reason(tmp_path, content, mess
     assert refusal(tmp_path, content) == message
 
 
+# Tables of another form: their header, and the column that the message names. `start_time` reads
+# columns of other names, so only the header tells these tables from others.
+OTHER_FORMS = {
+    "nameless index": (",song_id,{times}", 1, "a table's index"),
+    "nameless index of other names": (",musicId,t0,t1,t2", 1, "a table's index"),
+    "index read and written again": ("Unnamed: 0,song_id,{times}", 1, "a table's index"),
+    "two indices": ("Unnamed: 0.1,Unnamed: 0,id,{times}", 1, "a table's index"),
+    "named index": ("index,track,0.0,0.5,1.0", 1, "a table's index"),
+    "quoted index": ('"","song_id","s 1","s 2","s 3"', 1, "a table's index"),
+    "index instead of ids": (",{times}", 1, "has no name"),
+    "ids in the second column": ("artist,song_id,{times}", 2, "must be the first column"),
+    "two columns of ids": ("song_id,filename,{times}", 2, "a second column of song ids"),
+    "transposed": ("time,1,2,3", 1, "the table is transposed"),
+    "transposed, with a unit": ("frameTime (s),1,2,3", 1, "the table is transposed"),
+    "a row per time": ("song_id,time,valence", 2, "a row per time"),
+    "a row per time, time first": ("time_ms,song_id,arousal", 2, "must be the first column"),
+    "a label per song": ("song_id, valence_mean, valence_std", 2, "a single label per song"),
+}
+
+
+@pytest.mark.parametrize("start_time", [None, 0.0])
+@pytest.mark.parametrize("before", ["", "\ufeff"])
+@pytest.mark.parametrize(
+    ("header", "column", "reason"), OTHER_FORMS.values(), ids=OTHER_FORMS.keys()
+)
+def test_tables_of_another_form_are_refused_naming_the_header(
+    tmp_path, header, column, reason, before, start_time
+):
+    header = header.format(times="sample_0ms,sample_500ms,sample_1000ms")
+    row = ",".join(["0.5"] * (header.count(",") + 1))
+    message = refusal(tmp_path, f"{before}{header}\r\n{row}\r\n", start_time=start_time)
+    assert message.startswith(f"1:{column}: ") and reason in message
+    assert "; the header is " in message
+    assert next(csv.reader([header]))[column - 1].strip() in message
+
+
+IRREGULAR = {
+    "another column first": ("id,year,s1,s2", 3),
+    "another column in between": ("id,s1,n,s2", 3),
+    "another column last": ("id,s1,s2,mean", 4),
+    "sorted as text": ("id,s1,s10,s2", 4),
+    "a column missing": ("id,s0,s1,s3", 4),
+    "backwards": ("id,s3,s2,s1", 3),
+    "twice": ("id,a,a", 3),
+    "twice, numbered": ("id,s1,s1", 3),
+    "without a name": ("id,s1,,s2", 3),
+    "another unit": ("id,1s,2ms,3s", 3),
+    "a quarter of a second apart": ("id,sample_0ms,sample_250ms,sample_500ms", 3),
+    "a second apart": ("id,0s,1s,2s", 3),
+    "a tenth apart": ("id,0.0,0.1,0.2", 3),
+}
+
+
+@pytest.mark.parametrize(("header", "column"), IRREGULAR.values(), ids=IRREGULAR)
+def test_columns_that_are_no_series_of_half_seconds_are_refused(tmp_path, header, column):
+    message = refusal(tmp_path, f"{header}\n1,0.5,0.5\n", start_time=0.0)
+    assert message.startswith(f"1:{column}: ") and f"; the header is {header}" in message
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        ("sample_0ms", "sample_500ms", "sample_1000ms"),
+        ("15.0", "15.5", "16.0"),
+        ("0", "500", "1000"),
+        ("15000", "15500", "16000"),
+    ],
+)
+def test_a_transposed_table_is_noticed_by_its_first_column(tmp_path, times):
+    rows = "".join(f"{time},0.1,0.2\n" for time in times)
+    message = refusal(tmp_path, f"song_id,1,2\n{rows}", start_time=0.0)
+    assert "'song_id', holds times and not song ids: the table is transposed" in message
+
+
+@pytest.mark.parametrize("ids", [("15", "16", "17"), ("0.5", "a", "1.5"), ("500", "1000", "2000")])
+def test_ids_that_are_numbers_are_not_times(tmp_path, ids):
+    rows = "".join(f"{song_id},0.1,0.2\n" for song_id in ids)
+    assert list(curves_of(tmp_path, f"song_id,1,2\n{rows}", start_time=0.0)) == list(ids)
+
+
 @pytest.mark.parametrize("mark", ["", "\ufeff"])
 def test_missing_header_is_noticed_where_column_names_are_not_read(tmp_path, mark):
     message = refusal(tmp_path, f"{mark}2.0,0.1,0.2\n3,0.1,0.2\n", start_time=0.0)
     assert message == "1:1: '2.0' is a song; the header is missing"
 
 
-@pytest.mark.parametrize("content", [b"\xff\xfe\0\0", f"{HEADER}\n2,".encode() + b"\xe9\n"])
-def test_file_of_another_encoding_is_refused(tmp_path, content):
-    assert "not a CSV file in UTF-8" in refusal(tmp_path, content)
+TABLE = f"{HEADER}\n2,0.125,-0.25,0.375\n10,0.5,0.75,-0.625\n"
+
+
+def zipped(name):
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        archive.writestr(name, TABLE)
+    return content.getvalue()
+
+
+def separated(separator, point="."):
+    return TABLE.replace(",", separator).replace(".", point)
+
+
+# What the message says that it is, and what to do.
+FOREIGN_FILES = {
+    "xlsx": (zipped("xl/workbook.xml"), "a spreadsheet: open it and save it as CSV"),
+    "ods": (zipped("content.opendocument"), "a spreadsheet: open it and save it as CSV"),
+    "xls": (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600), "an old Excel spreadsheet"),
+    "zip": (zipped("valence.csv"), "a ZIP archive: unpack it"),
+    "gzip": (gzip.compress(TABLE.encode()), "compressed: unpack it"),
+    "UTF-16": (TABLE.encode("utf-16"), "text in UTF-16: save it as UTF-8"),
+    "UTF-16, big end": (b"\xfe\xff" + TABLE.encode("utf-16-be"), "text in UTF-16"),
+    "UTF-16 without a mark": (TABLE.encode("utf-16-le"), "text in UTF-16"),
+    "UTF-16, big end, without a mark": (TABLE.encode("utf-16-be"), "text in UTF-16"),
+    "UTF-16 with tabs": (separated("\t").encode("utf-16"), "text in UTF-16"),
+    "UTF-32": (TABLE.encode("utf-32"), "text in UTF-32: save it as UTF-8"),
+    "html": (b"<!DOCTYPE html><html><body>Sign in</body></html>", "an HTML or XML page: download"),
+    "html after blanks": ("\ufeff\n <html>\n<p>".encode(), "an HTML or XML page: download"),
+    "JSON": (b'{"2": [0.125, -0.25]}', "JSON: convert it to CSV"),
+    "PDF": (b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n", "a PDF document"),
+    "Git LFS": (
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n",
+        "a placeholder of Git LFS: fetch",
+    ),
+}
+
+
+@pytest.mark.parametrize("start_time", [None, 0.0])
+@pytest.mark.parametrize(("content", "what"), FOREIGN_FILES.values(), ids=FOREIGN_FILES)
+def test_a_file_of_another_kind_is_named_for_what_it_is(tmp_path, content, what, start_time):
+    message = refusal(tmp_path, content, start_time=start_time)
+    assert message.startswith(f" not a CSV file in UTF-8, but {what}")
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "cp1252"])
+@pytest.mark.parametrize("n", [1, 3, 2000])
+def test_text_that_is_not_utf_8_is_named_with_its_line(tmp_path, encoding, n):
+    songs = "".join(f"{i},0.1,0.2\n" for i in range(n)) + "Frühling,0.1,0.2\n"
+    message = refusal(tmp_path, f"{HEADER}\n{songs}".encode(encoding))
+    assert message.startswith(f"{n + 2}: not a CSV file in UTF-8 (perhaps in Latin-1")
+    assert message.endswith("save it as UTF-8)")
+
+
+POINTS = "save it with commas and decimal points"
+SEPARATED = {
+    "semicolons": (separated(";"), 1, "semicolons: save it with commas"),
+    "tabs": (separated("\t"), 1, "tabs: save it with commas"),
+    "bars": (separated("|"), 1, "bars: save it with commas"),
+    "decimal commas": (separated(";", ","), 1, f"semicolons: {POINTS}"),
+    "an Excel line": ("sep=;\n" + separated(";"), 1, "semicolons: save it with commas"),
+    "blank lines": ("\r\n\r\n" + separated(";"), 3, "semicolons: save it with commas"),
+    "quoted header": ('\ufeff"song_id" ;"sample_0ms"\n2;0,5\n', 1, f"semicolons: {POINTS}"),
+    "times with commas": ("song_id;0,0;0,5\n2;0,5;0,5\n", 1, f"semicolons: {POINTS}"),
+    "rows alone": (f"{HEADER}\n2;0.125;-0.25;nan\n", 2, "semicolons: save it with commas"),
+    "rows with decimal commas": (f"{HEADER}\n2;0,125;-0,25;\n", 2, f"semicolons: {POINTS}"),
+}
+
+
+@pytest.mark.parametrize("start_time", [None, 0.0])
+@pytest.mark.parametrize(("content", "line", "what"), SEPARATED.values(), ids=SEPARATED)
+def test_other_separators_are_named(tmp_path, content, line, what, start_time):
+    message = refusal(tmp_path, content, start_time=start_time)
+    assert message == f"{line}: not a CSV file in UTF-8 (columns are separated by {what})"
+
+
+@pytest.mark.parametrize("song_id", ["a;b", "1;2", "a|1"])
+def test_an_id_may_contain_what_separates_elsewhere(tmp_path, song_id):
+    assert list(curves_of(tmp_path, f"{HEADER}\n{song_id},0.125,-0.25\n")) == [song_id]
+
+
+@pytest.mark.parametrize("name", ["valence.xlsx", "Valence.CSV", "valence.tsv"])
+def test_a_file_of_nearly_the_name_is_mentioned_where_one_is_missing(tmp_path, name):
+    (tmp_path / name).touch()
+    with pytest.raises(LabelError, match=rf"No such file or directory; there is {name}, which "):
+        read_curves(tmp_path / "valence.csv")
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_ids_are_composed_however_their_accents_are_written(tmp_path, form):
+    song_id = unicodedata.normalize(form, "Dvořák é ạ̈")
+    content = f"{HEADER}\n{song_id},0.125\n"
+    assert list(curves_of(tmp_path, content)) == [unicodedata.normalize("NFC", "Dvořák é ạ̈")]
+    both = content + f"{unicodedata.normalize('NFC', song_id)},0.5\n"
+    assert "occurs twice" in refusal(tmp_path, both)
 
 
 @pytest.mark.parametrize("line", ["9" * 10**7, "," * 10**7, '"' + "x\n" * 10**6])

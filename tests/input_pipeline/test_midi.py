@@ -4,6 +4,10 @@ import dataclasses
 import os
 import random
 import shutil
+import struct
+import threading
+import time
+import tracemalloc
 
 import mido
 import numpy as np
@@ -11,10 +15,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from damff_jax.audio import AudioError
+from damff_jax.audio import AudioError, AudioWarning
 from input_pipeline import midi
 from input_pipeline.corpus import CorpusError
 from input_pipeline.midi import (
+    MidiError,
     MidiFile,
     add_altered,
     assign_altered,
@@ -41,6 +46,14 @@ def note(beats):
         mido.Message("note_on", note=60, velocity=80),
         mido.Message("note_off", note=60, time=480 * beats),
     ]
+
+
+def on(note, velocity=80, channel=0, time=0):
+    return mido.Message("note_on", note=note, velocity=velocity, channel=channel, time=time)
+
+
+def off(note, channel=0, time=480):
+    return mido.Message("note_off", note=note, velocity=64, channel=channel, time=time)
 
 
 def write_midi(path, *tracks):
@@ -87,6 +100,55 @@ def test_file_without_a_length_is_refused_by_name(tmp_path, content, reason):
     write_midi(path, [end()]) if content is None else path.write_bytes(content)
     with pytest.raises(CorpusError, match=f"^{path}: {reason}"):
         midi_seconds(path)
+
+
+def smpte_midi(path, code, ticks, *, n_ticks, tempo=b""):
+    """A file with times in SMPTE frames: one note of `n_ticks`."""
+    length = bytes([0x80 | n_ticks >> 14, 0x80 | n_ticks >> 7 & 0x7F, n_ticks & 0x7F])
+    track = tempo + b"\0\x90\x3c\x50" + length + b"\x80\x3c\0\0\xff\x2f\0"
+    header = struct.pack(">4sIHHbB4sI", b"MThd", 6, 0, 1, -code, ticks, b"MTrk", len(track))
+    path.write_bytes(header + track)
+    return path
+
+
+@pytest.mark.parametrize("tempo", [b"", b"\0\xff\x51\x03\x01\x00\x00"])
+@pytest.mark.parametrize(
+    ("code", "ticks", "per_second"),
+    [(24, 40, 960), (25, 40, 1000), (29, 80, 80 * 30 / 1.001), (30, 100, 3000), (30, 255, 7650)],
+)
+def test_smpte_times_are_seconds_whatever_the_tempo(tmp_path, code, ticks, per_second, tempo):
+    path = smpte_midi(tmp_path / "a.mid", code, ticks, n_ticks=9600, tempo=tempo)
+    assert midi_seconds(path) == pytest.approx(9600 / per_second, rel=1e-9)
+    altered_file(path, tmp_path, semitones=2, tempo=1.25)
+    rendered = midi_seconds(tmp_path / "altered.mid")
+    assert rendered == pytest.approx(9600 / per_second / 1.25, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        ((12, b"\x01\xe0"), b"\xe3\0", "no MIDI time is 29 frames per second of 0 ticks"),
+        ((12, b"\x01\xe0"), b"\x9c\x28", "no MIDI time is 100 frames per second of 40 ticks"),
+        ((12, b"\x01\xe0"), b"\0\0", "not readable as MIDI (no ticks per beat)"),
+        ((8, b"\0\x01"), b"\0\x02", "MIDI of type 2, whose tracks have no common time"),
+        ((8, b"\0\x01"), b"\x01\x01", "MIDI of type 257, whose tracks have no common time"),
+        ((10, b"\0\x01"), b"\0\x02", "not readable as MIDI (it ends early)"),
+        ((0, b"MThd"), b"RIFF", "not readable as MIDI (MThd not found. Probably not a MIDI file)"),
+        (
+            (24, b"\x3c"),
+            b"\xbc",
+            "not readable as MIDI (data byte must be in range 0..127)",
+        ),
+    ],
+)
+def test_midi_that_cannot_be_used_is_named_for_what_it_is(tmp_path, old, new, reason):
+    path = write_midi(tmp_path / "a.mid", [*note(4), end()])
+    content, (place, was) = path.read_bytes(), old
+    assert content[place : place + len(was)] == was
+    path.write_bytes(content[:place] + new + content[place + len(was) :])
+    with pytest.raises(MidiError) as caught:
+        midi_seconds(path)
+    assert str(caught.value).startswith(f"{path}: {reason}")
 
 
 def test_mutated_midi_files_are_read_or_refused(tmp_path):
@@ -178,6 +240,99 @@ def test_fluidsynth_that_writes_nothing_is_an_error(tmp_path):
         list(MidiFile(str(path), "a.sf2", 2.0).blocks(16_000))
 
 
+def write_fluidsynth(tmp_path, text):
+    """A program in the place of fluidsynth; `$OUT` is where its sound goes."""
+    program = tmp_path / "bin" / "fluidsynth"
+    find = 'while [ $# -gt 0 ]; do [ "$1" = -F ] && OUT=$2; shift; done\n'
+    program.write_text(f"#!/bin/sh\nPATH=/usr/bin:/bin\n{find}{text}\n")
+
+
+def rendering(tmp_path, seconds=2.0):
+    path = write_midi(tmp_path / "a.mid", note(4))
+    return MidiFile(str(path), "a.sf2", seconds)
+
+
+@pytest.mark.usefixtures("fake_fluidsynth")
+def test_rendering_ends_with_the_piece_if_fluidsynth_does_not(tmp_path):
+    write_fluidsynth(tmp_path, 'exec cat /dev/zero > "$OUT"')
+    tracemalloc.start()
+    blocks = rendering(tmp_path, 600.0).blocks(16_000)
+    assert sum(map(len, blocks)) == 600 * 16_000
+    assert tracemalloc.get_traced_memory()[1] < 2e7
+    tracemalloc.stop()
+
+
+@pytest.mark.usefixtures("fake_fluidsynth")
+def test_fluidsynth_that_gives_nothing_for_ever_is_ended(tmp_path, monkeypatch):
+    write_fluidsynth(tmp_path, 'exec 3> "$OUT"; exec sleep 100')
+    timer = threading.Timer
+    monkeypatch.setattr(threading, "Timer", lambda seconds, kill: timer(seconds / 620, kill))
+    started = time.monotonic()
+    with pytest.raises(AudioError, match=r"a\.mid: fluidsynth failed \(no end after 124 s\)"):
+        list(rendering(tmp_path).blocks(16_000))
+    assert time.monotonic() - started < 10
+
+
+@pytest.mark.usefixtures("fake_fluidsynth")
+def test_fluidsynth_that_fails_in_the_middle_is_an_error(tmp_path):
+    sound = 'head -c 9001 /dev/zero > "$OUT"'
+    for text in (f"{sound}; echo 'fluidsynth: error: bad' >&2", f"{sound}; echo bad >&2; exit 1"):
+        write_fluidsynth(tmp_path, text)
+        with pytest.raises(AudioError, match=r"a\.mid: fluidsynth failed \(.*bad\)"):
+            list(rendering(tmp_path).blocks(44_100))
+    write_fluidsynth(tmp_path, sound)
+    assert sum(map(len, rendering(tmp_path).blocks(44_100))) == 2250
+
+
+@pytest.mark.usefixtures("fake_fluidsynth")
+def test_fluidsynth_ends_with_its_reader(tmp_path):
+    write_fluidsynth(tmp_path, f'echo $$ > {tmp_path}/pid; exec cat /dev/zero > "$OUT"')
+    blocks = rendering(tmp_path, 600.0).blocks(44_100)
+    next(blocks)
+    pid = int((tmp_path / "pid").read_text())
+    os.kill(pid, 0)
+    blocks.close()
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+@needs_fluidsynth
+@pytest.mark.parametrize(
+    "track",
+    [
+        [on(60), end(1920)],
+        [on(60), on(64, time=1920), end()],
+        [mido.Message("control_change", control=64, value=127), on(60), off(60, time=1920), end()],
+    ],
+    ids=["no end of a note", "a note at the end", "the pedal is held"],
+)
+def test_a_note_that_never_ends_does_not_sound_beyond_the_piece(tmp_path, track):
+    path = write_midi(tmp_path / "a.mid", track)
+    samples = list(MidiFile(str(path), find_soundfonts()[0], midi_seconds(path)).blocks(16_000))
+    assert sum(map(len, samples)) == 2 * 16_000
+    assert np.abs(np.concatenate(samples)).max() > 0.003
+
+
+@needs_fluidsynth
+def test_smpte_times_are_rendered(tmp_path):
+    path = smpte_midi(tmp_path / "a.mid", 25, 40, n_ticks=2000)
+    samples = list(MidiFile(str(path), find_soundfonts()[0], midi_seconds(path)).blocks(16_000))
+    assert sum(map(len, samples)) == 2 * 16_000
+    assert np.abs(np.concatenate(samples)).max() > 0.003
+
+
+@needs_fluidsynth
+def test_tracks_that_the_header_does_not_count_are_remarked(tmp_path):
+    path = write_midi(tmp_path / "a.mid", [*note(4), end()], [*note(4), end()])
+    content = bytearray(path.read_bytes())
+    source = MidiFile(str(path), find_soundfonts()[0], 2.0)
+    list(source.blocks(16_000))  # No warning, which would be an error.
+    content[11] = 1
+    path.write_bytes(content)
+    with pytest.warns(AudioWarning, match=r"a\.mid: tracks beyond those that its header counts"):
+        list(source.blocks(16_000))
+
+
 @needs_fluidsynth
 @pytest.mark.parametrize("sample_rate", [44_100, 16_000])
 def test_rendered_piece_sounds_and_ends_with_its_midi_file(tmp_path, sample_rate):
@@ -206,14 +361,6 @@ def altered_file(path, tmp_path, **changes):
     source = MidiFile(str(path), "a.sf2", midi_seconds(path), **changes)
     source._alter(str(tmp_path / "altered.mid"))
     return mido.MidiFile(tmp_path / "altered.mid")
-
-
-def on(note, velocity=80, channel=0, time=0):
-    return mido.Message("note_on", note=note, velocity=velocity, channel=channel, time=time)
-
-
-def off(note, channel=0, time=480):
-    return mido.Message("note_off", note=note, velocity=64, channel=channel, time=time)
 
 
 def test_a_handmade_piece_is_altered(tmp_path):

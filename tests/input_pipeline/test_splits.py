@@ -269,7 +269,12 @@ def test_split_file_is_read(tmp_path, text):
         ("1\n", ":1: not <song_id>,<train, validation, test>"),
         ("1,train\n7,train\n", ":2: song 7 has no labels"),
         ("1,train\n2,test\n1.0,test\n", ":3: song 1 occurs twice"),
-        ('1,"train\n', ": not a CSV file in UTF-8 (unexpected end of data)"),
+        ('1,"train\n', ":1: not a CSV file in UTF-8 (unexpected end of data)"),
+        (
+            "1;train\n2;test\n",
+            ":1: not a CSV file in UTF-8 "
+            "(columns are separated by semicolons: save it with commas)",
+        ),
     ],
 )
 def test_bad_split_file_is_refused_with_its_line(tmp_path, text, reason):
