@@ -57,8 +57,9 @@ def tiny_config(data_dir, model="damff", **changes):
     config.eval_every_steps = config.checkpoint_every_steps = 3
     config.features.update(sample_rate=8000, n_fft=512, win_length=480, hop_length=400, n_mels=16)
     if model == "damff":
-        # What a run does to a model can be seen by one branch, which is traced in half of the time.
+        # What a run does to a model can be seen by one branch of small kernels, which compile fast.
         config.model.update(branches="a", channels=(2, 2, 4), hidden_size=4, dropout_rate=0.2)
+        config.model.kernels_a = ((1, 1), (1, 3), (3, 1))
     config.optim.ema_decay = 0.9
     config.data.update(data_dir=str(data_dir), crop_segments=8, overlap=2, workers=1)
     with config.data.options.unlocked():

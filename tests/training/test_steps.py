@@ -15,8 +15,10 @@ from damff_jax.training import compilation, optim, parallel, steps, train_state
 from damff_jax.training.augmentation import AugmentConfig
 
 F, M, T, B = 8, 16, 4, 8
-# One branch is enough for testing steps, and compiles in half the time.
-MODEL = {"name": "damff", "channels": (2, 3, 4), "hidden_size": 3, "branches": "a"}
+# What compiles quickly is enough for testing steps; one test has the whole of the paper's model.
+SMALL = {"branches": "a", "kernels_a": ((1, 1), (1, 3), (3, 1)), "sequence": "none"}
+WHOLE = {"branches": "ab", "kernels_a": ((1, 5), (5, 5), (3, 3)), "sequence": "bilstm"}
+MODEL = {"name": "damff", "channels": (2, 3, 4), "hidden_size": 3} | SMALL
 
 
 def fresh(tree):
@@ -85,9 +87,9 @@ def either_pmap(request, monkeypatch):
         monkeypatch.setattr(compilation, "options", lambda platform_name: {})
 
 
-@pytest.mark.parametrize(("n_devices", "branches"), [(1, "a"), (2, "a"), (4, "ab")])
-def test_pmap_on_any_number_of_devices_equals_the_twin_on_one(n_devices, branches):
-    _, state, step = setup(branches=branches)
+@pytest.mark.parametrize(("n_devices", "form"), [(1, SMALL), (2, SMALL), (4, WHOLE)])
+def test_pmap_on_any_number_of_devices_equals_the_twin_on_one(n_devices, form):
+    _, state, step = setup(**form)
     twin_state, twin_history = three_steps(parallel.one_device_twin(step), state, 1)
     devices = jax.devices()[:n_devices]
     mapped = parallel.map_train_step(step, devices=devices)
