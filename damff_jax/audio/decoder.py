@@ -2,6 +2,7 @@
 
 import io
 import itertools
+import math
 import os
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -38,6 +39,8 @@ _BUFFER_SIZE = 2**17
 _PACKETS_AT_A_TIME = 4
 # A chain of frames and nothing else, with tags before, between and behind them.
 _BARE = ("mp3", "aac", "ac3", "eac3", "dts", "amr")
+# FFmpeg gathers all that is between two frames in memory. The largest tags hold 16 MB of pictures.
+_MAX_JUNK = 2**26
 _TAGS = (b"ID3", b"TAG", b"APE", b"LYR", b"3DI")
 # Seconds by which a frame may be late, in a file that seems whole and in a damaged one: many
 # containers round times, and some programs do not state them well.
@@ -77,7 +80,7 @@ class Decoder:
     """
 
     def __init__(self, raw: io.FileIO, path: str | os.PathLike[str]):
-        self._raw, self._path = raw, path
+        self._raw, self._path, self._nameless = raw, path, _Nameless(raw)
         self.seconds, self._silent, self._rate = 0.0, 0.0, 0
         self._origin: float | None = None
         self._failure = self._first_error = self._damage = ""
@@ -89,6 +92,8 @@ class Decoder:
         with av.logging.Capture() as opening:
             self._container = self._open(opening)
         self._format = self._container.format.name
+        if self._format in _BARE:
+            self._nameless.limit = _MAX_JUNK
         self._stream = self._default_stream()
         self._time_base = float(self._stream.time_base or 0)
         codec = self._stream.codec_context
@@ -120,6 +125,8 @@ class Decoder:
         """
         for decoded in self._decoded():
             self._examine(decoded)
+            if decoded.frames:
+                self._nameless.n_read = 0
             for frame in decoded.frames:
                 if frame.sample_rate != self._rate:
                     self._rate = self._good_rate(frame)
@@ -128,6 +135,8 @@ class Decoder:
                     yield from self._silence(missing)
                 self.seconds += frame.samples / self._rate
                 yield frame
+        if self._nameless.is_cut:
+            self._damage = self._at("a long stretch without sound; what follows is not read")
         if self._format not in _BARE:
             self._damage = self._damage or self._suspected
         if not self.seconds:
@@ -156,7 +165,7 @@ class Decoder:
     def _open(self, opening: list[Note]) -> InputContainer:
         try:
             return av.open(
-                _Nameless(self._raw),
+                self._nameless,
                 "r",
                 metadata_errors="replace",
                 buffer_size=_BUFFER_SIZE,
@@ -262,10 +271,24 @@ class Decoder:
 
 
 class _Nameless:
-    """A file without its name, so that FFmpeg judges it by content alone."""
+    """A file without its name, so that FFmpeg judges it by content alone.
+
+    Attributes:
+      n_read: bytes that were read; may be reset.
+      limit: of these, beyond which nothing is read.
+      is_cut: whether the limit was reached.
+    """
 
     def __init__(self, raw: io.FileIO):
-        self.read, self.seek, self.tell = raw.read, raw.seek, raw.tell
+        self._raw, self.seek, self.tell = raw, raw.seek, raw.tell
+        self.n_read, self.limit, self.is_cut = 0, math.inf, False
+
+    def read(self, size: int) -> bytes:
+        self.is_cut = self.is_cut or self.n_read > self.limit
+        if self.is_cut:
+            return b""
+        self.n_read += size
+        return self._raw.read(size)
 
 
 def _decode(packet: "Packet[AudioStream]", noted: list[Note]) -> _Decoded:

@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+import warnings
 from fractions import Fraction
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import soundfile
 from av.stream import Disposition
 
 from damff_jax import audio
-from damff_jax.audio import AudioError, AudioWarning
+from damff_jax.audio import AudioError, AudioWarning, decoder
 from damff_jax.audio.encoding import encode
 
 DATA = os.environ.get("DAMFF_REAL_DATA")
@@ -190,6 +191,24 @@ def test_mp3_behind_words_is_read(tmp_path):
     path.write_bytes(b"HTTP/1.0 200 OK\r\n\r\n" + b"".join(frames))
     samples = audio.load(path, RATE, strict=True)
     assert len(samples) == pytest.approx(576 * len(frames), abs=576)
+
+
+@pytest.mark.parametrize(("n_bytes", "is_read"), [(300_000, True), (5_000_000, False)])
+def test_what_stands_between_the_frames_of_an_mp3_is_bounded(
+    tmp_path, monkeypatch, n_bytes, is_read
+):
+    """FFmpeg gathers it in memory."""
+    monkeypatch.setattr(decoder, "_MAX_JUNK", 1_000_000)
+    path = tmp_path / "a.mp3"
+    soundfile.write(path, tone(3), RATE)
+    frames = b"".join(mp3_frames(path))
+    path.write_bytes(frames + bytes(n_bytes) + frames)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        samples = audio.load(path, RATE)
+    assert len(samples) == pytest.approx((6 if is_read else 3) * RATE, abs=RATE // 4)
+    refusal = "a long stretch without sound; what follows is not read"
+    assert any(refusal in str(warning.message) for warning in caught) != is_read
 
 
 # Processes ---------------------------------------------------------------------------------------
