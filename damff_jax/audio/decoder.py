@@ -2,7 +2,6 @@
 
 import io
 import itertools
-import math
 import os
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -10,32 +9,16 @@ from typing import NamedTuple
 import av
 from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
-from av.container import Flags, InputContainer
+from av.container import InputContainer
 from av.packet import Packet
-from av.stream import Discard
 
 from damff_jax.audio import flac, mp3, mp4, notes, wav
 from damff_jax.audio.declared import declared_seconds, is_off, missing_bytes
 from damff_jax.audio.errors import AudioError
 from damff_jax.audio.notes import Note
+from damff_jax.audio.opening import Nameless, choose_stream, open_container
 
 MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 8_000, 192_000
-# Those that contain sound themselves; FFmpeg would open other files for playlists and the like.
-_CONTAINERS = (
-    "wav,w64,flac,ogg,mp3,mov,matroska,asf,aiff,caf,au,aac,ac3,eac3,dts,dtshd,amr,amrnb,amrwb,avi,"
-    "flv,mpegts,mpeg,ape,wv,tta,tak,mpc,mpc8,dsf,iff,voc,oma,loas,truehd,mlp,nut,rm,sox,ircam,"
-    "nistsphere,paf,pvf,avr,shn,osq,qcp,xwma,mmf,gxf,mxf"
-)
-_OPTIONS = {
-    "format_whitelist": _CONTAINERS,
-    "protocol_whitelist": "",
-    # Otherwise the samples of every WAV file are searched for other formats, which takes longer
-    # than decoding them.
-    "max_probe_packets": "1",
-}
-# Has FFmpeg look ahead, perhaps through half of the file, for times that are not needed.
-_GEN_PTS: int = Flags.gen_pts.value  # type: ignore[assignment]  # Their stub is wrong.
-_BUFFER_SIZE = 2**17
 _PACKETS_AT_A_TIME = 4
 # A chain of frames and nothing else, with tags before, between and behind them.
 _BARE = ("mp3", "aac", "ac3", "eac3", "dts", "amr")
@@ -80,7 +63,7 @@ class Decoder:
     """
 
     def __init__(self, raw: io.FileIO, path: str | os.PathLike[str]):
-        self._raw, self._path, self._nameless = raw, path, _Nameless(raw)
+        self._raw, self._path, self._nameless = raw, path, Nameless(raw)
         self.seconds, self._silent, self._rate = 0.0, 0.0, 0
         self._origin: float | None = None
         self._failure = self._first_error = self._damage = ""
@@ -94,7 +77,7 @@ class Decoder:
         self._format = self._container.format.name
         if self._format in _BARE:
             self._nameless.limit = _MAX_JUNK
-        self._stream = self._default_stream()
+        self._stream = self._choose_stream()
         self._time_base = float(self._stream.time_base or 0)
         codec = self._stream.codec_context
         self.sample_rate = codec.sample_rate
@@ -164,31 +147,17 @@ class Decoder:
 
     def _open(self, opening: list[Note]) -> InputContainer:
         try:
-            return av.open(
-                self._nameless,
-                "r",
-                metadata_errors="replace",
-                buffer_size=_BUFFER_SIZE,
-                container_options=_OPTIONS,
-            )
+            return open_container(self._nameless)
         except (av.FFmpegError, OSError, ValueError, MemoryError) as error:
             if os.fstat(self._raw.fileno()).st_size == 0:
                 raise AudioError(f"{self._path}: the file is empty") from error
             raise self._unreadable(notes.reason(error, opening)) from error
 
-    def _default_stream(self) -> AudioStream:
-        stream = self._container.streams.best("audio")
-        if not isinstance(stream, AudioStream) or stream.codec_context is None:
+    def _choose_stream(self) -> AudioStream:
+        stream = choose_stream(self._container)
+        if stream is None:
             self._container.close()
             raise AudioError(f"{self._path}: no audio in the file that can be decoded")
-        for other in self._container.streams:
-            if other is not stream:
-                other.discard = Discard.all
-        self._container.flags &= ~_GEN_PTS
-        codec = stream.codec_context
-        codec.thread_count = 1  # Notes are captured by thread.
-        if not codec.name.startswith("mp3"):  # Some encoders get its checksums wrong.
-            codec.options = {"err_detect": "crccheck"}
         return stream
 
     def _decoded(self) -> Iterator[_Decoded]:
@@ -268,27 +237,6 @@ class Decoder:
 
     def _unreadable(self, reason: str) -> AudioError:
         return AudioError(f"{self._path}: not readable as audio ({reason})")
-
-
-class _Nameless:
-    """A file without its name, so that FFmpeg judges it by content alone.
-
-    Attributes:
-      n_read: bytes that were read; may be reset.
-      limit: of these, beyond which nothing is read.
-      is_cut: whether the limit was reached.
-    """
-
-    def __init__(self, raw: io.FileIO):
-        self._raw, self.seek, self.tell = raw, raw.seek, raw.tell
-        self.n_read, self.limit, self.is_cut = 0, math.inf, False
-
-    def read(self, size: int) -> bytes:
-        self.is_cut = self.is_cut or self.n_read > self.limit
-        if self.is_cut:
-            return b""
-        self.n_read += size
-        return self._raw.read(size)
 
 
 def _decode(packet: "Packet[AudioStream]", noted: list[Note]) -> _Decoded:
