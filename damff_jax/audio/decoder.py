@@ -28,6 +28,8 @@ _TAGS = (b"ID3", b"TAG", b"APE", b"LYR", b"3DI")
 # Seconds by which a frame may be late, in a file that seems whole and in a damaged one: many
 # containers round times, and some programs do not state them well.
 _MAX_GAP, _MAX_GAP_IF_DAMAGED = 0.2, 0.02
+# Other files contain what looks like a frame or two of sound.
+_LEAST_SECONDS = 0.1
 # Seconds of silence that may replace what is missing in a file, because times may be damaged too.
 _MAX_SILENCE = 600.0
 
@@ -91,6 +93,7 @@ class Decoder:
             descriptor=raw.fileno(),
             is_estimated=any("Estimating duration" in text for _, _, text in opening),
         )
+        self._is_doubtful = any("detected only with low score" in text for _, _, text in opening)
         # Other notes, of frames, are repeated when these are decoded.
         self._note_damage([note for note in opening if note[1] == self._format])
 
@@ -133,6 +136,8 @@ class Decoder:
             return f"{self._lengths()}{self._failure}"
         if self._mp3 and (damage := self._mp3.damage(self.seconds)):
             return damage
+        if self._is_doubtful and self.seconds < _LEAST_SECONDS:
+            return f"hardly recognised as {self._format}, perhaps something else"
         if self._wav.contradiction:
             return f"its header contradicts itself: {self._wav.contradiction}"
         if self._wav.unfinished:

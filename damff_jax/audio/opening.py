@@ -12,7 +12,8 @@ from av.stream import Discard
 _CONTAINERS = (
     "wav,w64,flac,ogg,mp3,mov,matroska,asf,aiff,caf,au,aac,ac3,eac3,dts,dtshd,amr,amrnb,amrwb,avi,"
     "flv,mpegts,mpeg,ape,wv,tta,tak,mpc,mpc8,dsf,iff,voc,oma,loas,truehd,mlp,nut,rm,sox,ircam,"
-    "nistsphere,paf,pvf,avr,shn,osq,qcp,xwma,mmf,gxf,mxf"
+    "nistsphere,paf,pvf,avr,shn,osq,qcp,xwma,mmf,gxf,mxf,adx,aea,ast,bfstm,bonk,brstm,dss,dv,hca,"
+    "hcom,iamf,ilbc,lc3,live_flv,nsv,nuv,pva,qoa,rka,rso,smjpeg,vqf,wavarc,wsd,wtv"
 )
 _OPTIONS = {
     "format_whitelist": _CONTAINERS,
