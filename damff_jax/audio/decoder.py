@@ -9,39 +9,27 @@ from typing import NamedTuple
 import av
 from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
-from av.container import Flags, InputContainer
+from av.container import InputContainer
 from av.packet import Packet
-from av.stream import Discard
 
 from damff_jax.audio import flac, mp3, mp4, notes, wav
 from damff_jax.audio.declared import declared_seconds, is_off, missing_bytes
 from damff_jax.audio.errors import AudioError
 from damff_jax.audio.notes import Note
+from damff_jax.audio.opening import Nameless, choose_stream, open_container
 
 MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 8_000, 192_000
-# Those that contain sound themselves; FFmpeg would open other files for playlists and the like.
-_CONTAINERS = (
-    "wav,w64,flac,ogg,mp3,mov,matroska,asf,aiff,caf,au,aac,ac3,eac3,dts,dtshd,amr,amrnb,amrwb,avi,"
-    "flv,mpegts,mpeg,ape,wv,tta,tak,mpc,mpc8,dsf,iff,voc,oma,loas,truehd,mlp,nut,rm,sox,ircam,"
-    "nistsphere,paf,pvf,avr,shn,osq,qcp,xwma,mmf,gxf,mxf"
-)
-_OPTIONS = {
-    "format_whitelist": _CONTAINERS,
-    "protocol_whitelist": "",
-    # Otherwise the samples of every WAV file are searched for other formats, which takes longer
-    # than decoding them.
-    "max_probe_packets": "1",
-}
-# Has FFmpeg look ahead, perhaps through half of the file, for times that are not needed.
-_GEN_PTS: int = Flags.gen_pts.value  # type: ignore[assignment]  # Their stub is wrong.
-_BUFFER_SIZE = 2**17
 _PACKETS_AT_A_TIME = 4
 # A chain of frames and nothing else, with tags before, between and behind them.
 _BARE = ("mp3", "aac", "ac3", "eac3", "dts", "amr")
+# FFmpeg gathers all that is between two frames in memory. The largest tags hold 16 MB of pictures.
+_MAX_JUNK = 2**26
 _TAGS = (b"ID3", b"TAG", b"APE", b"LYR", b"3DI")
 # Seconds by which a frame may be late, in a file that seems whole and in a damaged one: many
 # containers round times, and some programs do not state them well.
 _MAX_GAP, _MAX_GAP_IF_DAMAGED = 0.2, 0.02
+# Other files contain what looks like a frame or two of sound.
+_LEAST_SECONDS = 0.1
 # Seconds of silence that may replace what is missing in a file, because times may be damaged too.
 _MAX_SILENCE = 600.0
 
@@ -77,7 +65,7 @@ class Decoder:
     """
 
     def __init__(self, raw: io.FileIO, path: str | os.PathLike[str]):
-        self._raw, self._path = raw, path
+        self._raw, self._path, self._nameless = raw, path, Nameless(raw)
         self.seconds, self._silent, self._rate = 0.0, 0.0, 0
         self._origin: float | None = None
         self._failure = self._first_error = self._damage = ""
@@ -89,7 +77,9 @@ class Decoder:
         with av.logging.Capture() as opening:
             self._container = self._open(opening)
         self._format = self._container.format.name
-        self._stream = self._default_stream()
+        if self._format in _BARE:
+            self._nameless.limit = _MAX_JUNK
+        self._stream = self._choose_stream()
         self._time_base = float(self._stream.time_base or 0)
         codec = self._stream.codec_context
         self.sample_rate = codec.sample_rate
@@ -103,6 +93,7 @@ class Decoder:
             descriptor=raw.fileno(),
             is_estimated=any("Estimating duration" in text for _, _, text in opening),
         )
+        self._is_doubtful = any("detected only with low score" in text for _, _, text in opening)
         # Other notes, of frames, are repeated when these are decoded.
         self._note_damage([note for note in opening if note[1] == self._format])
 
@@ -120,6 +111,8 @@ class Decoder:
         """
         for decoded in self._decoded():
             self._examine(decoded)
+            if decoded.frames:
+                self._nameless.n_read = 0
             for frame in decoded.frames:
                 if frame.sample_rate != self._rate:
                     self._rate = self._good_rate(frame)
@@ -128,6 +121,8 @@ class Decoder:
                     yield from self._silence(missing)
                 self.seconds += frame.samples / self._rate
                 yield frame
+        if self._nameless.is_cut:
+            self._damage = self._at("a long stretch without sound; what follows is not read")
         if self._format not in _BARE:
             self._damage = self._damage or self._suspected
         if not self.seconds:
@@ -141,6 +136,8 @@ class Decoder:
             return f"{self._lengths()}{self._failure}"
         if self._mp3 and (damage := self._mp3.damage(self.seconds)):
             return damage
+        if self._is_doubtful and self.seconds < _LEAST_SECONDS:
+            return f"hardly recognised as {self._format}, perhaps something else"
         if self._wav.contradiction:
             return f"its header contradicts itself: {self._wav.contradiction}"
         if self._wav.unfinished:
@@ -155,31 +152,17 @@ class Decoder:
 
     def _open(self, opening: list[Note]) -> InputContainer:
         try:
-            return av.open(
-                _Nameless(self._raw),
-                "r",
-                metadata_errors="replace",
-                buffer_size=_BUFFER_SIZE,
-                container_options=_OPTIONS,
-            )
+            return open_container(self._nameless)
         except (av.FFmpegError, OSError, ValueError, MemoryError) as error:
             if os.fstat(self._raw.fileno()).st_size == 0:
                 raise AudioError(f"{self._path}: the file is empty") from error
             raise self._unreadable(notes.reason(error, opening)) from error
 
-    def _default_stream(self) -> AudioStream:
-        stream = self._container.streams.best("audio")
-        if not isinstance(stream, AudioStream) or stream.codec_context is None:
+    def _choose_stream(self) -> AudioStream:
+        stream = choose_stream(self._container)
+        if stream is None:
             self._container.close()
             raise AudioError(f"{self._path}: no audio in the file that can be decoded")
-        for other in self._container.streams:
-            if other is not stream:
-                other.discard = Discard.all
-        self._container.flags &= ~_GEN_PTS
-        codec = stream.codec_context
-        codec.thread_count = 1  # Notes are captured by thread.
-        if not codec.name.startswith("mp3"):  # Some encoders get its checksums wrong.
-            codec.options = {"err_detect": "crccheck"}
         return stream
 
     def _decoded(self) -> Iterator[_Decoded]:
@@ -259,13 +242,6 @@ class Decoder:
 
     def _unreadable(self, reason: str) -> AudioError:
         return AudioError(f"{self._path}: not readable as audio ({reason})")
-
-
-class _Nameless:
-    """A file without its name, so that FFmpeg judges it by content alone."""
-
-    def __init__(self, raw: io.FileIO):
-        self.read, self.seek, self.tell = raw.read, raw.seek, raw.tell
 
 
 def _decode(packet: "Packet[AudioStream]", noted: list[Note]) -> _Decoded:

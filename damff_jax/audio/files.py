@@ -9,8 +9,9 @@ import warnings
 from collections.abc import Iterator
 
 from damff_jax.audio.errors import AudioError, AudioWarning
+from damff_jax.system import folders
 
-# By these a folder is searched; a file that is named itself is read whatever its name.
+# Folders are searched for these; a file that is named itself is read whatever its name.
 EXTENSIONS = (
     *(".wav", ".flac", ".ogg", ".mp3", ".m4a", ".aac", ".opus", ".wma", ".aiff", ".aif", ".aifc"),
     *(".mp4", ".webm", ".mkv", ".mka", ".oga", ".m4b", ".caf", ".au", ".snd", ".ac3", ".eac3"),
@@ -25,29 +26,22 @@ _NOT_READ = (".mid", ".midi", ".kar", ".mod", ".xm", ".it", ".s3m", ".m4p", ".aa
 def find(directory: str | os.PathLike[str]) -> Iterator[str]:
     """Paths of the audio files below a directory, sorted, by their extensions; no hidden files.
 
-    Symbolic links are followed, and no folder is entered twice. Folders that cannot be read, and
-    files whose extension stands for sound that is not read, are named by an AudioWarning.
+    Links to folders are followed, and no folder is entered twice. An AudioWarning names folders
+    that cannot be listed, and files whose extensions are those of sound that is not read.
     """
-    entered: set[tuple[int, int]] = set()
     others: dict[str, list[str]] = collections.defaultdict(list)
-    for root, folders, names in os.walk(directory, followlinks=True, onerror=_warn_of_folder):
-        folder = os.stat(root)
-        if (folder.st_dev, folder.st_ino) in entered:
-            folders.clear()
-            continue
-        entered.add((folder.st_dev, folder.st_ino))
-        folders.sort()
-        for name in sorted(names):
+    for folder, names in folders.walk(directory, _warn_of_folder):
+        for name in names:
             extension = os.path.splitext(name)[1].lower()
             if name.startswith("."):
                 continue
             if extension in EXTENSIONS:
-                yield os.path.join(root, name)
+                yield os.path.join(folder, name)
             elif extension in _NOT_READ:
-                others[extension].append(os.path.join(root, name))
+                others[extension].append(os.path.join(folder, name))
     for extension, paths in others.items():
-        message = f"{paths[0]}: left out, for {extension} is not read as audio"
-        _warn(message + f"; and so {len(paths) - 1} more" * (len(paths) > 1))
+        more = f", like {len(paths) - 1} more" if len(paths) > 1 else ""
+        _warn(f"{paths[0]}: left out, because {extension} is not read as audio{more}")
 
 
 def digest(path: str | os.PathLike[str]) -> str:
@@ -74,8 +68,8 @@ def open_regular(path: str | os.PathLike[str]) -> io.FileIO:
         raise AudioError(f"{path}: {error.strerror}") from error
 
 
-def _warn_of_folder(error: OSError) -> None:
-    _warn(f"{error.filename}: folder left out ({error.strerror})")
+def _warn_of_folder(folder: str, reason: str) -> None:
+    _warn(f"{folder}: folder left out ({reason})")
 
 
 def _warn(message: str) -> None:

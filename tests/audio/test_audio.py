@@ -409,7 +409,7 @@ def test_sound_of_another_kind_is_named_once(tmp_path):
     with pytest.warns(AudioWarning) as caught:
         assert list(audio.find(tmp_path)) == [str(tmp_path / "d.wav")]
     (warning,) = caught
-    expected = f"{tmp_path / 'a.mid'}: left out, for .mid is not read as audio; and so 2 more"
+    expected = f"{tmp_path / 'a.mid'}: left out, because .mid is not read as audio, like 2 more"
     assert str(warning.message) == expected
 
 

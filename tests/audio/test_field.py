@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+import warnings
 from fractions import Fraction
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import soundfile
 from av.stream import Disposition
 
 from damff_jax import audio
-from damff_jax.audio import AudioError, AudioWarning
+from damff_jax.audio import AudioError, AudioWarning, decoder, opening
 from damff_jax.audio.encoding import encode
 
 DATA = os.environ.get("DAMFF_REAL_DATA")
@@ -77,6 +78,14 @@ def test_of_several_streams_the_default_one_is_read(tmp_path, default):
     write_streams(tmp_path / "a.mka", pitches, default)
     samples = audio.load(tmp_path / "a.mka", RATE, strict=True)
     assert np.argmax(np.abs(np.fft.rfft(samples))) == pitches[default]
+
+
+def test_every_format_that_is_allowed_exists():
+    """FFmpeg ignores names that it does not know."""
+    names = opening._CONTAINERS.split(",")
+    assert len(set(names)) == len(names)
+    known = {name for known in av.formats_available for name in known.split(",")}
+    assert set(names) <= known
 
 
 # FLAC and GSM ------------------------------------------------------------------------------------
@@ -190,6 +199,32 @@ def test_mp3_behind_words_is_read(tmp_path):
     path.write_bytes(b"HTTP/1.0 200 OK\r\n\r\n" + b"".join(frames))
     samples = audio.load(path, RATE, strict=True)
     assert len(samples) == pytest.approx(576 * len(frames), abs=576)
+
+
+def test_what_looks_like_two_frames_at_the_end_of_another_file_is_hardly_an_mp3(tmp_path):
+    path = tmp_path / "a.mp3"
+    soundfile.write(path, tone(3), RATE)
+    path.write_bytes(b"\x7fELF" + bytes(500) + b"".join(mp3_frames(path)[10:12]))
+    with pytest.warns(AudioWarning, match="hardly recognised as mp3, perhaps something else"):
+        assert len(audio.load(path, RATE)) == 2 * 576
+
+
+@pytest.mark.parametrize(("n_bytes", "is_read"), [(300_000, True), (5_000_000, False)])
+def test_what_stands_between_the_frames_of_an_mp3_is_bounded(
+    tmp_path, monkeypatch, n_bytes, is_read
+):
+    """FFmpeg gathers it in memory."""
+    monkeypatch.setattr(decoder, "_MAX_JUNK", 1_000_000)
+    path = tmp_path / "a.mp3"
+    soundfile.write(path, tone(3), RATE)
+    frames = b"".join(mp3_frames(path))
+    path.write_bytes(frames + bytes(n_bytes) + frames)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        samples = audio.load(path, RATE)
+    assert len(samples) == pytest.approx((6 if is_read else 3) * RATE, abs=RATE // 4)
+    refusal = "a long stretch without sound; what follows is not read"
+    assert any(refusal in str(warning.message) for warning in caught) != is_read
 
 
 # Processes ---------------------------------------------------------------------------------------
