@@ -1,6 +1,6 @@
 """The fault campaign: does damage ever silently give a wrong result?
 
-    python -m tests.campaign --audio=N --labels=N --checkpoints=N --shards=N --kills=N --seed=S
+    python -m tests.campaign --audio=N --labels=N --midi=N --checkpoints=N --shards=N --kills=N
 
 makes small inputs of every kind, damages them at random, N times each, and reports how the program
 reacts. Every trial is a function of the seed, its kind and its number.
@@ -34,6 +34,7 @@ if __package__ in (None, ""):
 KINDS = {
     "audio": (300, 20.0),
     "labels": (300, 20.0),
+    "midi": (100, 60.0),
     "checkpoints": (0, 120.0),
     "shards": (40, 60.0),
     "kills": (0, 1200.0),

@@ -49,6 +49,6 @@ def test_bad_command_line_is_refused_with_status_2(argument):
 def test_nothing_is_silent_today(capsys):
     assert campaign.main(["--audio=600", "--labels=600", "--shards=40", "--seed=2"]) == 0
     numbers = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert list(numbers) == ["audio", "labels", "checkpoints", "shards", "kills"]
+    assert list(numbers) == ["audio", "labels", "midi", "checkpoints", "shards", "kills"]
     assert numbers["audio"]["tried"] == 600 == sum(numbers["audio"].values()) - 600
     assert min(numbers["audio"]["refused"], numbers["audio"]["handled"]) > 100
