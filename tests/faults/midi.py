@@ -144,6 +144,8 @@ def _read_track(data: bytes) -> tuple[int, list[tuple[int, int]]]:
                 tempi.append((tick, int.from_bytes(data[place : place + 3])))
             place += length
             continue
+        if not data[place] & 0x80 and status >= 0xF0:
+            raise KeyError("no running status")
         if data[place] & 0x80:
             status, place = data[place], place + 1
         if status in (0xF0, 0xF7):
