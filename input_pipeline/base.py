@@ -19,11 +19,13 @@ from tensorflow_datasets.core import dataset_metadata
 from tqdm import tqdm
 
 from damff_jax import audio
+from damff_jax.audio import AudioError
 from damff_jax.features import SEGMENT_SECONDS, FeatureConfig
 from input_pipeline.annotations import Labels
 from input_pipeline.corpus import UNHEARD, Corpus, CorpusError, Options, Recording
 from input_pipeline.extraction import Extracted
 from input_pipeline.feature_cache import CACHE_FOLDER, FeatureCache
+from input_pipeline.fingerprint import fingerprint
 from input_pipeline.shards import (
     FILE_FORMAT,
     RECORD_SEGMENTS,
@@ -37,6 +39,7 @@ from input_pipeline.splits import (
     SongList,
     Split,
     refuse_missing_audio,
+    refuse_unscored,
     song_ids_by_split,
 )
 
@@ -91,15 +94,15 @@ class SongBuilder(  # type: ignore[call-arg]  # TFDS accepts the keyword, but is
     code_digest: ClassVar[str] = ""
 
     # Set by the caller of a build: worker processes (None: none); a split that must be possible
-    # with the songs, and whether missing audio of one of its songs is an error; and whether to show
-    # progress.
+    # with the songs; whether missing audio of one of its songs is an error, and a file that cannot
+    # be read; splits of which one must have songs; and whether to show progress.
     executor: Executor | None = None
     split: Split | None = None
     require_all: bool = False
+    needed_splits: tuple[str, ...] = ()
     progress: bool = False
 
-    # In the user's folder: label files, which are compared by content, and sound files, which are
-    # compared by name and size, to decide whether the shards are outdated.
+    # Names of the label files and the sound files in the user's folder, see `fingerprint`.
     LABEL_FILES: ClassVar[tuple[str, ...]] = ("*.csv", "*.json", "*.txt")
     SOUND_FILES: ClassVar[tuple[str, ...]] = tuple(f"*{name}" for name in audio.EXTENSIONS)
 
@@ -182,29 +185,51 @@ class SongBuilder(  # type: ignore[call-arg]  # TFDS accepts the keyword, but is
     def _split_generators(
         self, dl_manager: tfds.download.DownloadManager
     ) -> dict[str, Iterator[tuple[int, dict[str, Any]]]]:
-        self.info.metadata.pop("shards", None)  # Those of the outdated data set.
+        metadata = self.info.metadata
+        metadata.pop("shards", None)  # Those of the outdated data set.
         manual_dir = Path(dl_manager.manual_dir) if self.MANUAL_DOWNLOAD_INSTRUCTIONS else None
-        corpus = self.corpus(manual_dir or Path())
-        if self.split is not None:
-            # Errors in the split should be found before the work.
-            n_segments = {song.song_id: len(song.labels) for song in corpus.songs}
-            songs = SongList(tuple(corpus.labelled), n_segments)
-            song_ids_by_split(self.split, songs, manual_dir)
-            if self.require_all:
-                refuse_missing_audio(self.split.assign(songs, manual_dir), corpus.left_out)
+        corpus, _ = self.planned(manual_dir)
+        metadata["fingerprint"] = None
+        if manual_dir:
+            # Before the files are decoded: if one changes later, the data set is built again.
+            metadata["sounds"] = corpus.sounds(manual_dir)
+            metadata["fingerprint"] = fingerprint(type(self), manual_dir, metadata["sounds"])
         return {SONGS: self._generate_examples(corpus)}
+
+    def planned(self, manual_dir: Path | None) -> tuple[Corpus, dict[str, tuple[str, ...]]]:
+        """The songs that would be built, and their ids by split; no sound is read.
+
+        Raises:
+          CorpusError, LabelError: there are none, or the split is not possible with them.
+        """
+        corpus = self.corpus(manual_dir or Path())
+        if self.require_all and corpus.failed:
+            raise CorpusError(next(iter(corpus.failed.values())).reason)
+        if self.split is None:
+            return corpus, {}
+        n_segments = {song.song_id: len(song.labels) for song in corpus.songs}
+        songs = SongList(tuple(corpus.labelled), n_segments)
+        by_split = song_ids_by_split(self.split, songs, manual_dir)
+        if self.require_all:
+            refuse_missing_audio(self.split.assign(songs, manual_dir), corpus.left_out)
+        refuse_unscored(self.needed_splits, by_split, len(corpus.labelled))
+        return corpus, by_split
 
     def _generate_examples(self, corpus: Corpus) -> Iterator[tuple[int, dict[str, Any]]]:
         report = BuildReport(corpus)
         n_songs, extracted = len(corpus.songs), self._extracted(corpus)
         bar = tqdm(extracted, self.name, n_songs, unit="song", disable=not self.progress)
         for i, (song, features) in enumerate(bar):
+            if isinstance(features, AudioError):
+                if self.require_all:
+                    raise features
+                report.fail(song, features)
+                continue
             labels = song.labels.head(len(features.log_mel_TxFxM))
             report.add(song, labels, features)
             for k, record in enumerate(records_of(song.song_id, labels, features.log_mel_TxFxM)):
                 yield record_key(i, k, n_songs), record
-        if not report.n_segments:
-            raise CorpusError("no song has a labelled segment with audio")
+        report.check()
         # Written with the data set's info at the end.
         self.info.metadata.update(
             report=report.to_json(),
@@ -213,7 +238,7 @@ class SongBuilder(  # type: ignore[call-arg]  # TFDS accepts the keyword, but is
             labelled=corpus.labelled,
         )
 
-    def _extracted(self, corpus: Corpus) -> Iterator[tuple[Recording, Extracted]]:
+    def _extracted(self, corpus: Corpus) -> Iterator[tuple[Recording, Extracted | AudioError]]:
         """The songs with their features."""
         # data_dir is <folder>/<data set>/<config>/<version>; all data sets share the cache.
         cache = FeatureCache(Path(self.data_dir).parents[2] / CACHE_FOLDER)
@@ -240,6 +265,7 @@ class BuildReport:
     def __init__(self, corpus: Corpus):
         self.n_segments: dict[str, int] = {}
         self.first_segments: dict[str, int] = {}
+        self.failed = {song_id: failure.reason for song_id, failure in corpus.failed.items()}
         self._corpus = corpus
         self._n_past = self._n_labels = 0
         self._seconds = [math.inf, 0.0]
@@ -263,18 +289,35 @@ class BuildReport:
             self._seconds[0] = min(self._seconds[0], SEGMENT_SECONDS * first)
             self._seconds[1] = max(self._seconds[1], SEGMENT_SECONDS * end)
 
+    def check(self) -> None:
+        """Checks that a song was built.
+
+        Raises:
+          CorpusError: there is none.
+        """
+        if not self.n_segments and self.failed:
+            first = next(iter(self.failed.values()))
+            raise CorpusError(f"no song can be built; the first of {len(self.failed)}: {first}")
+        if not self.n_segments:
+            raise CorpusError("no song has a labelled segment with audio")
+
+    def fail(self, song: Recording, error: AudioError) -> None:
+        """Adds a song whose file cannot be read."""
+        self.failed[song.song_id] = str(error)
+
     @staticmethod
     def _note(notes: dict[str, list[str]], reason: str, text: str) -> None:
         notes.setdefault(reason, []).append(text)
 
     def to_json(self) -> dict[str, Any]:
-        """Counts; the span of the songs in s; what was cut off, left out, and noted."""
+        """Counts; the span of the songs in s; what was cut off, failed, left out, and noted."""
         return {
             "n_songs": len(self.n_segments),
             "n_segments": sum(self.n_segments.values()),
             "n_labels": self._n_labels,
             "seconds_of_songs": self._seconds,
             "n_cut_off": {"before": self._corpus.n_before, "past": self._n_past},
+            "failed": self.failed,
             "left_out": self._corpus.left_out,
             "notes": self._corpus.notes,
             "build_seconds": round(time.monotonic() - self._started, 3),

@@ -3,13 +3,10 @@
 import contextlib
 import dataclasses
 import fcntl
-import fnmatch
 import functools
-import hashlib
 import io
 import os
 import shutil
-import stat
 import subprocess
 import sys
 import tempfile
@@ -32,12 +29,19 @@ from input_pipeline.corpus import CorpusError, Options
 from input_pipeline.embeddings import Embeddings, read_embeddings, teacher_targets
 from input_pipeline.extraction import pool
 from input_pipeline.feature_cache import CACHE_FOLDER
+from input_pipeline.fingerprint import fingerprint
 from input_pipeline.pipeline import load_songs
 from input_pipeline.records import StreamedSongs
 from input_pipeline.registry import builder_class
 from input_pipeline.settings import make_settings
 from input_pipeline.shards import check_shards
-from input_pipeline.splits import Split, digest, refuse_missing_audio, song_ids_by_split
+from input_pipeline.splits import (
+    Split,
+    digest,
+    refuse_missing_audio,
+    refuse_unscored,
+    song_ids_by_split,
+)
 
 # What TFDS raises if its own files are damaged.
 _TFDS_ERRORS = (
@@ -166,6 +170,7 @@ def open_configured(config: ConfigDict) -> Dataset:
         options=options,
         split=split,
         workers=data.workers,
+        needed_splits=data.eval_splits,
     )
     heard = read_embeddings(data.heard) if data.heard else None
     teacher = read_embeddings(data.teacher) if data.teacher else None
@@ -174,8 +179,6 @@ def open_configured(config: ConfigDict) -> Dataset:
             f"model.teacher_size: {config.model.teacher_size}, but the embeddings of "
             f"{teacher.path} have {teacher.size} dimensions"
         )
-    if not set(data.eval_splits) & dataset.song_ids.keys():
-        raise ValueError(f"none of data.eval_splits {tuple(data.eval_splits)} has songs")
     # Here, so that with several processes the first does it before the others.
     check_shards(dataset.builder)
     # Neither the devices' copy of the songs nor embeddings in place of the sound are streamed.
@@ -219,12 +222,14 @@ def open_prepared(
     options: Options,
     split: Split,
     workers: int = 0,
+    needed_splits: Sequence[str] = (),
 ) -> Dataset:
     """Opens a data set; if necessary, another process prepares it first.
 
     Args:
       manual_dir: folder of the user's files; empty: the shards are not compared with them.
       workers: see `prepare`; 0 for one per core.
+      needed_splits: see `prepare`.
 
     Raises:
       CorpusError: `manual_dir` is not a directory, or the split is not possible with the songs.
@@ -235,16 +240,23 @@ def open_prepared(
     opened = functools.partial(
         open_builder, name, data_dir=data_dir, features=features, options=options
     )
-    builder = opened()
-    fresh = is_built(builder)
-    if fresh and manual_dir and builder.MANUAL_DOWNLOAD_INSTRUCTIONS:
-        fresh = not is_outdated(builder, manual_dir)
-    if fresh:
+
+    def fresh(builder: SongBuilder) -> Dataset | None:
+        """The data set, unless it is not built or outdated."""
+        compared = manual_dir and builder.MANUAL_DOWNLOAD_INSTRUCTIONS
+        if not is_built(builder) or (compared and is_outdated(builder, manual_dir)):
+            return None
+        check_built(builder, manual_dir, split, needed_splits=needed_splits)
         return Dataset.of(builder, split, manual_dir)
+
+    builder = opened()
+    if dataset := fresh(builder):
+        return dataset
     command = [sys.executable, "-m", "input_pipeline.prepare", f"--dataset={name}"]
     command += [f"--data_dir={data_dir}"]
     command += [f"--manual_dir={manual_dir}"] if manual_dir else []
     command += [f"--workers={workers}"] if workers else []
+    command += [f"--needed_splits={','.join(needed_splits)}"] if needed_splits else []
     values = {f"features.{key}": value for key, value in dataclasses.asdict(features).items()}
     values |= dataclasses.asdict(options) | dataclasses.asdict(split)
     for key, value in values.items():
@@ -252,9 +264,12 @@ def open_prepared(
     for folder in earlier_versions(builder):
         print(f"{folder}: shards of an earlier version, which are not read any more")
     print(f"preparing {name}", flush=True)
-    if subprocess.run(command, env=environment(), check=False).returncode:
+    status = subprocess.run(command, env=environment(), check=False).returncode
+    # Status 1 also says that songs were left out.
+    dataset = fresh(opened()) if status in (0, 1) else None
+    if dataset is None:
         raise AlreadyReportedError(f"the data set {name} could not be prepared")
-    return Dataset.of(opened(), split, manual_dir)
+    return dataset
 
 
 def is_built(builder: SongBuilder) -> bool:
@@ -271,13 +286,9 @@ def earlier_versions(builder: SongBuilder) -> list[Path]:
 
 def is_outdated(builder: SongBuilder, manual_dir: str | os.PathLike) -> bool:
     """Whether a built data set was made from other files than those in `manual_dir`."""
-    return builder.info.metadata.get("fingerprint") != _fingerprint(type(builder), manual_dir)
-
-
-def _fingerprint(cls: type[SongBuilder], manual_dir: str | os.PathLike) -> str:
-    """A hash of the user's files and, for a plug-in, of its code."""
-    files = fingerprint_of(Path(manual_dir), cls.LABEL_FILES, cls.SOUND_FILES)
-    return f"{files}-{cls.code_digest}" if cls.code_digest else files
+    metadata = builder.info.metadata
+    sounds = metadata.get("sounds", [])
+    return metadata.get("fingerprint") != fingerprint(type(builder), manual_dir, sounds)
 
 
 @contextlib.contextmanager
@@ -299,6 +310,7 @@ def prepare(
     split: Split | None = None,
     workers: int = 1,
     require_all: bool = False,
+    needed_splits: Sequence[str] = (),
     progress: bool = False,
 ) -> bool:
     """Builds a data set unless it exists, made from the same files; returns whether it was built.
@@ -309,29 +321,24 @@ def prepare(
       manual_dir: folder of the user's files, for data sets that need them.
       split: a split that must be possible with the songs; None: any.
       workers: processes that compute features; 1 computes them in this process.
-      require_all: a labelled song of the split without audio is an error.
+      require_all: a labelled song of the split without audio is an error, and so is a song that
+        cannot be read. Otherwise the build goes on without it, and reports it.
+      needed_splits: splits of which at least one must have songs.
       progress: whether to show progress bars.
 
     Raises:
       AudioError, CorpusError, LabelError, OSError: nothing is left behind.
     """
-    cls = type(builder)
-    fingerprint = None
-    if cls.MANUAL_DOWNLOAD_INSTRUCTIONS:
-        if manual_dir is None or not Path(manual_dir).is_dir():
-            what = (
-                "needs --manual_dir" if manual_dir is None else f"{manual_dir} is not a directory"
+    folder = folder_of(builder, manual_dir)
+    if is_built(builder) and not (folder and is_outdated(builder, folder)):
+        if split is not None:
+            check_built(
+                builder, folder, split, require_all=require_all, needed_splits=needed_splits
             )
-            raise CorpusError(f"{builder.name}: {what}. {cls.MANUAL_DOWNLOAD_INSTRUCTIONS}")
-        fingerprint = _fingerprint(cls, manual_dir)
-    if is_built(builder) and builder.info.metadata.get("fingerprint") == fingerprint:
-        if require_all and split is not None:
-            split_of = split.assign(builder.song_list(), Path(manual_dir) if manual_dir else None)
-            refuse_missing_audio(split_of, builder.info.metadata["report"]["left_out"])
         return False
     _remove_left_behind(builder)
     builder.split, builder.require_all, builder.progress = split, require_all, progress
-    builder.info.metadata["fingerprint"] = fingerprint
+    builder.needed_splits = tuple(needed_splits)
     version = Path(builder.data_dir)
     kept = version.with_name(f".{version.name}.old")
     try:
@@ -353,6 +360,43 @@ def prepare(
     return True
 
 
+def folder_of(builder: SongBuilder, manual_dir: str | os.PathLike | None) -> Path | None:
+    """The folder of the user's files; None for a data set that needs none.
+
+    Raises:
+      CorpusError: it is needed, and not given or not a directory.
+    """
+    if not builder.MANUAL_DOWNLOAD_INSTRUCTIONS:
+        return None
+    if manual_dir is None or not Path(manual_dir).is_dir():
+        what = "needs --manual_dir" if manual_dir is None else f"{manual_dir} is not a directory"
+        raise CorpusError(f"{builder.name}: {what}. {builder.MANUAL_DOWNLOAD_INSTRUCTIONS}")
+    return Path(manual_dir)
+
+
+def check_built(
+    builder: SongBuilder,
+    manual_dir: str | os.PathLike | None,
+    split: Split,
+    *,
+    require_all: bool = False,
+    needed_splits: Sequence[str] = (),
+) -> None:
+    """Checks of a finished data set what a build would check.
+
+    Raises:
+      CorpusError: songs are missing.
+    """
+    songs, report = builder.song_list(), builder.info.metadata["report"]
+    folder = Path(manual_dir) if manual_dir else None
+    if require_all:
+        refuse_missing_audio(split.assign(songs, folder), report["left_out"])
+        for reason in report["failed"].values():
+            raise CorpusError(reason)
+    by_split = song_ids_by_split(split, songs, folder)
+    refuse_unscored(needed_splits, by_split, len(songs.labelled))
+
+
 def _build(builder: SongBuilder, manual_dir: str | os.PathLike | None) -> None:
     tfds.disable_progress_bar()
     # Nothing is downloaded, but TFDS requires a folder for it, and prints that it downloads.
@@ -368,42 +412,6 @@ def _build(builder: SongBuilder, manual_dir: str | os.PathLike | None) -> None:
         except tf.errors.OpError as error:  # For example, a full disk.
             reason = str(error).splitlines()[0]
             raise OSError(f"{builder.data_dir}: cannot be written ({reason})") from error
-
-
-def fingerprint_of(directory: Path, label_files: Sequence[str], sound_files: Sequence[str]) -> str:
-    """A hash of the label files' content, and of the sound files' names and sizes.
-
-    Args:
-      label_files, sound_files: patterns of their paths in the directory, see `SongBuilder`.
-    """
-
-    def is_one(relative: str, patterns: Sequence[str]) -> bool:
-        return any(fnmatch.fnmatch(relative.lower(), pattern.lower()) for pattern in patterns)
-
-    digest, seen = hashlib.sha256(), set()
-    # Folders may be links, which may form a cycle.
-    for root, folders, names in os.walk(directory, followlinks=True):
-        folders.sort()
-        if os.path.realpath(root) in seen:
-            folders.clear()
-            continue
-        seen.add(os.path.realpath(root))
-        for name in sorted(names):
-            path = os.path.join(root, name)
-            relative = os.path.relpath(path, directory)
-            is_labels = is_one(relative, label_files)
-            if not is_labels and not is_one(relative, sound_files):
-                continue
-            digest.update(f"{relative}\0".encode(errors="surrogateescape"))
-            # A broken link counts as a file too.
-            status = os.stat(path) if os.path.exists(path) else os.lstat(path)
-            if is_labels and stat.S_ISREG(status.st_mode):
-                with open(path, "rb") as file:
-                    while block := file.read(2**20):
-                        digest.update(block)
-            else:
-                digest.update(str(status.st_size).encode())
-    return digest.hexdigest()
 
 
 def _remove_left_behind(builder: SongBuilder) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from damff_jax.audio import AudioError
 from damff_jax.features import FeatureConfig
 from damff_jax.system.files import atomic_write
 from input_pipeline.corpus import Recording
@@ -58,18 +59,22 @@ class FeatureCache:
         songs: Iterable[Recording],
         config: FeatureConfig,
         executor: concurrent.futures.Executor | None = None,
-    ) -> Iterator[tuple[Recording, Extracted]]:
+    ) -> Iterator[tuple[Recording, Extracted | AudioError]]:
         """Extracts songs in their order; with an executor, ahead of the consumer.
 
-        An exception in a worker is raised here when its song is due.
+        A song whose source cannot be read comes with the error.
 
         Raises:
-          AudioError: a source cannot be read.
           OSError: the folder cannot be written to.
         """
         if executor is None:
             for song in songs:
-                yield song, self.extract(song, config)
+                result: Extracted | AudioError
+                try:
+                    result = self.extract(song, config)
+                except AudioError as error:
+                    result = error
+                yield song, result
             return
         pending: collections.deque[tuple[Recording, concurrent.futures.Future[Path]]]
         pending = collections.deque()
@@ -97,9 +102,13 @@ class FeatureCache:
 
     def _filled(
         self, pending: tuple[Recording, concurrent.futures.Future[Path]], config: FeatureConfig
-    ) -> tuple[Recording, Extracted]:
-        song, path = pending[0], pending[1].result()
-        return song, _read(path, song) or _extract_to(path, song, config)
+    ) -> tuple[Recording, Extracted | AudioError]:
+        song, future = pending
+        try:
+            path = future.result()
+            return song, _read(path, song) or _extract_to(path, song, config)
+        except AudioError as error:
+            return song, error
 
     def _path(self, song: Recording, config: FeatureConfig) -> Path:
         return self.folder / config.hash / _key(song)

@@ -22,6 +22,7 @@ import numpy as np
 from damff_jax import audio
 from damff_jax.features import SEGMENT_SECONDS
 from damff_jax.system import extras
+from input_pipeline import midi_events
 from input_pipeline.corpus import CorpusError, Options
 from input_pipeline.rendering import RENDERING, RenderingError, rendered
 from input_pipeline.splits import SongList
@@ -284,6 +285,7 @@ def _read_in_beats(path: str | os.PathLike) -> Any:
         raise CorpusError(f"reading MIDI files {message}")
     import mido
 
+    midi_events.keep_times_of_unknown_meta_events()
     try:
         midi = mido.MidiFile(path)
     except (OSError, EOFError, ValueError, LookupError, TypeError, mido.KeySignatureError) as error:
@@ -292,6 +294,10 @@ def _read_in_beats(path: str | os.PathLike) -> Any:
         raise MidiError(f"{path}: MIDI of type {midi.type}, whose tracks have no common time")
     if midi.ticks_per_beat == 0:
         raise MidiError(f"{path}: not readable as MIDI (no ticks per beat)")
+    if any(map(midi_events.continues_system_event, _tracks(path)[0])):
+        raise MidiError(
+            f"{path}: not readable as MIDI (data without a status after a system event)"
+        )
     if midi.ticks_per_beat > 0:
         return midi
     # SMPTE time: frames per second, negative, and ticks per frame; tempi have no effect.
@@ -324,12 +330,24 @@ def _has_more_tracks(path: str) -> bool:
     Raises:
       OSError: the file cannot be read.
     """
+    return b"MTrk" in _tracks(path)[1]
+
+
+def _tracks(path: str | os.PathLike) -> tuple[list[bytes], bytes]:
+    """The events of all tracks that the header of a MIDI file counts, and what follows them.
+
+    Raises:
+      OSError: the file cannot be read.
+    """
     with open(path, "rb") as file:
         content = file.read()
     place, n_tracks = 8 + int.from_bytes(content[4:8]), int.from_bytes(content[10:12])
+    tracks = []
     for _ in range(n_tracks):
-        place += 8 + int.from_bytes(content[place + 4 : place + 8])
-    return b"MTrk" in content[place:]
+        start = place + 8
+        place = start + int.from_bytes(content[place + 4 : start])
+        tracks.append(content[start:place])
+    return tracks, content[place:]
 
 
 def _reason(error: Exception) -> str:

@@ -1,24 +1,29 @@
 """Builds a data set: `python -m input_pipeline.prepare --dataset=NAME [--manual_dir=DIR] ...`.
 
-Exit status: 0 built or already built, 1 the data set cannot be built, 2 wrong usage, 143 after
-SIGTERM, 130 after SIGINT (Ctrl-C).
+The last line says how many songs are done, and which failed or were left out.
+
+Exit status: 0 built or already built, with all songs; 1 songs failed or were left out (each named),
+or the data set cannot be built; 2 wrong usage; 143 after SIGTERM, 130 after SIGINT (Ctrl-C).
 """
 
 # TensorFlow is imported only inside `main`, because spawned workers import this module too, and
 # usage errors should be reported immediately.
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from damff_jax.audio import AudioError
 from damff_jax.system import extras
-from damff_jax.system.command_line import program
+from damff_jax.system.command_line import printable, program
 from damff_jax.system.preemption import Preempted, raised
 from damff_jax.system.terminal import is_interactive, robust
-from input_pipeline import prepare_flags
-from input_pipeline.annotations import LabelError
-from input_pipeline.corpus import CorpusError, shorten
-from input_pipeline.splits import summary
+from input_pipeline import prepare_flags, report
+from input_pipeline.corpus import CorpusError
+from input_pipeline.csv_files import LabelError
+from input_pipeline.prepare_flags import Arguments
+
+if TYPE_CHECKING:
+    from input_pipeline.base import SongBuilder
 
 _PROGRAM = program("prepare")
 
@@ -29,65 +34,78 @@ def main(argv: Sequence[str] | None = None) -> int:
     extras.require(_PROGRAM, "train")
     from absl import logging
 
-    from input_pipeline import datasets
     from input_pipeline.base import hide_accelerators_from_tensorflow
 
     logging.set_verbosity(logging.ERROR)
     hide_accelerators_from_tensorflow()
     try:
-        # Opened under the lock, so that what another process has just built is seen.
-        with raised(), datasets.lock(arguments.data_dir):
-            builder = datasets.open_builder(
-                arguments.dataset,
-                data_dir=arguments.data_dir,
-                features=arguments.features,
-                options=arguments.options,
-            )
-            built = datasets.prepare(
-                builder,
-                manual_dir=arguments.manual_dir,
-                split=arguments.split,
-                workers=arguments.workers,
-                require_all=arguments.require_all,
-                progress=is_interactive(),
-            )
-        dataset = datasets.Dataset.of(builder, arguments.split, arguments.manual_dir or "")
+        with raised():
+            return _plan(arguments) if arguments.dry_run else _prepare(arguments)
     except (AudioError, CorpusError, LabelError, OSError) as error:
-        print(f"{_PROGRAM}: error: {error}", file=sys.stderr)
+        print(f"{_PROGRAM}: error: {printable(str(error))}", file=sys.stderr)
         return 1
     except Preempted as preempted:
         print(
             f"{_PROGRAM}: stopped by {preempted}; the next call resumes from here", file=sys.stderr
         )
         return preempted.exit_status
+
+
+def _prepare(arguments: Arguments) -> int:
+    """Builds the data set unless it is built, and prints its report."""
+    from input_pipeline import datasets
+
+    # Opened under the lock, so that what another process has just built is seen.
+    with datasets.lock(arguments.data_dir):
+        builder = _open(arguments)
+        built = datasets.prepare(
+            builder,
+            manual_dir=arguments.manual_dir,
+            split=arguments.split,
+            workers=arguments.workers,
+            require_all=arguments.require_all,
+            needed_splits=arguments.needed_splits,
+            progress=is_interactive(),
+        )
+    dataset = datasets.Dataset.of(builder, arguments.split, arguments.manual_dir or "")
+    manifest = builder.info.metadata["report"]
     print(f"{'built' if built else 'already built'}: {builder.data_dir}")
     for folder in datasets.earlier_versions(builder):
         print(f"  of an earlier version, not read any more: {folder}")
-    print(describe(builder.info.metadata["report"], dataset.counts()))
-    return 0
+    print(report.describe(manifest, dataset.counts()))
+    print(report.outcome(manifest, "songs done", f"{builder.data_dir}/metadata.json"))
+    return 0 if report.is_complete(manifest) else 1
 
 
-def describe(report: dict[str, Any], counts: dict[str, tuple[int, int]]) -> str:
-    """The report of a build, and the numbers of songs and segments per split, as text."""
-    rate = report["n_songs"] / max(report["build_seconds"], 1e-3)
-    first, end = report["seconds_of_songs"]
-    before, past = report["n_cut_off"]["before"], report["n_cut_off"]["past"]
-    lines = [
-        f"  {'all':<10} {report['n_songs']:5d} songs  {report['n_segments']:7d} segments  "
-        f"seconds {first:g} to {end:g} of the songs",
-        f"  built in {report['build_seconds']:.1f} s, {rate:.1f} songs/s",
-    ]
-    if before or past:
-        lines.append(
-            f"  labelled segments cut off: {before} before the audio, {past} after its end"
-        )
-    lines.append(summary(counts))
-    if outside := report["n_songs"] - sum(n_songs for n_songs, _ in counts.values()):
-        lines.append(f"  in no split {outside:4d} songs")
-    for kind, entries in (("left out", report["left_out"]), ("note", report["notes"])):
-        for reason, names in entries.items():
-            lines.append(f"  {kind}: {len(names)} × {reason}: {shorten(names)}")
-    return "\n".join(lines)
+def _plan(arguments: Arguments) -> int:
+    """Prints what would be built, and writes nothing."""
+    from input_pipeline import datasets
+
+    builder = _open(arguments)
+    folder = datasets.folder_of(builder, arguments.manual_dir)
+    if folder is None:
+        print(f"{builder.name} makes its songs by itself; would build: {builder.data_dir}")
+        return 0
+    builder.split, builder.require_all = arguments.split, arguments.require_all
+    builder.needed_splits = arguments.needed_splits
+    corpus, song_ids = builder.planned(folder)
+    is_fresh = datasets.is_built(builder) and not datasets.is_outdated(builder, folder)
+    plan = report.plan_report(corpus)
+    print(f"{'already built' if is_fresh else 'would build'}: {builder.data_dir}")
+    print(report.describe_plan(corpus, song_ids))
+    print(report.outcome(plan, "songs to build", "the lines above"))
+    return 0 if report.is_complete(plan) else 1
+
+
+def _open(arguments: Arguments) -> "SongBuilder":
+    from input_pipeline import datasets
+
+    return datasets.open_builder(
+        arguments.dataset,
+        data_dir=arguments.data_dir,
+        features=arguments.features,
+        options=arguments.options,
+    )
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from damff_jax.features import FeatureConfig
+from damff_jax.songs import SPLITS
 from damff_jax.system.command_line import Parser
 from damff_jax.system.places import check_exists, local
 from input_pipeline import settings
@@ -24,6 +25,8 @@ class Arguments(NamedTuple):
     data_dir: str
     workers: int
     require_all: bool
+    needed_splits: tuple[str, ...]
+    dry_run: bool
     features: FeatureConfig
     options: Options
     split: Split
@@ -88,10 +91,27 @@ def _parser() -> Parser:
     cores = os.cpu_count() or 1
     add("--workers", type=int, default=cores, metavar="N", help="processes (default: one per core)")
     add(
-        "--require_all", action="store_true", help="treat a labelled song without audio as an error"
+        "--require_all",
+        action="store_true",
+        help="treat a labelled song without audio, or one that cannot be read, as an error",
     )
+    add(
+        "--needed_splits",
+        type=_names,
+        default=(),
+        metavar="A,B",
+        help="build nothing unless one of these splits has songs",
+    )
+    add("--dry_run", action="store_true", help="say what would be built; write nothing")
     add("-h", "--help", action="store_true", help="show this help and exit")
     return parser
+
+
+def _names(text: str) -> tuple[str, ...]:
+    names = tuple(filter(None, text.split(",")))
+    if unknown := set(names) - set(SPLITS):
+        raise argparse.ArgumentTypeError(f"{min(unknown)!r} is not one of {', '.join(SPLITS)}")
+    return names
 
 
 def _add_fields(parser: Parser, cls: type, title: str, prefix: str = "") -> None:

@@ -169,9 +169,13 @@ def _check_form(values: dict[str, Any]) -> None:
     labelled = values.get("labelled", [])
     if not isinstance(labelled, list) or not all(isinstance(x, str) for x in labelled):
         raise ValueError("labelled: not a list of song ids")
+    sounds = values.get("sounds", [])
+    if not isinstance(sounds, list) or not all(isinstance(x, str) for x in sounds):
+        raise ValueError("sounds: not a list of files")
     if "report" in values:
         missing = {"shards", "songs", "first_segments", "labelled"} - values.keys()
-        missing |= {"left_out", "notes", "n_cut_off", "seconds_of_songs"} - values["report"].keys()
+        wanted = {"failed", "left_out", "notes", "n_cut_off", "seconds_of_songs"}
+        missing |= wanted - values["report"].keys()
         if missing:
             raise ValueError(f"{min(missing)} is missing")
         if not values["songs"]:

@@ -8,7 +8,7 @@ import abc
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -100,6 +100,32 @@ def summary(counts: Mapping[str, tuple[int, int]]) -> str:
     return "\n".join(
         f"  {split:<10} {n_songs:5d} songs  {n_segments:7d} segments"
         for split, (n_songs, n_segments) in counts.items()
+    )
+
+
+def refuse_unscored(
+    needed: Iterable[str], by_split: Mapping[str, Sequence[str]], n_labelled: int
+) -> None:
+    """Checks that at least one of the needed splits has songs.
+
+    Args:
+      needed: names of splits; none: nothing is checked.
+      by_split: the songs of the splits that have some.
+      n_labelled: number of all songs with labels.
+
+    Raises:
+      CorpusError: none of them has songs.
+    """
+    needed = tuple(needed)
+    if not needed or by_split.keys() & set(needed):
+        return
+    has = ", ".join(f"{name} ({len(ids)})" for name, ids in by_split.items())
+    n_audible = sum(map(len, by_split.values()))
+    raise CorpusError(
+        f"none of the splits {', '.join(needed)}, which shall be evaluated, has songs with audio: "
+        f"{n_audible} of {n_labelled} labelled songs have audio and are used, in {has}; add audio "
+        "files, choose another way to split with config.data.options, or set "
+        f"--config.data.eval_splits=\"('{next(iter(by_split))}',)\""
     )
 
 

@@ -34,7 +34,7 @@ if __package__ in (None, ""):
 KINDS = {
     "audio": (300, 20.0),
     "labels": (300, 20.0),
-    "midi": (0, 60.0),
+    "midi": (100, 60.0),
     "checkpoints": (0, 120.0),
     "shards": (40, 60.0),
     "kills": (0, 1200.0),

@@ -1,15 +1,20 @@
 """EMOPIA: piano clips, each labelled with a quadrant of the valence-arousal plane."""
 
+import fnmatch
+import os
+import unicodedata
 from pathlib import Path
 
 import numpy as np
 
 from damff_jax.features import SEGMENT_SECONDS
+from damff_jax.system import folders
 from input_pipeline.annotations import Alignment, Labels
 from input_pipeline.base import SongBuilder
-from input_pipeline.corpus import Corpus, CorpusError, assemble
+from input_pipeline.corpus import UNLISTED, Corpus, CorpusError, Failure, assemble
 from input_pipeline.emopia.settings import EmopiaSplit, song_of
 from input_pipeline.midi import (
+    MidiError,
     MidiFile,
     RenderingOptions,
     add_altered,
@@ -44,26 +49,48 @@ def emopia_corpus(manual_dir: Path, options: RenderingOptions) -> Corpus:
     """Reads the MIDI files of EMOPIA, anywhere below the folder.
 
     Raises:
-      CorpusError: there are none, one occurs twice or is not readable, or fluidsynth or a soundfont
+      CorpusError: there are none, none is readable, one occurs twice, or fluidsynth or a soundfont
         is missing.
     """
     soundfonts = find_soundfonts()
+    paths, unlisted = _clips(manual_dir)
     sources: dict[str, MidiFile] = {}
-    for path in sorted(manual_dir.rglob("Q[1-4]_*.mid")):
-        clip = path.stem
-        song_of(clip)
-        if clip in sources:
-            raise CorpusError(f"two files for clip {clip}: {sources[clip].path} and {path}")
-        sources[clip] = MidiFile(str(path), soundfonts[0], midi_seconds(path))
-    if not sources:
-        raise CorpusError(f"{manual_dir}: no MIDI files named like Q1_<song>_<number>.mid below it")
+    failed: dict[str, Failure] = {}
+    labels = {}
+    for clip, path in paths.items():
+        try:
+            sources[clip] = MidiFile(path, soundfonts[0], midi_seconds(path))
+        except MidiError as error:
+            failed[clip] = Failure(path, str(error))
+            labels[clip] = labels_of(clip, SEGMENT_SECONDS)
     add_altered(sources, soundfonts, renderings=options.renderings, seed=options.rendering_seed)
-    labels = {
-        name: labels_of(original_of(name), source.duration_s) for name, source in sources.items()
-    }
-    corpus = assemble(Alignment(labels, [], [], [], [], []), sources)
+    for name, source in sources.items():
+        labels[name] = labels_of(original_of(name), source.duration_s)
+    corpus = assemble(Alignment(labels, [], [], [], [], []), sources, failed=failed)
+    corpus.left_out |= {UNLISTED: unlisted} if unlisted else {}
     corpus.notes |= rendering_notes(sources)
     return corpus
+
+
+def _clips(manual_dir: Path) -> tuple[dict[str, str], list[str]]:
+    """The paths of all clips by name, and the folders that cannot be listed."""
+    paths: dict[str, str] = {}
+    unlisted: list[str] = []
+
+    def unreadable(folder: str, reason: str) -> None:
+        unlisted.append(f"{folder} ({reason})")
+
+    for root, names in folders.walk(manual_dir, unreadable):
+        for name in fnmatch.filter(names, "Q[1-4]_*.mid"):
+            clip = unicodedata.normalize("NFC", name.removesuffix(".mid"))
+            path = os.path.join(root, name)
+            song_of(clip)
+            if clip in paths:
+                raise CorpusError(f"two files for clip {clip}: {paths[clip]} and {path}")
+            paths[clip] = path
+    if not paths:
+        raise CorpusError(f"{manual_dir}: no MIDI files named like Q1_<song>_<number>.mid below it")
+    return paths, unlisted
 
 
 def labels_of(clip: str, duration_s: float) -> Labels:

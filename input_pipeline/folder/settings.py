@@ -17,8 +17,9 @@ class FolderOptions(Options):
 
     Args:
       low, high: the scale of the label files, mapped to [-1, 1].
-      start_time: time of the first column in seconds, further columns 0.5 s apart; negative: read
-        the times from column names such as `sample_15000ms`.
+      start_time: time of the first column in seconds, further columns 0.5 s apart, whatever their
+        names, as long as these count up regularly; negative: read the times from column names such
+        as `sample_15000ms`.
       audio_start: the second of the song at which every audio file begins.
     """
 

@@ -9,6 +9,7 @@ with only one rater are left out.
 """
 
 import sys
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -61,7 +62,8 @@ def panel_curves(manual_dir: Path, kind: str, *, fold: int, seed: int) -> dict[s
     """
     ratings, _ = read_ratings(manual_dir / "labelled" / "annotations")
     folder = manual_dir / "labelled" / "midi"
-    paths = {s: path for s in ratings if (path := folder / f"{s}.mid").is_file()}
+    stems = {unicodedata.normalize("NFC", path.stem): path for path in folder.glob("*.mid")}
+    paths = {song_id: stems[song_id] for song_id in ratings if song_id in stems}
     # The default folds do not depend on the lengths of the pieces.
     split_of = split_pieces(dict.fromkeys(paths, 1.0), VgmidiSplit(fold=fold))
     curves = {}

@@ -2,15 +2,17 @@
 
 import collections
 import json
+import unicodedata
 from pathlib import Path
 
 import numpy as np
 
 from damff_jax.features import SEGMENT_SECONDS
-from input_pipeline.annotations import LabelError, Labels
+from input_pipeline.annotations import Labels
 from input_pipeline.corpus import CorpusError
+from input_pipeline.csv_files import LabelError, foreign_form
 
-_OTHER_LENGTH = "annotations whose length differs from their piece"
+OTHER_LENGTH = "annotations whose length differs from their piece"
 _UNRATED = "pieces without ratings"
 
 
@@ -42,11 +44,12 @@ def read_ratings(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, list[st
             for name, annotation in content["annotations"].items():
                 by_piece[name.rsplit("_", 1)[0]].append((name, annotation))
             for key, piece in content["pieces"].items():
-                song_id, ratings = Path(piece["midi"]).stem, []
+                song_id = unicodedata.normalize("NFC", Path(piece["midi"]).stem)
+                ratings = []
                 for name, annotation in by_piece[key]:
                     values_VxN = [annotation["valence"], annotation["arousal"]]
                     if any(len(values) != piece["measures"] for values in values_VxN):
-                        left_out[_OTHER_LENGTH].append(f"{path.name}:{name}")
+                        left_out[OTHER_LENGTH].append(f"{path.name}:{name}")
                         continue
                     ratings.append(np.array(values_VxN, np.float64).T)
                     if not np.all(np.abs(ratings[-1]) <= 1):
@@ -58,12 +61,18 @@ def read_ratings(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, list[st
                     continue
                 pieces[song_id] = np.stack(ratings)
         except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise LabelError(f"{path}: not a JSON file ({error})") from error
+            raise LabelError(f"{path}: not a JSON file ({_form(path) or error})") from error
         except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
             if isinstance(error, LabelError):
                 raise
             raise LabelError(f"{path}: not in VGMIDI's form ({error!r})") from error
     return pieces, dict(left_out)
+
+
+def _form(path: Path) -> str:
+    """What a file is that is no JSON; '' if that is not known."""
+    form = foreign_form(path)
+    return "" if form.startswith("JSON") else form
 
 
 def labels_of(values_NxV: np.ndarray, duration_s: float) -> Labels:

@@ -1,12 +1,14 @@
 """VGMIDI: piano arrangements of game music with continuous ratings by listeners."""
 
+import unicodedata
 from pathlib import Path
 
 from damff_jax.features import SEGMENT_SECONDS
 from input_pipeline.annotations import Alignment
 from input_pipeline.base import SongBuilder
-from input_pipeline.corpus import Corpus, assemble
+from input_pipeline.corpus import Corpus, Failure, assemble
 from input_pipeline.midi import (
+    MidiError,
     MidiFile,
     RenderingOptions,
     add_altered,
@@ -15,7 +17,7 @@ from input_pipeline.midi import (
     original_of,
     rendering_notes,
 )
-from input_pipeline.vgmidi.ratings import labels_of, read_pieces
+from input_pipeline.vgmidi.ratings import OTHER_LENGTH, labels_of, read_pieces
 from input_pipeline.vgmidi.settings import VgmidiSplit
 
 
@@ -45,18 +47,22 @@ def vgmidi_corpus(manual_dir: Path, options: RenderingOptions) -> Corpus:
     soundfonts = find_soundfonts()
     pieces, left_out = read_pieces(manual_dir / "labelled" / "annotations")
     folder = manual_dir / "labelled" / "midi"
-    sources, labels = {}, {}
+    # Names of files may be in another Unicode form than those in the annotations.
+    paths = {unicodedata.normalize("NFC", path.stem): path for path in folder.glob("*.mid")}
+    sources, labels, failed = {}, {}, {}
     for song_id, values_NxV in pieces.items():
-        path = folder / f"{song_id}.mid"
-        if not path.is_file():
-            # Counted as a song without audio; its length is unknown, so it gets a single label.
-            labels[song_id] = labels_of(values_NxV, SEGMENT_SECONDS)
-            continue
-        sources[song_id] = MidiFile(str(path), soundfonts[0], midi_seconds(path))
+        # Of a piece without a readable MIDI file the length is unknown, so it gets a single label.
+        labels[song_id] = labels_of(values_NxV, SEGMENT_SECONDS)
+        if path := paths.get(song_id):
+            try:
+                sources[song_id] = MidiFile(str(path), soundfonts[0], midi_seconds(path))
+            except MidiError as error:
+                failed[song_id] = Failure(str(path), str(error))
     add_altered(sources, soundfonts, renderings=options.renderings, seed=options.rendering_seed)
     for name, source in sources.items():
         labels[name] = labels_of(pieces[original_of(name)], source.duration_s)
-    corpus = assemble(Alignment(labels, [], [], [], [], []), sources)
+    corpus = assemble(Alignment(labels, [], [], [], [], []), sources, failed=failed)
+    dropped = left_out.pop(OTHER_LENGTH, [])
     corpus.left_out |= left_out
-    corpus.notes |= rendering_notes(sources)
+    corpus.notes |= ({OTHER_LENGTH: dropped} if dropped else {}) | rendering_notes(sources)
     return corpus

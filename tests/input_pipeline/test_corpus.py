@@ -13,7 +13,6 @@ from input_pipeline.corpus import (
     AudioFile,
     CorpusError,
     assemble,
-    find_audio,
     find_below,
     find_sources,
     first_segment,
@@ -33,9 +32,13 @@ def touch(folder, *names):
     return folder
 
 
+def find_paths(*arguments):
+    return {song_id: source.path for song_id, source in find_sources(*arguments).items()}
+
+
 def test_audio_files_are_found_below_the_folder_by_their_stem(tmp_path):
     touch(tmp_path, "a.mp3", "x/b.c.WAV", "x/y/d e.flac", "f.ogg", "notes.txt", ".hidden.wav")
-    found = find_audio(tmp_path)
+    found = find_paths(tmp_path)
     assert found == {
         "a": f"{tmp_path}/a.mp3",
         "b.c": f"{tmp_path}/x/b.c.WAV",
@@ -48,7 +51,7 @@ def test_audio_files_are_found_below_the_folder_by_their_stem(tmp_path):
 def test_two_files_of_one_song_are_refused_naming_both(tmp_path, names):
     touch(tmp_path, *names)
     with pytest.raises(CorpusError) as caught:
-        find_audio(tmp_path)
+        find_paths(tmp_path)
     assert str(caught.value) == (
         f"two audio files for song 1: {tmp_path}/{names[0]} and {tmp_path}/{names[1]}"
     )
@@ -70,12 +73,12 @@ def sources_of(*song_ids):
 
 def test_audio_files_are_found_by_a_pattern(tmp_path):
     touch(tmp_path, "R/chorus/1.mp3", "R/chorus/x.2.MP3", "R/full/3.mp3", "R/chorus/4.wav")
-    assert set(find_audio(tmp_path, "chorus/{song_id}.mp3")) == {"1", "x.2"}
-    assert set(find_audio(tmp_path / "R" / "chorus", "x.{song_id}.*")) == {"2"}
+    assert set(find_paths(tmp_path, "chorus/{song_id}.mp3")) == {"1", "x.2"}
+    assert set(find_paths(tmp_path / "R" / "chorus", "x.{song_id}.*")) == {"2"}
     assert find_sources(tmp_path, "full/{song_id}.*") == {
         "3": AudioFile(f"{tmp_path}/R/full/3.mp3")
     }
-    assert not find_audio(tmp_path, "orus/{song_id}.mp3")
+    assert not find_paths(tmp_path, "orus/{song_id}.mp3")
 
 
 def test_a_file_is_found_at_most_three_levels_down(tmp_path):

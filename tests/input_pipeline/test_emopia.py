@@ -67,7 +67,19 @@ def test_a_clip_that_occurs_twice_is_refused(tmp_path):
         emopia_corpus(folder, RenderingOptions())
 
 
-def test_a_folder_without_clips_and_an_unreadable_clip_are_refused(tmp_path):
+def test_an_unreadable_clip_costs_itself_alone(tmp_path):
+    folder = dataset(tmp_path / "emopia", ["Q1_one_0.mid"])
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "Q2_bad_0.mid").write_text("no music")
+    (folder / "link").symlink_to(tmp_path / "there")
+    corpus = emopia_corpus(folder, RenderingOptions())
+    assert [song.song_id for song in corpus.songs] == ["Q1_one_0"]
+    assert list(corpus.failed) == ["Q2_bad_0"]
+    assert "link/Q2_bad_0.mid: not readable as MIDI" in corpus.failed["Q2_bad_0"].reason
+    assert corpus.sounds(folder) == ["Q1_one_0.mid", "link/Q2_bad_0.mid"]
+
+
+def test_a_folder_without_clips_or_without_a_readable_one_is_refused(tmp_path):
     folder = dataset(tmp_path / "emopia", ["Q5_one_0.mid", "readme.mid"])
     with pytest.raises(CorpusError, match=f"^{folder}: no MIDI files named like Q1_<song>"):
         emopia_corpus(folder, RenderingOptions())

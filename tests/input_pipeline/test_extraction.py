@@ -18,7 +18,7 @@ from damff_jax.features import FeatureConfig, log_mel
 from input_pipeline import extraction
 from input_pipeline.annotations import Labels
 from input_pipeline.corpus import AudioFile, CorpusError, Recording, first_segment
-from input_pipeline.extraction import extract
+from input_pipeline.extraction import Extracted, extract
 from input_pipeline.feature_cache import FeatureCache
 from input_pipeline.midi import MidiFile
 from input_pipeline.synthetic import songs as synthetic_songs
@@ -212,15 +212,14 @@ def test_workers_give_the_songs_in_order_with_the_same_bytes(songs, tmp_path):
 
 
 @pytest.mark.parametrize("pooled", [False, True])
-def test_error_is_raised_at_its_song(songs, pooled, tmp_path):
-    done = []
-    with (
-        pytest.raises(AudioError, match=r"^/none\.wav: No such file"),
-        extraction.pool(2) if pooled else contextlib.nullcontext() as executor,
-    ):
-        for song, _ in FeatureCache(tmp_path).extract_all(broken(songs), CONFIG, executor):
-            done.append(song.song_id)
-    assert done == ["0", "1", "2", "3", "4"]
+def test_a_song_that_cannot_be_read_comes_with_its_error(songs, pooled, tmp_path):
+    with extraction.pool(2) if pooled else contextlib.nullcontext() as executor:
+        extracted = FeatureCache(tmp_path).extract_all(broken(songs), CONFIG, executor)
+        results = {song.song_id: result for song, result in extracted}
+    assert list(results) == ["0", "1", "2", "3", "4", "broken", "6", "7", "8", "9"]
+    error = results.pop("broken")
+    assert isinstance(error, AudioError) and str(error).startswith("/none.wav: No such file")
+    assert all(isinstance(result, Extracted) for result in results.values())
 
 
 @dataclasses.dataclass(frozen=True)

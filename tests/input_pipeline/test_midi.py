@@ -151,6 +151,25 @@ def test_midi_that_cannot_be_used_is_named_for_what_it_is(tmp_path, old, new, re
     assert str(caught.value).startswith(f"{path}: {reason}")
 
 
+def test_an_unknown_meta_event_keeps_its_time(tmp_path):
+    path = write_midi(tmp_path / "a.mid", [*note(4), tempo(500_000, 960), *note(2), end()])
+    assert midi_seconds(path) == pytest.approx(4.0)
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"\xff\x51\x03", b"\xff\x41\x03"))
+    assert midi_seconds(path) == pytest.approx(4.0)
+    altered_file(path, tmp_path, semitones=1)
+    assert midi_seconds(tmp_path / "altered.mid") == pytest.approx(4.0)
+
+
+def test_data_without_a_status_after_a_system_event_are_refused(tmp_path):
+    sysex = mido.Message("sysex", data=(1, 2, 3))
+    path = write_midi(tmp_path / "a.mid", [sysex, *note(4), end()])
+    assert midi_seconds(path) == 2.0
+    path.write_bytes(path.read_bytes().replace(bytes([0x90, 60, 80]), bytes([60, 1, 0])))
+    with pytest.raises(MidiError, match="data without a status after a system event"):
+        midi_seconds(path)
+
+
 def test_mutated_midi_files_are_read_or_refused(tmp_path):
     path = tmp_path / "a.mid"
     key = mido.MetaMessage("key_signature", key="F#m")

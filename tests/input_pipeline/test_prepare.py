@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ import tensorflow_datasets as tfds
 
 from damff_jax import audio
 from damff_jax.features import FeatureConfig, log_mel_blocks, segments
+from input_pipeline import datasets
 from input_pipeline.annotations import read_labels
 from input_pipeline.corpus import AudioFile
 from input_pipeline.prepare import main
@@ -79,13 +81,22 @@ def replace_in(path, old, new):
 
 
 @pytest.mark.parametrize(
-    ("dataset", "line"),
-    [("deam", "left out: 1 × labels without audio: 12"), ("mer1101", ""), ("folder", "")],
+    ("dataset", "line", "last"),
+    [
+        (
+            "deam",
+            "left out: 1 × labels without audio: 12",
+            "3 songs done, 0 failed, 1 left out (12)",
+        ),
+        ("mer1101", "", "4 songs done, 0 failed, 0 left out"),
+        ("folder", "", "4 songs done, 0 failed, 0 left out"),
+    ],
 )
-def test_dummy_data_are_built_with_a_report(prepare, dataset, line):
+def test_dummy_data_are_built_with_a_report(prepare, dataset, line, last):
     manual_dir = PIPELINE / dataset / "dummy_data"
     status, out, err = prepare(dataset=dataset, manual_dir=manual_dir)
-    assert (status, err) == (0, "")
+    assert (status, err) == (int("1 left out" in last), "")
+    assert out.splitlines()[-1] == last
     assert out.startswith("built: ") and line in out
     for split in ("train", "validation", "test"):
         assert f"\n  {split}" in out
@@ -96,7 +107,7 @@ def test_second_call_finds_the_data_set_built_and_reports_it_again(prepare, manu
     _, out, _ = prepare()
     before = {path: path.stat().st_mtime_ns for path in files_below(manual_dir.parent / "data")}
     status, again, err = prepare()
-    assert (status, err) == (0, "")
+    assert (status, err) == (1, "")
     assert again == "already " + out
     assert before == {path: path.stat().st_mtime_ns for path in before}
 
@@ -145,7 +156,7 @@ def test_report_counts_irregularities(prepare, manual_dir):
     for name in ("valence.csv", "arousal.csv"):
         replace_in(manual_dir / name, "sample_3500ms", "sample_4000ms")
     status, out, _ = prepare("--features.n_mels=8")
-    assert status == 0
+    assert status == 1
     report = out.splitlines()[1:]
     assert "  left out: 1 × arousal labels only: song 3" in report
     assert "  left out: 1 × audio without labels: song 3" in report
@@ -172,7 +183,7 @@ def test_song_that_ends_before_its_labels_begin_is_left_out(prepare, manual_dir)
     (manual_dir / "splits.csv").write_text(splits)
     soundfile.write(manual_dir / "songs" / "song 1.ogg", np.zeros(4_000), 16_000)
     status, out, _ = prepare("--split_file=splits.csv")
-    assert status == 0
+    assert status == 1
     assert "  left out: 1 × no labelled segment within the audio: song 1" in out.splitlines()
     assert "note:" not in out
     assert examples_of(out)[0].keys() == {"song 0", "song 2", "song 3"}
@@ -192,8 +203,9 @@ def test_names_that_are_not_unicode_are_reported(prepare, manual_dir):
     source = manual_dir / "songs" / "song 3.ogg"
     shutil.copy(source, os.fsdecode(os.path.join(os.fsencode(manual_dir), b"\xff.ogg")))
     status, out, _ = prepare()
-    assert status == 0
-    assert r"audio without labels: \udcff" in out
+    assert status == 1
+    assert r"audio without labels: \xff" in out
+    assert out.splitlines()[-1] == r"4 songs done, 0 failed, 1 left out (\xff)"
 
 
 # Splits ------------------------------------------------------------------------------------------
@@ -210,7 +222,7 @@ def test_a_split_without_a_song_in_the_data_set_is_refused_before_any_work(
     assert err.count("\n") == 1 and "splits.csv" in err
     assert decoded == [] and files_below(manual_dir.parent / "data") == []
     # The same once the shards exist.
-    assert prepare()[0] == 0
+    assert prepare()[1].startswith("built: ")
     decoded.clear()
     assert prepare("--split_file=splits.csv") == (1, "", err)
     assert decoded == []
@@ -240,12 +252,13 @@ def test_audio_is_required_only_of_songs_in_the_split(prepare, manual_dir):
     missing = "prepare: error: 1 labelled songs have no audio: song 2\n"
     assert prepare("--require_all", "--split_file=with.csv") == (1, "", missing)
     status, out, err = prepare("--require_all", "--split_file=without.csv")
-    assert (status, err) == (0, "") and out.startswith("built: ")
+    assert (status, err) == (1, "") and out.startswith("built: ")
     # The same once the shards exist.
     assert prepare("--require_all", "--split_file=with.csv") == (1, "", missing)
     status, out, err = prepare("--require_all", "--split_file=without.csv")
-    assert (status, err) == (0, "") and out.startswith("already built: ")
-    assert prepare("--split_file=with.csv")[0] == 0
+    assert (status, err) == (1, "") and out.startswith("already built: ")
+    status, out, err = prepare("--split_file=with.csv")
+    assert (status, err) == (1, "") and out.startswith("already built: ")
 
 
 # Audio that begins later than the song -----------------------------------------------------------
@@ -326,7 +339,7 @@ def test_excerpts_without_a_labelled_segment_are_left_out_by_name(prepare, manua
         soundfile.write(path, samples[: round(seconds * rate)], rate, subtype="FLOAT")
     (manual_dir / "splits.csv").write_text("song 0,train\nsong 2,train\nsong 3,test\n")
     status, out, _ = prepare("--audio_start=1.3", "--split_file=splits.csv")
-    assert status == 0
+    assert status == 1
     examples, info = examples_of(out)
     assert {song_id: len(e["times"]) for song_id, e in examples.items()} == {
         "song 2": 1,
@@ -372,13 +385,10 @@ def two_files(folder):
     return "two audio files for song song 1"
 
 
-@pytest.mark.parametrize(
-    ("spoil", "workers"),
-    [(bad_cell, 1), (no_labels, 1), (two_files, 1), (bad_audio, 1), (bad_audio, 2)],
-)
-def test_damaged_data_give_one_line_and_leave_nothing(prepare, manual_dir, spoil, workers):
+@pytest.mark.parametrize("spoil", [bad_cell, no_labels, two_files])
+def test_damaged_data_give_one_line_and_leave_nothing(prepare, manual_dir, spoil):
     reason = spoil(manual_dir)
-    status, out, err = prepare(f"--workers={workers}")
+    status, out, err = prepare()
     assert (status, out) == (1, "")
     assert err.startswith("prepare: error: ") and reason in err and err.count("\n") == 1
     assert files_below(manual_dir.parent / "data") == []
@@ -389,7 +399,7 @@ def test_command_itself_fails_in_one_line(manual_dir):
     data_dir = manual_dir.parent / "data"
     flags = ["--dataset=folder", f"--manual_dir={manual_dir}", f"--data_dir={data_dir}"]
     result = subprocess.run(
-        [sys.executable, "-m", "input_pipeline.prepare", *flags, "--workers=2"],
+        [sys.executable, "-m", "input_pipeline.prepare", *flags, "--workers=2", "--require_all"],
         cwd=PIPELINE.parent,
         capture_output=True,
         text=True,
@@ -399,6 +409,271 @@ def test_command_itself_fails_in_one_line(manual_dir):
     assert (result.returncode, result.stdout) == (1, "")
     assert result.stderr == f"prepare: error: {manual_dir / 'songs'}/{reason}\n"
     assert files_below(data_dir) == []
+
+
+# Songs that cannot be read -----------------------------------------------------------------------
+
+
+def without_permission(folder):
+    """The superuser may read any file, so this one is a link to nothing."""
+    (folder / "songs" / "song 2.ogg").unlink()
+    (folder / "songs" / "song 2.ogg").symlink_to("/nowhere")
+    return "song 2.ogg: No such file or directory"
+
+
+@pytest.mark.parametrize("spoil", [bad_audio, without_permission])
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_build_goes_on_without_a_song_that_cannot_be_read(prepare, manual_dir, spoil, workers):
+    reason = spoil(manual_dir)
+    status, out, err = prepare(f"--workers={workers}")
+    assert (status, err) == (1, "") and out.startswith("built: ")
+    assert f"  failed: song 2: {manual_dir}/songs/{reason}" in out.splitlines()
+    assert out.splitlines()[-1] == "3 songs done, 1 failed (song 2), 0 left out"
+    examples, info = examples_of(out)
+    assert examples.keys() == {"song 0", "song 1", "song 3"}
+    assert info.metadata["report"]["failed"] == {"song 2": f"{manual_dir}/songs/{reason}"}
+    assert "song 2" in info.metadata["labelled"]
+    # Again, from the manifest.
+    assert prepare() == (1, f"already {out}", "")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_song_that_cannot_be_read_ends_the_build_if_all_is_required(prepare, manual_dir, workers):
+    reason = bad_audio(manual_dir)
+    line = f"prepare: error: {manual_dir}/songs/{reason}\n"
+    assert prepare("--require_all", f"--workers={workers}") == (1, "", line)
+    assert files_below(manual_dir.parent / "data") == []
+    # The same once the others are built.
+    assert prepare()[1].startswith("built: ")
+    assert prepare("--require_all") == (1, "", line)
+
+
+def test_no_song_that_can_be_read_is_an_error(prepare, manual_dir):
+    for path in (manual_dir / "songs").iterdir():
+        path.write_bytes(b"no sound " * 100)
+    status, out, err = prepare()
+    assert (status, out) == (1, "") and err.count("\n") == 1
+    assert "no song can be built; the first of 4: " in err and "song 0.ogg: not readable" in err
+    assert files_below(manual_dir.parent / "data") == []
+
+
+def test_training_goes_on_without_a_song_that_cannot_be_read(manual_dir, monkeypatch):
+    bad_audio(manual_dir)
+    commands = []
+
+    def run(command, **_):
+        commands.append(command)
+        return subprocess.CompletedProcess(command, main(command[3:]))
+
+    monkeypatch.setattr(datasets.subprocess, "run", run)
+    options, split = datasets.make_settings("folder", {})
+    settings = {
+        "data_dir": manual_dir.parent / "data",
+        "features": CONFIG,
+        "options": options,
+        "split": split,
+        "workers": 1,
+    }
+    for _ in range(2):
+        dataset = datasets.open_prepared("folder", manual_dir=str(manual_dir), **settings)
+        assert sum(map(len, dataset.song_ids.values())) == 3
+        assert len(commands) == 1
+
+
+def test_many_names_are_in_the_manifest_if_not_in_the_last_line(prepare, manual_dir):
+    for i in range(150):
+        (manual_dir / "songs" / f"x{i:03d}.wav").touch()
+    status, out, _ = prepare()
+    folder = out.splitlines()[0].split(": ")[1]
+    last = out.splitlines()[-1]
+    assert status == 1 and ", 150 left out (x000, x001, " in last and "x099 and 50 more)" in last
+    assert last.endswith(f", see {folder}/metadata.json")
+    metadata = json.loads((Path(folder) / "metadata.json").read_text())
+    assert len(metadata["report"]["left_out"]["audio without labels"]) == 150
+
+
+# What was there at the last build ----------------------------------------------------------------
+
+
+def test_other_sound_of_the_same_name_size_and_time_is_built_anew(prepare, manual_dir):
+    """As with clips of one length in wav, whose files all have one size."""
+    paths = [manual_dir / "songs" / f"song {i}.wav" for i in (0, 1)]
+    for path in paths:
+        path.with_suffix(".ogg").unlink()
+        noise = np.random.default_rng(len(str(path.stem)) + int(path.stem[-1])).normal(
+            0, 0.1, 64_000
+        )
+        soundfile.write(path, noise, 16_000)
+    first, _ = examples_of(prepare()[1])
+    assert prepare()[1].startswith("already built: ")
+    before = paths[0].stat()
+    shutil.copy(paths[1], paths[0])
+    os.utime(paths[0], ns=(before.st_atime_ns, before.st_mtime_ns))
+    after = paths[0].stat()
+    assert (after.st_size, after.st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+    status, out, _ = prepare()
+    assert status == 0 and out.startswith("built: ")
+    second, _ = examples_of(out)
+    assert np.array_equal(second["song 0"]["log_mel"], first["song 1"]["log_mel"])
+    assert not np.array_equal(second["song 0"]["log_mel"], first["song 0"]["log_mel"])
+
+
+def test_a_song_that_can_be_read_at_last_is_built(prepare, manual_dir):
+    path = manual_dir / "songs" / "song 2.ogg"
+    good = path.read_bytes()
+    path.write_bytes(b"x" * len(good))
+    assert prepare()[0] == 1
+    path.write_bytes(good)
+    status, out, _ = prepare()
+    assert status == 0 and out.startswith("built: ")
+
+
+def test_times_and_sound_that_no_song_uses_do_not_count(prepare, manual_dir):
+    (manual_dir / "songs" / "other.wav").write_bytes(b"one")
+    prepare()
+    (manual_dir / "songs" / "other.wav").write_bytes(b"two")
+    for path in manual_dir.rglob("*.*"):
+        os.utime(path, ns=(1, 1))
+    assert prepare()[1].startswith("already built: ")
+
+
+# Names and folders -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("in_labels", ["NFC", "NFD"])
+def test_ids_and_file_names_match_whatever_their_unicode_form(prepare, manual_dir, in_labels):
+    in_files = {"NFC": "NFD", "NFD": "NFC"}[in_labels]
+    names = {"song 0": "é", "song 1": "Dvořák", "song 2": "한국 ẹ̈"}
+    for old, new in names.items():
+        for file in ("valence.csv", "arousal.csv"):
+            replace_in(manual_dir / file, f"{old},", f"{unicodedata.normalize(in_labels, new)},")
+        path = manual_dir / "songs" / f"{old}.ogg"
+        path.rename(path.with_stem(unicodedata.normalize(in_files, new)))
+    rows = [f"{unicodedata.normalize(in_files, name)},train\n" for name in names.values()]
+    (manual_dir / "splits.csv").write_text("".join(rows))
+    status, out, err = prepare("--split_file=splits.csv", "--require_all")
+    assert (status, err) == (0, "")
+    assert out.splitlines()[-1] == "4 songs done, 0 failed, 0 left out"
+    composed = {unicodedata.normalize("NFC", name) for name in names.values()}
+    assert examples_of(out)[0].keys() == composed | {"song 3"}
+
+
+def test_two_files_whose_names_differ_in_their_unicode_form_are_refused(prepare, manual_dir):
+    path = manual_dir / "songs" / "song 2.ogg"
+    for form in ("NFC", "NFD"):
+        shutil.copy(path, path.with_stem(unicodedata.normalize(form, "é")))
+    status, out, err = prepare()
+    assert (status, out) == (1, "") and "two audio files for song é: " in err
+
+
+def test_linked_folders_are_searched(prepare, manual_dir):
+    (manual_dir / "songs").rename(manual_dir.parent / "elsewhere")
+    (manual_dir / "link").symlink_to("../elsewhere")
+    (manual_dir / "link" / "back").symlink_to(manual_dir)
+    status, out, _ = prepare()
+    assert status == 0 and out.splitlines()[-1] == "4 songs done, 0 failed, 0 left out"
+
+
+def test_a_folder_that_cannot_be_listed_is_left_out_by_name(prepare, manual_dir, monkeypatch):
+    closed, scandir = os.fspath(manual_dir / "closed"), os.scandir
+    (manual_dir / "closed").mkdir()
+    (manual_dir / "songs" / "song 2.ogg").rename(manual_dir / "closed" / "song 2.ogg")
+
+    def refuse(path):
+        if path == closed:
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    status, out, _ = prepare()
+    assert status == 1
+    line = f"  left out: 1 × folders that cannot be listed: {closed} (Permission denied)"
+    assert line in out.splitlines()
+    assert out.splitlines()[-1].endswith(f"2 left out (song 2, {closed} (Permission denied))")
+
+
+def test_a_file_that_is_no_audio_by_its_name_is_noted_where_a_song_has_none(prepare, manual_dir):
+    (manual_dir / "songs" / "song 2.ogg").rename(manual_dir / "songs" / "song 2.doc")
+    status, out, _ = prepare()
+    assert status == 1
+    assert f"not audio by their names: {manual_dir}/songs/song 2.doc" in out
+
+
+# Refusing before the work ------------------------------------------------------------------------
+
+
+def test_splits_that_shall_be_evaluated_are_checked_before_the_work(prepare, manual_dir, decoded):
+    splits = "song 0,train\nsong 1,train\nsong 2,train\n"
+    (manual_dir / "splits.csv").write_text(splits)
+    flags = "--split_file=splits.csv", "--needed_splits=validation,test"
+    status, out, err = prepare(*flags)
+    assert (status, out) == (1, "") and err.count("\n") == 1
+    assert err.startswith("prepare: error: none of the splits validation, test, which shall be")
+    assert "3 of 4 labelled songs have audio and are used, in train (3); add audio" in err
+    assert err.endswith("--config.data.eval_splits=\"('train',)\"\n")
+    assert decoded == [] and files_below(manual_dir.parent / "data") == []
+    # The same once the shards exist; and one of them is enough.
+    prepare("--split_file=splits.csv")
+    assert prepare(*flags) == (1, "", err)
+    (manual_dir / "splits.csv").write_text(splits.replace("2,train", "2,test"))
+    assert prepare(*flags)[1].startswith("already built: ")
+
+
+def test_six_clips_of_deam_are_refused_before_the_work(prepare, tmp_path, decoded):
+    """Protocol `release` tests on the full songs."""
+    folder = tmp_path / "deam"
+    labels = folder / "annotations averaged per song" / "dynamic (per second annotations)"
+    labels.mkdir(parents=True)
+    (folder / "MEMD_audio").mkdir()
+    rows = [f"{i},0.1,0.2\n" for i in (*range(2, 40), 2001, 2002)]
+    for name in ("valence", "arousal"):
+        text = "song_id,sample_0ms,sample_500ms\n" + "".join(rows)
+        (labels / f"{name}.csv").write_text(text)
+    for i in (2, 3, 4, 5, 7, 8):
+        soundfile.write(folder / "MEMD_audio" / f"{i}.wav", np.zeros(32_000), 16_000)
+    status, out, err = prepare("--needed_splits=test", dataset="deam", manual_dir=folder)
+    assert (status, out, decoded) == (1, "", [])
+    assert "none of the splits test, which shall be evaluated, has songs with audio: 6 of 40" in err
+
+
+# A plan ------------------------------------------------------------------------------------------
+
+
+def test_a_dry_run_says_what_would_be_built_and_writes_nothing(prepare, manual_dir, decoded):
+    (manual_dir / "songs" / "song 1.ogg").rename(manual_dir / "songs" / "other.ogg")
+    without_permission(manual_dir)
+    status, out, err = prepare("--dry_run")
+    assert (status, err) == (1, "") and decoded == []
+    assert not (manual_dir.parent / "data").exists()
+    lines = out.splitlines()
+    assert lines[0].startswith(f"would build: {manual_dir.parent}/data/folder/")
+    assert f"  song 0: {manual_dir}/songs/song 0.ogg" in lines
+    assert f"  failed: song 2: {manual_dir}/songs/song 2.ogg: cannot be read" in lines
+    assert "  left out: 1 × labels without audio: song 1" in lines
+    assert "  left out: 1 × audio without labels: other" in lines
+    assert lines[-1] == "2 songs to build, 1 failed (song 2), 2 left out (song 1, other)"
+    # And after the build.
+    prepare()
+    assert prepare("--dry_run")[1].splitlines()[0].startswith("already built: ")
+
+
+def test_a_dry_run_refuses_what_a_build_would_refuse(prepare, manual_dir):
+    bad_cell(manual_dir)
+    status, out, err = prepare("--dry_run")
+    assert (status, out) == (1, "") and "is not a number" in err
+    assert not (manual_dir.parent / "data").exists()
+
+
+def test_a_dry_run_of_a_complete_data_set_has_status_0(prepare, manual_dir):
+    status, out, _ = prepare("--dry_run", "--require_all")
+    assert status == 0
+    assert out.splitlines()[-1] == "4 songs to build, 0 failed, 0 left out"
+
+
+def test_a_dry_run_composes_no_songs(prepare, tmp_path):
+    status, out, _ = prepare("--dry_run", dataset="synthetic", manual_dir=None)
+    assert status == 0 and out.startswith("synthetic makes its songs by itself")
+    assert not (tmp_path / "data").exists()
 
 
 def test_missing_audio_is_an_error_if_all_is_required(prepare, manual_dir):
@@ -436,7 +711,7 @@ def test_build_resumes_where_another_one_was_interrupted(prepare, manual_dir, de
     path = manual_dir / "songs" / "song 2.ogg"
     good = path.read_bytes()
     bad_audio(manual_dir)
-    assert prepare()[0] == 1
+    assert prepare("--require_all")[0] == 1
     before = set(decoded) - {path.name}
     decoded.clear()
     path.write_bytes(good)
@@ -482,15 +757,16 @@ def test_another_split_builds_nothing(prepare, manual_dir, decoded):
     assert before == after and len(decoded) == 4
 
 
-@pytest.mark.parametrize(
-    ("manual_dir", "reason"),
-    [(None, "folder: needs --manual_dir."), ("/none/at all", "/none/at all is not a directory.")],
-)
-def test_missing_manual_dir_is_an_error_that_says_what_belongs_there(prepare, manual_dir, reason):
-    status, _, err = prepare(manual_dir=manual_dir)
+def test_missing_manual_dir_is_an_error_that_says_what_belongs_there(prepare):
+    status, _, err = prepare(manual_dir=None)
     assert status == 1
-    assert err.startswith("prepare: error: ") and err.count("\n") == 1
-    assert reason in err and "valence.csv, arousal.csv and the audio files" in err
+    assert err.startswith("prepare: error: folder: needs --manual_dir. ") and err.count("\n") == 1
+    assert "valence.csv, arousal.csv and the audio files" in err
+
+
+def test_a_manual_dir_that_does_not_exist_is_wrong_usage(prepare):
+    message = "prepare: error: /none/at all: No such file or directory\n"
+    assert prepare(manual_dir="/none/at all") == (2, "", message)
 
 
 def test_deam_without_its_folders_is_an_error(prepare, manual_dir):
@@ -508,6 +784,10 @@ def test_deam_without_its_folders_is_an_error(prepare, manual_dir):
         (["--features.hop_length=441"], "features.hop_length: 441 samples do not divide"),
         (["--low=none"], "argument --low: invalid float value: 'none'"),
         (["--workers=0"], "--workers must be positive"),
+        (
+            ["--needed_splits=dev"],
+            "argument --needed_splits: 'dev' is not one of train, validation",
+        ),
     ],
 )
 def test_bad_command_line_is_refused_with_status_2(prepare, manual_dir, arguments, reason):

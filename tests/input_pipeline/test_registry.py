@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from input_pipeline import datasets
 from input_pipeline.corpus import CorpusError
+from input_pipeline.fingerprint import fingerprint
 from input_pipeline.registry import NAMES, builder_class
 from input_pipeline.splits import DrawnSplit
 
@@ -105,5 +105,5 @@ def test_another_code_of_a_plug_in_makes_its_shards_outdated(tmp_path):
         path = tmp_path / folder / "mine.py"
         path.parent.mkdir()
         path.write_text(PMEMO.read_text().replace("Scale(0, 1)", f"Scale({low}, 1)"))
-        fingerprints.add(datasets._fingerprint(builder_class(str(path)), tmp_path / "none"))
+        fingerprints.add(fingerprint(builder_class(str(path)), tmp_path / "none", []))
     assert len(fingerprints) == 2

@@ -17,6 +17,7 @@ from damff_jax.features import FeatureConfig
 from input_pipeline import datasets, shards
 from input_pipeline.corpus import CorpusError
 from input_pipeline.deam.deam_dataset_builder import Builder as Deam
+from input_pipeline.fingerprint import fingerprint
 from input_pipeline.folder.settings import FolderOptions, FolderSplit
 from input_pipeline.prepare import main
 from input_pipeline.shards import _in_order
@@ -232,6 +233,8 @@ def test_manifest_with_any_part_damaged_never_gives_other_songs(data_dir):
         lambda manifest: manifest.pop("labelled"),
         lambda manifest: manifest.pop("shards"),
         lambda manifest: manifest["report"].pop("seconds_of_songs"),
+        lambda manifest: manifest["report"].pop("failed"),
+        lambda manifest: manifest.update(sounds="/dev/zero"),
         lambda manifest: manifest.update(report=None),
         lambda manifest: manifest.update(shards=[1]),
         lambda manifest: manifest.update(shards={"folder-train.x": 1}),
@@ -307,26 +310,34 @@ def test_full_disk_is_an_error_of_one_line_and_leaves_nothing_half_written(
 # Whether shards are outdated ---------------------------------------------------------------------
 
 
-def fingerprint_of(folder, cls=datasets.SongBuilder):
-    return datasets.fingerprint_of(folder, cls.LABEL_FILES, cls.SOUND_FILES)
+def fingerprint_of(folder, cls=datasets.SongBuilder, sounds=()):
+    return fingerprint(cls, folder, sounds)
 
 
-def test_fingerprint_follows_the_content_of_label_files_and_the_size_of_sound(tmp_path):
-    for name in ("valence.csv", "a.wav", "sub.JSON"):
+def test_fingerprint_follows_the_content_of_files_that_decide(tmp_path):
+    for name in ("valence.csv", "a.wav", "b.wav", "sub.JSON"):
         (tmp_path / name).write_text("one")
-    first = fingerprint_of(tmp_path)
-    (tmp_path / "a.wav").write_text("two")
-    assert fingerprint_of(tmp_path) == first
-    for name, text in (("a.wav", "longer"), ("valence.csv", "two"), ("sub.JSON", "two")):
-        before = fingerprint_of(tmp_path)
-        (tmp_path / name).write_text(text)
-        assert fingerprint_of(tmp_path) != before
-    # Other files have no effect.
-    before = fingerprint_of(tmp_path)
+    for name in ("a.wav", "valence.csv", "sub.JSON"):
+        before = fingerprint_of(tmp_path, sounds=["a.wav"])
+        assert fingerprint_of(tmp_path, sounds=["a.wav"]) == before
+        (tmp_path / name).write_text("two")
+        assert fingerprint_of(tmp_path, sounds=["a.wav"]) != before
+    # Neither other files nor sound that no song uses.
+    before = fingerprint_of(tmp_path, sounds=["a.wav"])
     (tmp_path / "notes.md").write_text("one")
-    assert fingerprint_of(tmp_path) == before
-    (tmp_path / "b.wav").touch()
-    assert fingerprint_of(tmp_path) != before
+    (tmp_path / "b.wav").write_text("longer")
+    assert fingerprint_of(tmp_path, sounds=["a.wav"]) == before
+    # But that there is more of it.
+    (tmp_path / "c.wav").touch()
+    assert fingerprint_of(tmp_path, sounds=["a.wav"]) != before
+
+
+def test_fingerprint_of_sound_that_is_missing_or_unreadable_differs(tmp_path):
+    (tmp_path / "a.wav").write_text("one")
+    there = fingerprint_of(tmp_path, sounds=["a.wav"])
+    (tmp_path / "a.wav").unlink()
+    (tmp_path / "a.wav").symlink_to("nowhere")
+    assert fingerprint_of(tmp_path, sounds=["a.wav"]) != there
 
 
 def test_files_that_deam_does_not_use_are_not_read(tmp_path):

@@ -126,6 +126,7 @@ PLAIN = {"pieces": {"piece0": piece()}, "annotations": {}}
     ("contents", "reason"),
     [
         (["{"], r"vgmidi_raw_1\.json: not a JSON file"),
+        (["<html>Sign in"], r"not a JSON file \(an HTML or XML page: download the file itself"),
         (["[" * 10**5], r"vgmidi_raw_1\.json: not a JSON file"),
         (["[]"], r"vgmidi_raw_1\.json: not in VGMIDI's form"),
         ([{"pieces": {}}], "not in VGMIDI's form"),
@@ -231,15 +232,44 @@ def test_pieces_without_midi_files_are_left_out(tmp_path):
     folder = shutil.copytree(DUMMY, tmp_path / "vgmidi")
     (folder / "labelled" / "midi" / "A_NES_Tetris_One.mid").unlink()
     corpus = vgmidi_corpus(folder, RenderingOptions())
-    assert corpus.left_out == {
-        "labels without audio": ["A_NES_Tetris_One"],
-        "annotations whose length differs from their piece": ["vgmidi_raw_1.json:piece0_2"],
-    }
+    assert corpus.left_out == {"labels without audio": ["A_NES_Tetris_One"]}
+    # Its piece is built from the other annotations.
+    of_another_length = "annotations whose length differs from their piece"
+    assert corpus.notes[of_another_length] == ["vgmidi_raw_1.json:piece0_2"]
     left = {"A_NES_Chrono Trigger_Two", "A_NES_The Sims_Three"}
     assert {song.song_id for song in corpus.songs} == left
     assert {
         s for song_ids in assign(corpus, VgmidiSplit(fold=1)).values() for s in song_ids
     } == left
+
+
+@pytest.mark.usefixtures("soundfonts")
+def test_a_midi_file_that_cannot_be_read_costs_its_piece_alone(tmp_path):
+    folder = shutil.copytree(DUMMY, tmp_path / "vgmidi")
+    path = folder / "labelled" / "midi" / "A_NES_Tetris_One.mid"
+    path.write_bytes(path.read_bytes()[:-1])
+    corpus = vgmidi_corpus(folder, RenderingOptions(renderings=2))
+    assert list(corpus.failed) == ["A_NES_Tetris_One"] and corpus.left_out == {}
+    failure = corpus.failed["A_NES_Tetris_One"]
+    assert failure.reason == f"{path}: not readable as MIDI (it ends early)"
+    assert "labelled/midi/A_NES_Tetris_One.mid" in corpus.sounds(folder)
+    pieces = {"A_NES_Chrono Trigger_Two", "A_NES_The Sims_Three"}
+    assert {song.song_id for song in corpus.songs} == pieces | {f"{x}@1" for x in pieces}
+    for path in (folder / "labelled" / "midi").iterdir():
+        path.write_bytes(b"")
+    with pytest.raises(CorpusError, match=r"^no song can be built; the first: .*\.mid: not read"):
+        vgmidi_corpus(folder, RenderingOptions())
+
+
+@pytest.mark.usefixtures("soundfonts")
+def test_pieces_and_files_match_whatever_their_unicode_form(tmp_path):
+    folder = shutil.copytree(DUMMY, tmp_path / "vgmidi") / "labelled"
+    (folder / "midi" / "A_NES_Tetris_One.mid").rename(folder / "midi" / "A_NES_Tetris_Oné.mid")
+    for path in (folder / "annotations").iterdir():
+        path.write_text(path.read_text().replace("Tetris_One.mid", "Tetris_Oné.mid"))
+    corpus = vgmidi_corpus(folder.parent, RenderingOptions())
+    assert corpus.left_out == {} and "A_NES_Tetris_Oné" in corpus.labelled
+    assert len(corpus.songs) == 3
 
 
 @pytest.mark.usefixtures("soundfonts")

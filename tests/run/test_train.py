@@ -790,13 +790,14 @@ def test_files_that_changed_are_read_again(manual_dir, tmp_path):
 
 
 @pytest.mark.slow
-def test_one_song_is_a_data_set(manual_dir, tmp_path):
+def test_one_song_is_a_data_set(manual_dir, tmp_path, capfd):
     for name in ("valence.csv", "arousal.csv"):
         header, row, *_ = (manual_dir / name).read_text().splitlines()
         (manual_dir / name).write_text(f"{header}\n{row}\n")
     config = folder_config(tmp_path / "data", manual_dir)
-    with pytest.raises(ValueError, match=r"none of data\.eval_splits .* has songs"):
+    with pytest.raises(ValueError, match="the data set folder could not be prepared"):
         train.run(config, tmp_path / "run")
+    assert "none of the splits validation, test, which" in capfd.readouterr().err
     config.data.eval_splits = ("train",)
     train.run(config, tmp_path / "run")
     assert len((tmp_path / "run/predictions_train.csv").read_text().splitlines()) == 1 + 8
