@@ -31,7 +31,7 @@ class MetricWriter:
         with atomic_write(self._path) as file:
             file.writelines(json.dumps(event) + "\n" for event in kept)
         with self._open:
-            self._file = self._open.enter_context(open(self._path, "a", encoding="utf-8"))
+            self._file = self._open.enter_context(open(self._path, "a", encoding="utf-8"))  # noqa: SIM115
             # TensorBoard takes a name that is not UTF-8 for an error, and some for URLs.
             plain = self._open.enter_context(plain_path(Path(workdir)))
             self._events = EventFileWriter(os.fspath(plain))
