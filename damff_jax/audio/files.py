@@ -1,6 +1,5 @@
 """Audio files in folders: which there are, and their content as it lies on the disk."""
 
-import collections
 import hashlib
 import io
 import os
@@ -26,10 +25,9 @@ def find(directory: str | os.PathLike[str]) -> Iterator[str]:
     """Paths of the audio files below a directory, sorted, by their extensions; no hidden files.
 
     Symbolic links are followed, and no folder is entered twice. Folders that cannot be read, and
-    files whose extension stands for sound that is not read, are named by an AudioWarning.
+    files whose extension stands for sound that is not read, are named by an AudioWarning each.
     """
     entered: set[tuple[int, int]] = set()
-    others: dict[str, list[str]] = collections.defaultdict(list)
     for root, folders, names in os.walk(directory, followlinks=True, onerror=_warn_of_folder):
         folder = os.stat(root)
         if (folder.st_dev, folder.st_ino) in entered:
@@ -44,10 +42,8 @@ def find(directory: str | os.PathLike[str]) -> Iterator[str]:
             if extension in EXTENSIONS:
                 yield os.path.join(root, name)
             elif extension in _NOT_READ:
-                others[extension].append(os.path.join(root, name))
-    for extension, paths in others.items():
-        message = f"{paths[0]}: left out, for {extension} is not read as audio"
-        _warn(message + f"; and so {len(paths) - 1} more" * (len(paths) > 1))
+                path = os.path.join(root, name)
+                _warn(f"{path}: left out, for {extension} is not read as audio")
 
 
 def digest(path: str | os.PathLike[str]) -> str:
