@@ -482,15 +482,11 @@ def test_another_split_builds_nothing(prepare, manual_dir, decoded):
     assert before == after and len(decoded) == 4
 
 
-@pytest.mark.parametrize(
-    ("manual_dir", "reason"),
-    [(None, "folder: needs --manual_dir."), ("/none/at all", "/none/at all is not a directory.")],
-)
-def test_missing_manual_dir_is_an_error_that_says_what_belongs_there(prepare, manual_dir, reason):
-    status, _, err = prepare(manual_dir=manual_dir)
+def test_missing_manual_dir_is_an_error_that_says_what_belongs_there(prepare):
+    status, _, err = prepare(manual_dir=None)
     assert status == 1
     assert err.startswith("prepare: error: ") and err.count("\n") == 1
-    assert reason in err and "valence.csv, arousal.csv and the audio files" in err
+    assert "folder: needs --manual_dir." in err and "valence.csv, arousal.csv and the audio files" in err
 
 
 def test_deam_without_its_folders_is_an_error(prepare, manual_dir):
