@@ -486,7 +486,8 @@ def test_missing_manual_dir_is_an_error_that_says_what_belongs_there(prepare):
     status, _, err = prepare(manual_dir=None)
     assert status == 1
     assert err.startswith("prepare: error: ") and err.count("\n") == 1
-    assert "folder: needs --manual_dir." in err and "valence.csv, arousal.csv and the audio files" in err
+    assert "folder: needs --manual_dir." in err
+    assert "valence.csv, arousal.csv and the audio files" in err
 
 
 def test_deam_without_its_folders_is_an_error(prepare, manual_dir):
