@@ -84,15 +84,14 @@ def _find_job(arguments: argparse.Namespace) -> _Job:
     Raises:
       PlaceError: nothing of it exists, or there is no audio in it.
     """
-    from damff_jax import audio
     from damff_jax.prediction import output
     from damff_jax.prediction.inputs import find_inputs
     from damff_jax.prediction.names import output_names
 
     found = find_inputs(arguments.inputs)
     if not found.files:
-        reasons = "; ".join(found.left_out) or f"no files named in {arguments.inputs}"
-        raise PlaceError(f"{reasons} (audio is {', '.join(audio.EXTENSIONS)})")
+        more = f"; and {len(found.left_out) - 3} more" if len(found.left_out) > 3 else ""
+        raise PlaceError("; ".join(found.left_out[:3]) + more or "the list names no files")
     if not any(map(os.path.lexists, found.paths)):
         # A missing file among others is a failure of its own.
         check_exists(found.paths[0])

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from damff_jax.features import FeatureConfig
 from damff_jax.songs import SPLITS
 from damff_jax.system.command_line import Parser
-from damff_jax.system.places import check_exists, local
+from damff_jax.system.places import check_exists, check_unicode, local
 from input_pipeline import settings
 from input_pipeline.corpus import CorpusError, Options
 from input_pipeline.splits import Split
@@ -50,6 +50,7 @@ def parse(argv: Sequence[str]) -> Arguments:
             parser.print_help()
             parser.exit()
         values = vars(parser.parse_args(argv))
+        check_unicode(data_dir=values["data_dir"])
         if values["manual_dir"] is not None:
             check_exists(values["manual_dir"], folder=True)
         if values["workers"] < 1:

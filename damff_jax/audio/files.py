@@ -1,6 +1,5 @@
 """Audio files in folders: which there are, and their content as it lies on the disk."""
 
-import collections
 import hashlib
 import io
 import os
@@ -26,10 +25,9 @@ _NOT_READ = (".mid", ".midi", ".kar", ".mod", ".xm", ".it", ".s3m", ".m4p", ".aa
 def find(directory: str | os.PathLike[str]) -> Iterator[str]:
     """Paths of the audio files below a directory, sorted, by their extensions; no hidden files.
 
-    Links to folders are followed, and no folder is entered twice. An AudioWarning names folders
-    that cannot be listed, and files whose extensions are those of sound that is not read.
+    Links to folders are followed, and no folder is entered twice. An AudioWarning each names the
+    folders that cannot be listed, and the files whose extension is that of sound that is not read.
     """
-    others: dict[str, list[str]] = collections.defaultdict(list)
     for folder, names in folders.walk(directory, _warn_of_folder):
         for name in names:
             extension = os.path.splitext(name)[1].lower()
@@ -38,10 +36,8 @@ def find(directory: str | os.PathLike[str]) -> Iterator[str]:
             if extension in EXTENSIONS:
                 yield os.path.join(folder, name)
             elif extension in _NOT_READ:
-                others[extension].append(os.path.join(folder, name))
-    for extension, paths in others.items():
-        more = f", like {len(paths) - 1} more" if len(paths) > 1 else ""
-        _warn(f"{paths[0]}: left out, because {extension} is not read as audio{more}")
+                path = os.path.join(folder, name)
+                _warn(f"{path}: left out, because {extension} is not read as audio")
 
 
 def digest(path: str | os.PathLike[str]) -> str:

@@ -1,5 +1,6 @@
 """A run's identity, and whether a checkpoint belongs to the run."""
 
+import dataclasses
 import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from damff_jax.features import FeatureConfig, check_same
 from damff_jax.models import with_defaults
 from damff_jax.run.checkpoint_errors import CheckpointError
 from damff_jax.training.augmentation import AugmentConfig
+from damff_jax.training.optim import OptimConfig
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
@@ -103,9 +105,17 @@ def check_same_run(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> None
     old, new = (with_defaults(meta["config"]["model"]) for meta in (stored, wanted))
     _refuse_differences("model", old, new)
     old, new = (
-        flax.traverse_util.flatten_dict(meta["identity"], sep=".") for meta in (stored, wanted)
+        flax.traverse_util.flatten_dict(_completed(meta["identity"]), sep=".")
+        for meta in (stored, wanted)
     )
     _refuse_differences("run", old, new)
+
+
+def _completed(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """A run's identity, with the defaults of the optimiser's settings that it does not name."""
+    if "optim" not in identity:
+        return dict(identity)
+    return {**identity, "optim": {**dataclasses.asdict(OptimConfig()), **identity["optim"]}}
 
 
 def _refuse_differences(

@@ -25,17 +25,16 @@ class MetricWriter:
     """
 
     def __init__(self, workdir: str | os.PathLike, *, first_step: int):
-        self._open = contextlib.ExitStack()
         self._path = Path(workdir) / "metrics.jsonl"
         kept = [event for event in read_metrics(workdir) if event["step"] <= first_step]
         with atomic_write(self._path) as file:
             file.writelines(json.dumps(event) + "\n" for event in kept)
-        with self._open:
-            self._file = self._open.enter_context(open(self._path, "a", encoding="utf-8"))
-            # TensorBoard takes a name that is not UTF-8 for an error, and some for URLs.
-            plain = self._open.enter_context(plain_path(Path(workdir)))
+        with contextlib.ExitStack() as stack:
+            self._file = stack.enter_context(open(self._path, "a", encoding="utf-8"))
+            # TensorBoard takes no name that is not UTF-8.
+            plain = stack.enter_context(plain_path(Path(workdir)))
             self._events = EventFileWriter(os.fspath(plain))
-            self._open = self._open.pop_all()
+            self._open = stack.pop_all()
         if first_step:
             started = SessionLog(status=SessionLog.START)
             event = Event(wall_time=time.time(), step=first_step + 1, session_log=started)

@@ -11,7 +11,7 @@ from damff_jax import configs
 from damff_jax.pretrained import shipped_name
 from damff_jax.system import extras
 from damff_jax.system.command_line import VERSION, program
-from damff_jax.system.places import check_exists, check_local, check_room, local
+from damff_jax.system.places import check_exists, check_local, check_room, check_unicode, local
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
@@ -65,6 +65,7 @@ def parse(argv: Sequence[str], description: str) -> Arguments:
             **{f"config.data.{name}": values.config.data[name] for name in _PLACES},
             **{"config.init_from": values.config.init_from},
         )
+        check_unicode(**{"config.data.data_dir": values.config.data.data_dir})
         if values.workdir:
             check_room(values.workdir)
         if not values.multihost:  # Otherwise all processes must agree that something is missing.

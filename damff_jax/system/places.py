@@ -60,6 +60,20 @@ def check_exists(path: str | os.PathLike, *, folder: bool = False) -> None:
         raise PlaceError(f"{os.fsdecode(path)}: {os.strerror(errno.ENOTDIR)}")
 
 
+def check_unicode(**settings: str | os.PathLike | None) -> None:
+    """Checks settings that are paths for libraries which take only Unicode.
+
+    Raises:
+      PlaceError: one of them is not UTF-8; the message names the setting.
+    """
+    for name, path in settings.items():
+        try:
+            os.fspath(path or "").encode()
+        except UnicodeEncodeError:
+            shown = os.fsencode(path or "").decode(errors="backslashreplace")
+            raise PlaceError(f"--{name}={shown}: not UTF-8; use another folder") from None
+
+
 def check_room(folder: str | os.PathLike) -> None:
     """Checks that the names of files below a folder can be as long as a name may be.
 

@@ -202,7 +202,7 @@ def test_a_list_of_files_is_read_from_standard_input(command, tmp_path, monkeypa
 def test_a_list_that_names_nothing_is_wrong_usage(command, monkeypatch):
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"\n\n")))
     status, out, err = command("-")
-    assert (status, out) == (2, "") and err.count("\n") == 1 and "no files named" in err
+    assert (status, out) == (2, "") and err.count("\n") == 1 and "the list names no files" in err
 
 
 def test_a_missing_file_among_others_fails_alone(command, tmp_path):

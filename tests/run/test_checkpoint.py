@@ -1,3 +1,4 @@
+import dataclasses
 import functools
 import os
 import re
@@ -13,7 +14,9 @@ import numpy as np
 import pytest
 
 from damff_jax.features import FeatureConfig, FeatureMismatchError
-from damff_jax.models import create_model
+from damff_jax.models import MODELS, create_model
+from damff_jax.models.damff import DAMFF
+from damff_jax.models.fields import Size
 from damff_jax.run import checkpoint_files
 from damff_jax.run.checkpoint import (
     CheckpointError,
@@ -165,6 +168,41 @@ def test_another_smoothing_is_another_run_of_the_same_model():
     check_compatible(META, smoothed)
     with pytest.raises(CheckpointError, match=r"\(smoothing: \[1, 0\] in the checkpoint, \[5, 1\]"):
         check_same_run(META, smoothed)
+
+
+class WithAnotherField(DAMFF):
+    """As a later version of the program may have it: its default changes nothing."""
+
+    strength: Size = 7
+
+
+def test_a_field_added_to_a_model_later_keeps_earlier_checkpoints(tmp_path, monkeypatch):
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(state_at(1), META)
+    later, other = (
+        {**META, "config": {"model": {**MODEL, "channels": [2, 2, 2], "strength": strength}}}
+        for strength in (7, 8)
+    )
+    monkeypatch.setitem(MODELS, "damff", WithAnotherField)
+    for meta in (META, later):
+        with Checkpoints(tmp_path) as checkpoints:
+            assert_equal(checkpoints.restore_latest(state_at(0), meta), state_at(1))
+    check_compatible(later, META)
+    with pytest.raises(CheckpointError, match=r"\(strength: 7 in the checkpoint, 8 here\)"):
+        check_compatible(META, other)
+
+
+def test_a_setting_added_to_the_optimiser_later_keeps_earlier_checkpoints():
+    now = dataclasses.asdict(optim.OptimConfig())
+    before = {name: value for name, value in now.items() if name != "b2"}
+    stored, wanted, other = (
+        {**META, "identity": {**META["identity"], "optim": values}}
+        for values in (before, now, {**now, "b2": 0.9})
+    )
+    check_same_run(stored, wanted)
+    check_same_run(wanted, stored)
+    with pytest.raises(CheckpointError, match=r"\(optim.b2: 0.999 in the checkpoint, 0.9 here\)"):
+        check_same_run(stored, other)
 
 
 def flip_a_byte(path):
@@ -398,6 +436,92 @@ def test_no_state_is_written_after_one_that_could_not_be(tmp_path, monkeypatch):
 
 def full_disk(*_):
     raise OSError("No space left on device")
+
+
+@pytest.mark.parametrize("n_bytes", [0, 1_000])
+def test_a_full_disk_in_a_save_leaves_nothing(saved, tmp_path, files_up_to, n_bytes):
+    workdir = shutil.copytree(saved, tmp_path / "run")
+    before = {path: path.read_bytes() for path in files_of(workdir)}
+    with (
+        pytest.raises(CheckpointError) as error,
+        Checkpoints(workdir) as checkpoints,
+        files_up_to(n_bytes),
+    ):
+        checkpoints.save(state_at(4), META)
+        checkpoints.wait()
+    message = str(error.value)
+    assert message.startswith(f"{workdir}/checkpoints/latest/4: cannot be saved (")
+    assert "\n" not in message and "None" not in message
+    assert {path: path.read_bytes() for path in files_of(workdir)} == before
+    names = {path.name for path in (workdir / "checkpoints/latest").iterdir()}
+    assert names == {"2", "3"}
+
+
+def test_what_a_killed_save_has_left_is_removed(saved, tmp_path):
+    workdir = shutil.copytree(saved, tmp_path / "run")
+    for name in ("latest/.saving", "best/.saving.orbax-checkpoint-tmp"):
+        shutil.copytree(workdir / "checkpoints/best/2", workdir / "checkpoints" / name)
+    with Checkpoints(workdir):
+        pass
+    assert not list((workdir / "checkpoints").rglob(".saving*"))
+
+
+@pytest.mark.parametrize("damage", [flip_a_byte, DAMAGES["deleted"]], ids=["flipped", "deleted"])
+def test_a_step_that_is_not_read_as_it_was_written_is_not_vouched_for(
+    tmp_path, monkeypatch, damage
+):
+    save = checkpoint_files.ocp.Checkpointer.save
+
+    def save_and_damage(checkpointer, path, args):
+        save(checkpointer, path, args=args)
+        # All that holds arrays: what is left of it is not what was written.
+        for file in files_of(path / "state"):
+            damage(file)
+
+    monkeypatch.setattr(checkpoint_files.ocp.Checkpointer, "save", save_and_damage)
+    with (
+        pytest.raises(CheckpointError, match="latest/1: cannot be saved"),
+        Checkpoints(tmp_path) as checkpoints,
+    ):
+        checkpoints.save(state_at(1), META)
+    assert not list((tmp_path / "checkpoints/latest").iterdir())
+
+
+def test_other_numbers_than_were_written_are_noticed(tmp_path, monkeypatch):
+    """As if a library had merged its files only in part."""
+    restore = checkpoint_files._restore
+
+    def restore_another(*arguments):
+        state = restore(*arguments)
+        state["params"] = jax.tree.map(lambda x: x + np.float32(1e-7), state["params"])
+        return state
+
+    monkeypatch.setattr(checkpoint_files, "_restore", restore_another)
+    shown = r"latest/1: cannot be saved \(what is read is not what was written\)"
+    with pytest.raises(CheckpointError, match=shown), Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(state_at(1), META)
+    assert load_meta(tmp_path) is None
+
+
+ODD_NAMES = (
+    "[1]",
+    "back\\slash",
+    os.fsdecode(bytes(byte for byte in range(1, 256) if byte != ord("/"))),
+)
+
+
+@pytest.mark.parametrize("name", ODD_NAMES, ids=["brackets", "backslash", "all bytes"])
+def test_checkpoints_can_be_kept_in_folders_of_any_name(tmp_path, name):
+    workdir = tmp_path / name / "run" / name
+    with Checkpoints(workdir) as checkpoints:
+        for step in (1, 2):
+            assert checkpoints.save_if_best(state_at(step), META, step)
+            checkpoints.save(state_at(step), META)
+    with Checkpoints(workdir) as checkpoints:
+        assert_equal(checkpoints.restore_latest(state_at(0), META), state_at(2))
+    variables, meta = load_variables(workdir)
+    assert_equal(variables, state_at(2).eval_variables())
+    assert meta["step"] == 2
 
 
 def test_malicious_checkpoints_cannot_exhaust_the_memory(saved, tmp_path, monkeypatch):

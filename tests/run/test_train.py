@@ -502,6 +502,7 @@ def test_a_workdir_that_cannot_be_made_is_an_error_that_names_it(data_dir):
         train.run(tiny_config(data_dir), Path("/proc/none"))
 
 
+@pytest.mark.slow
 def test_a_workdir_of_any_name_holds_a_whole_run(data_dir, tmp_path, monkeypatch):
     """All bytes that a name can have, also in the folder above."""
     odd = os.fsdecode(bytes(byte for byte in range(1, 256) if byte != ord("/")))

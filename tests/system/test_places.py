@@ -107,6 +107,12 @@ def test_other_paths_are_local(path):
     places.check_local(workdir=path, other=None)
 
 
+def test_a_setting_that_is_not_utf8_is_named():
+    places.check_unicode(data_dir="é日", other=None)
+    with pytest.raises(PlaceError, match=r"^--data_dir=/a/\\xff: not UTF-8; use another folder"):
+        places.check_unicode(data_dir=os.fsdecode(b"/a/\xff"))
+
+
 def test_a_refused_setting_is_named():
     with pytest.raises(PlaceError, match=r"^--config\.data\.data_dir=gs://a: gs:// is not"):
         places.check_local(**{"config.data.data_dir": "gs://a"})
