@@ -214,6 +214,35 @@ def test_other_ways_to_feed_the_devices_give_the_same_run(finished, data_dir, tm
         assert values == pytest.approx(theirs[key], rel=1e-4, abs=1e-5)
 
 
+def arrays_of(workdir):
+    """The bytes of every array in a run's checkpoints, by name."""
+    found = {}
+    for state in sorted(workdir.glob("checkpoints/*/*/state")):
+        tree = ocp.StandardCheckpointer().restore(state.resolve())
+        for path, array in jax.tree_util.tree_leaves_with_path(tree):
+            name = f"{state.relative_to(workdir)}{jax.tree_util.keystr(path)}"
+            found[name] = np.asarray(array).tobytes()
+    return found
+
+
+@pytest.mark.parametrize("k", [0, 3])
+def test_a_run_on_streamed_songs_is_the_same_bit_for_bit(
+    finished, data_dir, tmp_path, k, monkeypatch
+):
+    """Also if training on them resumes at step k; songs that change places while it is stopped."""
+    workdir, _ = finished
+    if k:
+        stop_after(k, monkeypatch)
+        with pytest.raises(StopError):
+            train.run(tiny_config(data_dir), tmp_path)
+        monkeypatch.undo()
+    monkeypatch.setattr(datasets, "load_songs", None)  # Nothing is read into memory.
+    train.run(tiny_config(data_dir, **{"data.reading": "stream"}), tmp_path)
+    assert arrays_of(tmp_path) == arrays_of(workdir)
+    for name in ("metrics.jsonl", "evaluation.json", "predictions_test.csv"):
+        assert (tmp_path / name).read_bytes() == (workdir / name).read_bytes()
+
+
 def test_resuming_in_the_middle_of_a_call_is_refused(finished, data_dir, tmp_path):
     workdir = shutil.copytree(finished[0], tmp_path / "run")
     steps = dict.fromkeys(("log_every_steps", "eval_every_steps", "checkpoint_every_steps"), 4)
