@@ -1,4 +1,4 @@
-"""From songs and their labels to batches: TFDS builders, shards and the tf.data pipeline."""
+"""From songs and their labels to batches: TFDS builders, shards, and what is read from them."""
 
 import os
 

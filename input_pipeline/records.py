@@ -187,19 +187,21 @@ class StreamedSongs(LabelledSongs):
 
     def __iter__(self) -> Iterator[Song]:
         """Reads a few songs ahead."""
+        # Its threads end when nothing refers to it any more.
+        pool = concurrent.futures.ThreadPoolExecutor(THREADS)
         ahead: collections.deque[tuple[str, list[concurrent.futures.Future]]] = collections.deque()
-        with concurrent.futures.ThreadPoolExecutor(THREADS) as pool:
-            try:
-                for song_id, n in zip(self.song_ids, self.length, strict=True):
-                    records = range(n_records_of(int(n)))
-                    parts = [pool.submit(self.records.read, song_id, k) for k in records]
-                    ahead.append((song_id, parts))
-                    if len(ahead) > _SONGS_AHEAD:
-                        yield _joined(*ahead.popleft())
-                while ahead:
+        try:
+            for song_id, n in zip(self.song_ids, self.length, strict=True):
+                records = range(n_records_of(int(n)))
+                parts = [pool.submit(self.records.read, song_id, k) for k in records]
+                ahead.append((song_id, parts))
+                if len(ahead) > _SONGS_AHEAD:
                     yield _joined(*ahead.popleft())
-            finally:
-                pool.shutdown(cancel_futures=True)
+            while ahead:
+                yield _joined(*ahead.popleft())
+        finally:
+            for part in itertools.chain.from_iterable(parts for _, parts in ahead):
+                part.cancel()
 
     def mel_statistics(self) -> dict[str, np.ndarray]:
         statistics = _read_statistics(self.statistics_path, self.shape[1])

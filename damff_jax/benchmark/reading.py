@@ -132,7 +132,8 @@ def measure(what: Measurement) -> dict[str, Any]:
     next(batches)
     result: dict[str, Any] = {"first_batch_s": time.time() - what.started}
 
-    sizes = recipe.Sizes(what.crop_segments, *songs.segment_shape, SMALL_MODEL)
+    frames, n_mels = songs.segment_shape
+    sizes = recipe.Sizes(what.crop_segments, frames, n_mels, SMALL_MODEL)
     _, state, step = recipe.build(Variant(what.batch_size), sizes)
     train_step, steps = recipe.train_step(step, devices), []
     for _ in range(what.n_steps):

@@ -396,6 +396,7 @@ def test_features_that_differ_are_no_comparison():
 
 def test_input(monkeypatch):
     monkeypatch.setattr(input, "n_cores", lambda: 1)
+    monkeypatch.setattr(input.reading, "cases", lambda suite, numbers, n_steps: [])
     cases = list(
         input.cases(QUICK, SIMPLE, n_songs=3, song_segments=9, features=TINY_FEATURES, n_records=1)
     )
@@ -407,6 +408,48 @@ def test_input(monkeypatch):
     assert train["compile_s"] > 0
     assert shards["clips_per_s"] > 0
     assert crops["compile_s"] is shards["compile_s"] is None
+
+
+def test_reading(monkeypatch):
+    """A training in this process instead of one of its own."""
+    what = []
+
+    def measure(measurement):
+        what.append(measurement)
+        return input.reading.measure(measurement)
+
+    monkeypatch.setattr(input.reading, "_measure", measure)
+    monkeypatch.setattr(input.reading.time, "sleep", lambda seconds: None)
+    sizes = {"features": TINY_FEATURES, "song_segments": 25, "crop_segments": 4, "batch_size": 2}
+    memory, stream = input.reading.cases("input", [3], n_batches=40, n_steps=4, **sizes)
+    assert [case["name"] for case in (memory, stream)] == ["memory/3", "stream/3"]
+    assert [m.reading for m in what] == ["stream", "memory", "stream"]
+    for case in (memory, stream):
+        assert case["rounds"] == 2 and case["n_steps"] == 4
+        assert case["clips_per_s"] == pytest.approx(2 / case["median_s"])
+        assert case["slowest_step"] >= 1
+        assert case["peak_bytes"] > 2**27
+        assert "first batch after" in case["notes"][1]
+
+
+@pytest.mark.slow
+def test_reading_is_measured_in_a_process_of_its_own(tmp_path):
+    sizes = {"features": TINY_FEATURES, "crop_segments": 4, "batch_size": 2, "n_steps": 3}
+    case = input.reading._measure(
+        input.reading.Measurement(str(tmp_path), 3, n_batches=20, **sizes)
+    )
+    # From the start of the process, which has to import JAX and TensorFlow.
+    assert 0.5 < case["first_batch_s"] < 300
+    assert len(case["seconds"]) == 1
+
+
+def test_a_measurement_that_fails_is_an_error_of_one_line(monkeypatch, tmp_path):
+    failed = subprocess.CompletedProcess(
+        [], 1, stdout="", stderr="Traceback\nMemoryError: no more\n"
+    )
+    monkeypatch.setattr(subprocess, "run", lambda *arguments, **how: failed)
+    with pytest.raises(BenchmarkError, match="training on 3 songs failed: MemoryError: no more"):
+        input.reading._measure(input.reading.Measurement(str(tmp_path), 3))
 
 
 def test_deam():

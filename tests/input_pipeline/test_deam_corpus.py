@@ -274,7 +274,8 @@ def test_all_protocols_and_folds_share_one_set_of_shards(corpus, built):
     assert folders == [built.folder]
     [shard] = built.folder.glob("*array_record*")
     size = sum(example["log_mel"].nbytes for example in built.examples.values())
-    assert size < shard.stat().st_size < 1.5 * size
+    # ArrayRecord pads a file to blocks of 64 KiB.
+    assert size < shard.stat().st_size < 1.5 * size + 2**17
     before = files_of(corpus.data_dir)
     for options in SPLITS:
         assert build(corpus, options)[0].startswith("already built: ")

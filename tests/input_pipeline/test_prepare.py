@@ -127,6 +127,16 @@ def test_shards_hold_the_features_and_labels_of_every_song(prepare, manual_dir):
         np.testing.assert_array_equal(example["times"], 0.5 * np.arange(8, dtype=np.float32))
 
 
+def test_shards_of_an_earlier_version_are_mentioned(prepare, manual_dir):
+    folder = Path(prepare()[1].splitlines()[0].removeprefix("built: "))
+    old = folder.rename(folder.with_name("2.0.0"))
+    status, out, err = prepare()
+    assert (status, err) == (0, "")
+    first, second, *_ = out.splitlines()
+    assert first == f"built: {folder}"
+    assert second == f"  of an earlier version, not read any more: {old}"
+
+
 def test_changed_labels_are_built_again(prepare, manual_dir):
     prepare()
     replace_in(manual_dir / "valence.csv", "0.0000", "0.9875")

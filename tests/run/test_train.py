@@ -215,6 +215,23 @@ def test_other_ways_to_feed_the_devices_give_the_same_run(finished, data_dir, tm
         assert values == pytest.approx(theirs[key], rel=1e-4, abs=1e-5)
 
 
+@pytest.mark.parametrize("k", [0, 4])
+def test_a_run_on_streamed_songs_is_the_same_bit_for_bit(
+    finished, data_dir, tmp_path, k, monkeypatch
+):
+    """Also if it began on songs in memory."""
+    workdir, returned = finished
+    if k:
+        run_interrupted(tiny_config(data_dir), tmp_path, monkeypatch, after=k)
+    monkeypatch.setattr(datasets, "load_songs", None)  # Nothing is read into memory.
+    assert train.run(tiny_config(data_dir, **{"data.reading": "stream"}), tmp_path) == returned
+    for name in ("metrics.jsonl", "evaluation.json", "predictions_test.csv"):
+        assert (tmp_path / name).read_bytes() == (workdir / name).read_bytes()
+    ours, theirs = (everything_in_the_latest_checkpoint(path) for path in (workdir, tmp_path))
+    for a, b in zip(ours, theirs, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
 def test_resuming_in_the_middle_of_a_call_is_refused(finished, data_dir, tmp_path):
     workdir = shutil.copytree(finished[0], tmp_path / "run")
     steps = dict.fromkeys(("log_every_steps", "eval_every_steps", "checkpoint_every_steps"), 4)
@@ -677,6 +694,8 @@ def test_a_file_shorter_than_a_segment_is_an_error(finished, tmp_path):
         ({"loss.teacher": 1.0}, "data.teacher, loss.teacher, model.teacher_size must be set"),
         ({"data.heard": "x.npz"}, "data.heard, a file of embeddings, and model embedding_bigru"),
         ({"data.margin": -1}, "margin -1 is negative"),
+        ({"data.reading": "disk"}, "data.reading: 'disk'; available: auto, memory, stream"),
+        ({"data.reading": "stream", "data.on_device": True}, "does not go with data.on_device"),
     ],
 )
 def test_invalid_configs_are_refused(data_dir, tmp_path, changes, message):
