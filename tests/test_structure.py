@@ -35,6 +35,7 @@ WINGS = (
     "lag",
     "study",
     "benchmark",
+    "__init__",
 )
 # The modules of the package that the input pipeline may import: none that needs JAX.
 OPEN_TO_THE_PIPELINE = {"audio", "configs", "evaluation", "features", "songs", "system", "training"}

@@ -128,6 +128,22 @@ def test_weights_without_a_profile_give_no_warning_about_the_input(command, tmp_
     assert told["unlikeness"] is None and told["lag_s"] is None
 
 
+def test_each_flag_writes_the_format_that_the_curve_gives(command, checkpoint, tmp_path):
+    path = write(tmp_path / "a.wav")
+    flags = ["--json", "--jams", "--audacity", "--sv"]
+    status, _, _ = command(path, *flags)
+    assert status == 0
+    curve = predict.Predictor(checkpoint)(path)
+    for extension, text in {
+        ".csv": curve.to_csv(),
+        ".json": curve.to_json(),
+        ".jams": curve.to_jams(),
+        ".labels.txt": curve.to_audacity(),
+        ".svl": curve.to_sonic_visualiser(),
+    }.items():
+        assert (tmp_path / "curves" / f"a{extension}").read_text() == text
+
+
 def test_truncated_file_fails_only_if_strict(command, tmp_path):
     path = write(tmp_path / "a.wav", 4.0)
     os.truncate(path, 80_000)
