@@ -6,33 +6,22 @@ import functools
 import itertools
 import os
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import IO, overload
 
 import jax
 import numpy as np
 
-from damff_jax import audio, pretrained, weights
-from damff_jax.evaluation.familiarity import Profile
-from damff_jax.evaluation.inference import Windowing, predict_curves
-from damff_jax.features import SEGMENT_SECONDS, FeatureConfig
-from damff_jax.models import create_model
-from damff_jax.prediction import sources
+from damff_jax import audio, pretrained
+from damff_jax.evaluation.inference import predict_curves
+from damff_jax.features import SEGMENT_SECONDS
+from damff_jax.prediction import sources, trained
 from damff_jax.prediction.hearing import Notes, heard
 from damff_jax.prediction.sources import Source
 from damff_jax.report.curve import Curve, Failure
-from damff_jax.run.checkpoint import CheckpointError
 from damff_jax.training import compilation, steps
 
 # What a Predictor takes as one song; arrays are anything that NumPy can read.
 Song = str | os.PathLike | IO[bytes] | np.ndarray
-# How the weights shipped with the package were trained, by their name; see the model cards.
-_ORIGINS = {
-    "damff_plus_deam": "trained on listeners' ratings of 10 s of each of DEAM's 1,802 songs, free "
-    "music of many genres: arousal is more reliable than valence",
-    "damff_plus_vgmidi": "trained on piano arrangements of game music (VGMIDI): arousal carries "
-    "over to other piano music, valence hardly; not trained on other instruments",
-}
 
 
 class Predictor:
@@ -59,31 +48,18 @@ class Predictor:
     """
 
     def __init__(self, checkpoint: str | os.PathLike = pretrained.DEFAULT, *, batch_size: int = 4):
-        variables, meta = weights.load(checkpoint)
-        config = meta["config"]
-        self.features = FeatureConfig.from_json(meta["features"])
-        if meta["identity"].get("heard"):
-            raise CheckpointError(
-                f"{checkpoint}: the model takes another encoder's embeddings, not audio"
-            )
-        self.name = Path(os.path.normpath(checkpoint)).stem
-        dataset = config["data"]["dataset"]
-        self.origin = f"trained on {dataset}"
-        if dataset == "synthetic":
-            self.origin = "trained on synthetic songs only: not meaningful for real music"
-        elif name := pretrained.shipped_name(checkpoint):
-            self.origin = _ORIGINS[name]
-        self.lag_s: float | None = meta.get("lag_s")
-        profile = variables.pop(weights.PROFILE, None)
-        self._profile = Profile.from_arrays(profile) if profile else None
-        self._windowing = Windowing.of(config)
+        loaded = trained.load(checkpoint)
+        self.name, self.origin = loaded.name, loaded.origin
+        self.features = loaded.features
+        self.lag_s = loaded.lag_s
+        self._profile = loaded.profile
+        self._windowing = loaded.windowing
         self._batch_size = batch_size
-        model = create_model(config["model"], dtype=config["dtype"], axis_name=None)
         step = jax.jit(
-            functools.partial(steps.eval_step, model=model),
+            functools.partial(steps.eval_step, model=loaded.model),
             compiler_options=compilation.options(jax.default_backend()),
         )
-        self._apply = functools.partial(step, jax.device_put(variables))
+        self._apply = functools.partial(step, jax.device_put(loaded.variables))
 
     def __repr__(self) -> str:
         return f"<Predictor {self.name}: {self.origin}>"

@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 
 from damff_jax.audio import AudioError
-from damff_jax.audio.decoding import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE, PEAK_LIMIT
+from damff_jax.audio.decoder import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
+from damff_jax.audio.decoding import PEAK_LIMIT
 
 # The largest number of channels in an array of two axes; with more, it is rather a batch of songs.
 MAX_CHANNELS = 32

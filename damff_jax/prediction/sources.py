@@ -15,6 +15,7 @@ from damff_jax import audio
 from damff_jax.features import FeatureConfig
 from damff_jax.prediction import file_objects, readers
 from damff_jax.prediction.samples import mono
+from damff_jax.system.places import PlaceError, local
 
 SAMPLES = "<samples>"
 
@@ -77,7 +78,10 @@ def source_of(value: Any, copies: contextlib.ExitStack) -> Source:
     """
     if _is_path(value):
         path = os.fsdecode(value)
-        return Source(path, path)
+        try:
+            return Source(path, local(path))
+        except PlaceError as error:
+            return Source(path, error=audio.AudioError(str(error)))
     if file_objects.is_file_object(value):
         name = file_objects.name_of(value)
         try:
