@@ -124,6 +124,8 @@ def _work(
         with preemption.raised():
             try:
                 predictor = Predictor(arguments.checkpoint, batch_size=arguments.batch_size)
+                if arguments.band and not predictor.has_band:
+                    raise ValueError(f"--band: {arguments.checkpoint} has no band")
                 _make_folder(arguments.output_dir)
             except (ValueError, OSError) as error:
                 parser.error(printable(str(error)))
@@ -163,7 +165,7 @@ def _predict_and_write(
             if not result.ok:
                 raise result.error
             stem = Path(arguments.output_dir, name)
-            output.write(stem, result, kinds=_kinds(arguments))
+            output.write(stem, result, kinds=_kinds(arguments), band=arguments.band)
         except (AudioError, OSError) as error:
             print(f"{_PROGRAM}: error: {printable(str(error))}", file=sys.stderr)
             yield False
@@ -203,6 +205,9 @@ def _parser() -> Parser:
     parser.add_argument("--plot", action="store_true", help="also write <stem>.png")
     parser.add_argument("--html", action="store_true", help="also write <stem>.html")
     parser.add_argument("--json", action="store_true", help="also write <stem>.json")
+    parser.add_argument(
+        "--band", action="store_true", help="add columns: where 80 %% of ratings are expected"
+    )
     parser.add_argument("--jams", action="store_true", help="also write <stem>.jams")
     parser.add_argument(
         "--audacity", action="store_true", help="also write <stem>.labels.txt, a label track"

@@ -29,6 +29,7 @@ COMMANDS = {
     "benchmark": "damff_jax.benchmark",
     "weights": "damff_jax.weights",
     "lag": "damff_jax.lag",
+    "band": "damff_jax.band",
     "export": "damff_jax.export",
 }
 # Modules that are slow to import.
@@ -94,6 +95,7 @@ def test_every_command_has_a_help_before_any_framework_is_imported(command):
         ("benchmark", ["--seconds=nan"], "--seconds=nan: not a duration"),
         ("weights", ["runs/x", "x.npz"], "x.npz: the name must end in .safetensors"),
         ("lag", ["--pairs=0", "songs"], "--pairs must be positive"),
+        ("band", [], "the following arguments are required: PREDICTIONS.csv"),
         ("export", [], "the following arguments are required: --output_dir"),
         ("export", ["--output_dir=x", "--formats=tflite"], "--formats: 'tflite'; available: stab"),
     ],

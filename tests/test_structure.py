@@ -34,6 +34,7 @@ WINGS = (
     "export",
     "predict",
     "lag",
+    "band",
     "study",
     "benchmark",
     "__init__",

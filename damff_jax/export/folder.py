@@ -111,6 +111,7 @@ def settings(trained: Trained) -> dict[str, Any]:
             "time_origin": "start of the file; a time is the start of its segment",
         },
         "lag_s": trained.lag_s,
+        "band": trained.errors and trained.errors.to_json(),
     }
 
 

@@ -30,13 +30,13 @@ def write(
 
     Args:
       kinds: some of `KINDS`.
-      band: adds the band to the CSV, if there is one.
+      band: adds the band to the CSV.
 
     Raises:
       OSError: a file cannot be written.
     """
     os.makedirs(os.path.dirname(os.fspath(stem)) or ".", exist_ok=True)
-    curve.to_csv(f"{os.fspath(stem)}.csv", band=band and curve.band is not None)
+    curve.to_csv(f"{os.fspath(stem)}.csv", band=band)
     for kind, (extension, to_file) in _WRITERS.items():
         if kind in kinds:
             to_file(curve, f"{os.fspath(stem)}{extension}")

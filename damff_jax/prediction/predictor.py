@@ -17,7 +17,7 @@ from damff_jax.features import SEGMENT_SECONDS
 from damff_jax.prediction import sources, trained
 from damff_jax.prediction.hearing import Notes, heard
 from damff_jax.prediction.sources import Source
-from damff_jax.report.curve import Curve, Failure
+from damff_jax.report.curve import Band, Curve, Failure
 from damff_jax.training import compilation, steps
 
 # What a Predictor takes as one song; arrays are anything that NumPy can read.
@@ -52,7 +52,7 @@ class Predictor:
         self.name, self.origin = loaded.name, loaded.origin
         self.features = loaded.features
         self.lag_s = loaded.lag_s
-        self._profile = loaded.profile
+        self._profile, self._errors = loaded.profile, loaded.errors
         self._windowing = loaded.windowing
         self._batch_size = batch_size
         step = jax.jit(
@@ -60,6 +60,11 @@ class Predictor:
             compiler_options=compilation.options(jax.default_backend()),
         )
         self._apply = functools.partial(step, jax.device_put(loaded.variables))
+
+    @property
+    def has_band(self) -> bool:
+        """Whether its curves have a band."""
+        return self._errors is not None
 
     def __repr__(self) -> str:
         return f"<Predictor {self.name}: {self.origin}>"
@@ -139,12 +144,16 @@ class Predictor:
         if isinstance(prediction, audio.AudioError):
             return Failure(song.name, type(prediction)(song.renamed(str(prediction))))
         valence_T, arousal_T = prediction.T
+        band = None
+        if self._errors is not None:
+            band = Band(self._errors.level, *self._errors.limits(prediction))
         return Curve(
             source=song.name,
             model=self.origin,
             times=SEGMENT_SECONDS * np.arange(len(prediction)),
             valence=valence_T,
             arousal=arousal_T,
+            band=band,
             lag_s=self.lag_s,
             unlikeness=notes.unlikeness,
             remarks=notes.remarks,

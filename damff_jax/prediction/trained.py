@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from flax import linen as nn
 
 from damff_jax import pretrained, weights
+from damff_jax.evaluation.band import Errors
 from damff_jax.evaluation.familiarity import Profile
 from damff_jax.evaluation.inference import Windowing
 from damff_jax.features import FeatureConfig
@@ -34,6 +35,7 @@ class Trained(NamedTuple):
       windowing: how songs are cut for it.
       lag_s: seconds by which its curves lag behind the sound, if measured.
       profile: of the training songs, if kept.
+      errors: on songs that it was not trained on, if known.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Trained(NamedTuple):
     windowing: Windowing
     lag_s: float | None
     profile: Profile | None
+    errors: Errors | None = None
 
 
 def load(checkpoint: str | os.PathLike[str]) -> Trained:
@@ -60,7 +63,7 @@ def load(checkpoint: str | os.PathLike[str]) -> Trained:
         raise CheckpointError(
             f"{checkpoint}: the model takes another encoder's embeddings, not audio"
         )
-    profile = variables.pop(weights.PROFILE, None)
+    profile, errors = variables.pop(weights.PROFILE, None), meta.get(weights.BAND)
     return Trained(
         name=Path(os.path.normpath(checkpoint)).stem,
         origin=_origin(checkpoint, config["data"]["dataset"]),
@@ -70,6 +73,7 @@ def load(checkpoint: str | os.PathLike[str]) -> Trained:
         windowing=Windowing.of(config),
         lag_s=meta.get("lag_s"),
         profile=Profile.from_arrays(profile) if profile else None,
+        errors=Errors.from_json(errors) if errors else None,
     )
 
 
