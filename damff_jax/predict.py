@@ -26,20 +26,20 @@ from damff_jax.system.places import PlaceError, check_exists, local
 from damff_jax.system.terminal import robust
 
 if TYPE_CHECKING:
-    from damff_jax.prediction.predictor import Prediction, Predictor
+    from damff_jax.prediction.predictor import Predictor
     from damff_jax.system.preemption import Preempted
 
-__all__ = ["Prediction", "Predictor", "main"]
+__all__ = ["Predictor", "main"]
 
 _PROGRAM = program("predict")
 
 
 def __getattr__(name: str) -> Any:
     # Imported late, because JAX takes seconds: a usage error should not wait for it.
-    if name in ("Prediction", "Predictor"):
+    if name == "Predictor":
         from damff_jax.prediction import predictor
 
-        return getattr(predictor, name)
+        return predictor.Predictor
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
@@ -123,10 +123,12 @@ def _work(
         with preemption.raised():
             try:
                 predictor = Predictor(arguments.checkpoint, batch_size=arguments.batch_size)
+                if arguments.band and not predictor.has_band:
+                    raise ValueError(f"--band: {arguments.checkpoint} has no band")
                 _make_folder(arguments.output_dir)
             except (ValueError, OSError) as error:
                 parser.error(printable(str(error)))
-            name = printable(Path(os.path.normpath(arguments.checkpoint)).stem)
+            name = printable(predictor.name)
             print(f"{_PROGRAM}: {name}: {predictor.origin}", file=sys.stderr)
             for is_done in _predict_and_write(predictor, job.to_do, arguments):
                 n_done, n_failed = n_done + is_done, n_failed + (not is_done)
@@ -156,18 +158,18 @@ def _predict_and_write(
     from damff_jax.audio import AudioError
     from damff_jax.prediction import output
 
-    predictions = predictor.predictions(to_do, strict=arguments.strict)
-    for (path, name), prediction in zip(to_do.items(), predictions, strict=True):
+    results = predictor.curves(to_do, strict=arguments.strict)
+    for (path, name), result in zip(to_do.items(), results, strict=True):
         try:
-            if isinstance(prediction, Exception):
-                raise prediction
+            if not result.ok:
+                raise result.error
             stem = Path(arguments.output_dir, name)
-            output.write(stem, path, prediction, predictor, kinds=_kinds(arguments))
+            output.write(stem, result, kinds=_kinds(arguments), band=arguments.band)
         except (AudioError, OSError) as error:
             print(f"{_PROGRAM}: error: {printable(str(error))}", file=sys.stderr)
             yield False
         else:
-            n_rows = len(prediction.curve_TxV)
+            n_rows = len(result)
             print(f"{printable(path)} -> {printable(name)}.csv: {n_rows} rows", flush=True)
             yield True
 
@@ -202,6 +204,16 @@ def _parser() -> Parser:
     parser.add_argument("--plot", action="store_true", help="also write <stem>.png")
     parser.add_argument("--html", action="store_true", help="also write <stem>.html")
     parser.add_argument("--json", action="store_true", help="also write <stem>.json")
+    parser.add_argument(
+        "--band", action="store_true", help="add columns: where 80 %% of ratings are expected"
+    )
+    parser.add_argument("--jams", action="store_true", help="also write <stem>.jams")
+    parser.add_argument(
+        "--audacity", action="store_true", help="also write <stem>.labels.txt, a label track"
+    )
+    parser.add_argument(
+        "--sv", action="store_true", help="also write <stem>.svl, layers for Sonic Visualiser"
+    )
     parser.add_argument("--strict", action="store_true", help="reject truncated files")
     parser.add_argument(
         "--skip_existing", action="store_true", help="leave out files whose curves exist already"

@@ -22,6 +22,8 @@ import safetensors
 import safetensors.numpy
 
 from damff_jax import pretrained
+from damff_jax.evaluation import predictions
+from damff_jax.evaluation.band import Errors
 from damff_jax.evaluation.familiarity import Profile
 from damff_jax.pretrained import SUFFIX, shipped, shipped_name
 from damff_jax.run.checkpoint_errors import CheckpointError, CheckpointWarning
@@ -34,6 +36,8 @@ from damff_jax.system.terminal import robust
 
 # A collection of variables that holds a `familiarity.Profile`; models do not have it.
 PROFILE = "familiarity"
+# The metadata's entry for `band.Errors`.
+BAND = "band"
 _PROFILE_FILE = f"{PROFILE}{SUFFIX}"
 _PROGRAM = program("weights")
 
@@ -46,7 +50,8 @@ def load(path: str | os.PathLike) -> tuple[dict[str, Any], dict[str, Any]]:
 
     Returns:
       Like `checkpoint.load_variables`; if there is a profile of the training songs, its arrays are
-      an additional collection of the variables, `PROFILE`.
+      an additional collection of the variables, `PROFILE`. The metadata has an entry `BAND` if the
+      errors on validation songs are known.
 
     Raises:
       CheckpointError: there is no such file or checkpoint, or it is damaged or something else.
@@ -69,8 +74,11 @@ def load(path: str | os.PathLike) -> tuple[dict[str, Any], dict[str, Any]]:
         from damff_jax.run import checkpoint
 
         variables, meta = checkpoint.load_variables(path)
-        profile = load_profile(path)
-        return {**variables, **({PROFILE: profile.arrays()} if profile else {})}, meta
+        if profile := load_profile(path):
+            variables = {**variables, PROFILE: profile.arrays()}
+        if errors := _validation_errors(path):
+            meta = {**meta, BAND: errors.to_json()}
+        return variables, meta
     flat, text = _read(path)
     try:
         meta = json.loads(text)
@@ -79,6 +87,22 @@ def load(path: str | os.PathLike) -> tuple[dict[str, Any], dict[str, Any]]:
     except (ValueError, LookupError, TypeError, RecursionError) as error:
         raise CheckpointError(f"{path}: not weights of this program ({error!r})") from error
     return variables, meta
+
+
+def _validation_errors(workdir: str | os.PathLike) -> Errors | None:
+    """A run's errors on its validation songs, if there are enough of them.
+
+    A model can predict without them, so damage is a warning.
+    """
+    path = Path(workdir) / "predictions_validation.csv"
+    if not path.exists():
+        return None
+    try:
+        curves, _ = predictions.read(path)
+    except predictions.PredictionsError as error:
+        warnings.warn(f"{error}; curves have no band", CheckpointWarning, stacklevel=1)
+        return None
+    return Errors.of_curves(list(curves.values()))
 
 
 def check_exists(path: str | os.PathLike) -> None:
@@ -195,6 +219,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         metavar="S",
         help="seconds by which its curves lag behind the sound, as measured by damff_jax.lag",
     )
+    parser.add_argument(
+        "--band",
+        nargs="+",
+        type=local,
+        metavar="PREDICTIONS.csv",
+        help="calibrate the band of curves by the errors in these files, of songs that models with "
+        "the same recipe were not trained on; default: a workdir's predictions_validation.csv",
+    )
     arguments = parser.parse_args(argv)
     if not arguments.file.endswith(SUFFIX):
         parser.error(f"{arguments.file}: the name must end in {SUFFIX}")
@@ -206,12 +238,27 @@ def main(argv: Sequence[str] | None = None) -> int:
         variables, meta = load(arguments.workdir)
         if arguments.lag_s is not None:
             meta = {**meta, "lag_s": arguments.lag_s}
+        if arguments.band:
+            meta = {**meta, BAND: _errors_of(arguments.band).to_json()}
         save(arguments.file, variables, meta)
-    except (CheckpointError, OSError) as error:
+    except (CheckpointError, predictions.PredictionsError, OSError) as error:
         print(f"{_PROGRAM}: error: {error}", file=sys.stderr)
         return 1
     print(f"wrote {arguments.file}: {os.path.getsize(arguments.file):,} bytes")
     return 0
+
+
+def _errors_of(paths: Iterable[str]) -> Errors:
+    """The errors in predictions files.
+
+    Raises:
+      PredictionsError: a file cannot be read, or there are too few songs.
+    """
+    curves = predictions.read_disjoint(paths)
+    errors = Errors.of_curves(list(curves.values()))
+    if errors is None:
+        raise predictions.PredictionsError(f"{len(curves)} songs are too few to calibrate a band")
+    return errors
 
 
 if __name__ == "__main__":

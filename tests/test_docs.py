@@ -1,6 +1,8 @@
 """The documentation's links, commands and examples are correct."""
 
 import ast
+import importlib.util
+import json
 import os
 import re
 import subprocess
@@ -125,3 +127,20 @@ def test_the_examples_of_the_api_run(tmp_path):
         command, cwd=tmp_path, env=environment, check=False, capture_output=True, text=True
     )
     assert not done.returncode, done.stderr
+
+
+@pytest.mark.filterwarnings("ignore::damff_jax.audio.AudioWarning")  # It makes its own sound.
+def test_the_notebook_runs(tmp_path, monkeypatch):
+    notebook = json.loads((ROOT / "docs" / "curve.ipynb").read_text())
+    assert (notebook["nbformat"], notebook["metadata"]["language_info"]["name"]) == (4, "python")
+    cells = ["".join(c["source"]) for c in notebook["cells"] if c["cell_type"] == "code"]
+    assert not any(cell.get("outputs") for cell in notebook["cells"])
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    for code in cells:
+        if "to_dataframe" in code and importlib.util.find_spec("pandas") is None:
+            continue
+        exec(compile(code, "curve.ipynb", "exec"), names)
+    assert np.abs(names["of_samples"].values - names["curve"].values).max() < 1e-3
+    written = {path.name for path in tmp_path.iterdir()}
+    assert written >= {"song.csv", "song.json", "song.jams", "song.labels.txt", "song.svl"}

@@ -29,6 +29,8 @@ COMMANDS = {
     "benchmark": "damff_jax.benchmark",
     "weights": "damff_jax.weights",
     "lag": "damff_jax.lag",
+    "band": "damff_jax.band",
+    "export": "damff_jax.export",
 }
 # Modules that are slow to import.
 FRAMEWORKS = ("jax", "flax", "tensorflow", "tensorflow_datasets", "matplotlib", "librosa", "torch")
@@ -93,6 +95,9 @@ def test_every_command_has_a_help_before_any_framework_is_imported(command):
         ("benchmark", ["--seconds=nan"], "--seconds=nan: not a duration"),
         ("weights", ["runs/x", "x.npz"], "x.npz: the name must end in .safetensors"),
         ("lag", ["--pairs=0", "songs"], "--pairs must be positive"),
+        ("band", [], "the following arguments are required: PREDICTIONS.csv"),
+        ("export", [], "the following arguments are required: --output_dir"),
+        ("export", ["--output_dir=x", "--formats=tflite"], "--formats: 'tflite'; available: stab"),
     ],
 )
 def test_a_usage_error_is_reported_before_any_framework_is_imported(command, arguments, reason):
@@ -135,6 +140,8 @@ def test_prepare_lists_the_data_sets_and_study_the_studies():
         ("train", [], "train"),
         ("study", ["--config=deam"], "train"),
         ("benchmark", [], "benchmark"),
+        ("export", ["--output_dir=x", "--formats=saved_model"], "train"),
+        ("export", ["--output_dir=x", "--formats=onnx"], "onnx"),
         ("benchmark", ["--compare=torch"], "parity"),
     ],
 )

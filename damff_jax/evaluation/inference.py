@@ -42,6 +42,7 @@ class Windowing:
     margin: int = 0
 
     def __post_init__(self):
+        object.__setattr__(self, "smoothing", tuple(self.smoothing))  # JSON has lists.
         if self.margin < 0:
             raise ValueError(f"margin {self.margin} is negative")
         if not 0 <= self.overlap < self.window:

@@ -2,7 +2,7 @@
 
 import csv
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -69,3 +69,18 @@ def read(path: str | os.PathLike) -> tuple[dict[str, Curve], dict[str, np.ndarra
         if not any(curve.mask_TxV[:, v].any() for curve in curves.values()):
             raise PredictionsError(f"{path}: no {name} labels")
     return curves, times
+
+
+def read_disjoint(paths: Iterable[str | os.PathLike]) -> dict[str, Curve]:
+    """The curves of several files, such as those of a study's folds, by song id.
+
+    Raises:
+      PredictionsError: a file cannot be read, see `read`, or a song is in two of them.
+    """
+    curves: dict[str, Curve] = {}
+    for path in paths:
+        more, _ = read(path)
+        if both := curves.keys() & more.keys():
+            raise PredictionsError(f"{path}: song {min(both)} is in another of the files too")
+        curves |= more
+    return curves

@@ -1,52 +1,33 @@
 """A trained model as a function from log-Mel, samples or files to curves."""
 
 import collections
+import contextlib
 import functools
 import itertools
 import os
-import warnings
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import IO, overload
 
 import jax
 import numpy as np
-import soxr
 
-from damff_jax import audio, pretrained, weights
-from damff_jax.evaluation import familiarity
-from damff_jax.evaluation.familiarity import Profile
-from damff_jax.evaluation.inference import Windowing, predict_curves
-from damff_jax.features import SEGMENT_SECONDS, FeatureConfig, log_mel, segments
-from damff_jax.models import create_model
-from damff_jax.prediction import readers
-from damff_jax.run.checkpoint import CheckpointError
+from damff_jax import audio, pretrained
+from damff_jax.evaluation.inference import predict_curves
+from damff_jax.features import SEGMENT_SECONDS
+from damff_jax.prediction import sources, trained
+from damff_jax.prediction.hearing import Notes, heard
+from damff_jax.prediction.sources import Source
+from damff_jax.report.curve import Band, Curve, Failure
 from damff_jax.training import compilation, steps
 
-# How the weights shipped with the package were trained, by their name; see the model cards.
-_ORIGINS = {
-    "damff_plus_deam": "trained on listeners' ratings of 10 s of each of DEAM's 1,802 songs, free "
-    "music of many genres: arousal is more reliable than valence",
-    "damff_plus_vgmidi": "trained on piano arrangements of game music (VGMIDI): arousal carries "
-    "over to other piano music, valence hardly; not trained on other instruments",
-}
-
-
-class Prediction(NamedTuple):
-    """A song's curve, and how similar the song is to the training songs.
-
-    Attributes:
-      curve_TxV: valence and arousal in [-1, 1], a row per segment of 0.5 s.
-      unlikeness: how far the song is from those that the model was trained on, see
-        `damff_jax.evaluation.familiarity`: above 1 it is unlike them. None if the weights have no
-        profile of the training songs.
-    """
-
-    curve_TxV: np.ndarray
-    unlikeness: float | None
+# What a Predictor takes as one song; arrays are anything that NumPy can read.
+Song = str | os.PathLike | IO[bytes] | np.ndarray
 
 
 class Predictor:
-    """A trained model, from log-Mel, samples or files to curves (T, 2): valence, arousal.
+    """A trained model; `Predictor()("song.m4a")` gives the song's `Curve`.
+
+    The methods from_… give bare arrays (T, 2) of valence and arousal instead.
 
     Args:
       checkpoint: the workdir of a training run, whose best checkpoint is used; a safetensors file
@@ -55,6 +36,7 @@ class Predictor:
       batch_size: windows per call of the model.
 
     Attributes:
+      name: of the weights.
       features: the settings of the model's input.
       origin: one line about how it was trained.
       lag_s: seconds by which its curves lag behind the sound, if measured (see `damff_jax.lag`);
@@ -66,30 +48,26 @@ class Predictor:
     """
 
     def __init__(self, checkpoint: str | os.PathLike = pretrained.DEFAULT, *, batch_size: int = 4):
-        variables, meta = weights.load(checkpoint)
-        config = meta["config"]
-        self.features = FeatureConfig.from_json(meta["features"])
-        if meta["identity"].get("heard"):
-            raise CheckpointError(
-                f"{checkpoint}: the model takes another encoder's embeddings, not audio"
-            )
-        dataset = config["data"]["dataset"]
-        self.origin = f"trained on {dataset}"
-        if dataset == "synthetic":
-            self.origin = "trained on synthetic songs only: not meaningful for real music"
-        elif name := pretrained.shipped_name(checkpoint):
-            self.origin = _ORIGINS[name]
-        self.lag_s: float | None = meta.get("lag_s")
-        profile = variables.pop(weights.PROFILE, None)
-        self._profile = Profile.from_arrays(profile) if profile else None
-        self._windowing = Windowing.of(config)
+        loaded = trained.load(checkpoint)
+        self.name, self.origin = loaded.name, loaded.origin
+        self.features = loaded.features
+        self.lag_s = loaded.lag_s
+        self._profile, self._errors = loaded.profile, loaded.errors
+        self._windowing = loaded.windowing
         self._batch_size = batch_size
-        model = create_model(config["model"], dtype=config["dtype"], axis_name=None)
         step = jax.jit(
-            functools.partial(steps.eval_step, model=model),
+            functools.partial(steps.eval_step, model=loaded.model),
             compiler_options=compilation.options(jax.default_backend()),
         )
-        self._apply = functools.partial(step, jax.device_put(variables))
+        self._apply = functools.partial(step, jax.device_put(loaded.variables))
+
+    @property
+    def has_band(self) -> bool:
+        """Whether its curves have a band."""
+        return self._errors is not None
+
+    def __repr__(self) -> str:
+        return f"<Predictor {self.name}: {self.origin}>"
 
     def from_log_mel(self, log_mel_TxFxM: np.ndarray) -> np.ndarray:
         """The curve (T, 2) of log-Mel segments in dB, as `damff_jax.features` computes them."""
@@ -98,22 +76,13 @@ class Predictor:
             raise ValueError(f"expected log-Mel of shape (T, {shape[0]}, {shape[1]}), T > 0")
         return self._one([log_mel_TxFxM])
 
-    def from_waveform(self, samples: np.ndarray, sample_rate: int) -> np.ndarray:
-        """The curve (T, 2) of mono samples (n_samples,), floating point in [-1, 1].
+    def from_waveform(self, samples: np.ndarray, sample_rate: float) -> np.ndarray:
+        """The curve (T, 2) of samples, see `damff_jax.prediction.samples`.
 
         Raises:
-          AudioError: other samples, or fewer than one segment.
+          AudioError: the samples cannot be audio, or are shorter than one segment.
         """
-        samples = np.asarray(samples)
-        if samples.ndim != 1 or not np.issubdtype(samples.dtype, np.floating):
-            raise audio.AudioError("samples must be floating point of shape (n_samples,)")
-        if not np.all(np.isfinite(samples)):
-            raise audio.AudioError("samples must be finite")
-        if len(samples) < SEGMENT_SECONDS * sample_rate:
-            raise audio.AudioError(f"samples are shorter than one segment of {SEGMENT_SECONDS} s")
-        if sample_rate != self.features.sample_rate:
-            samples = soxr.resample(samples, sample_rate, self.features.sample_rate)
-        return self.from_log_mel(segments(log_mel(samples, self.features), self.features))
+        return self._one(sources.of_samples(samples, sample_rate, self.features))
 
     def from_file(self, path: str | os.PathLike, *, strict: bool = False) -> np.ndarray:
         """The curve (T, 2) of an audio file; memory does not grow with its length.
@@ -121,10 +90,7 @@ class Predictor:
         Raises:
           AudioError: the file cannot be read, or is shorter than one segment.
         """
-        (prediction,) = self.predictions([path], strict=strict)
-        if isinstance(prediction, audio.AudioError):
-            raise prediction
-        return prediction.curve_TxV
+        return self(path, strict=strict).values
 
     def from_files(
         self, paths: Iterable[str | os.PathLike], *, strict: bool = False
@@ -134,54 +100,106 @@ class Predictor:
         On several cores, other processes read the next files in the meantime, so a few paths are
         taken in advance. Memory does not grow with the number of files or their length.
         """
-        for prediction in self.predictions(paths, strict=strict):
-            yield prediction if isinstance(prediction, audio.AudioError) else prediction.curve_TxV
+        for result in self.curves(paths, strict=strict):
+            yield result.values if result.ok else result.error
 
-    def predictions(
-        self, paths: Iterable[str | os.PathLike], *, strict: bool = False
-    ) -> Iterator[Prediction | audio.AudioError]:
-        """Like `from_files`, with every song's unlikeness.
+    def curves(
+        self, songs: Iterable[Song], sample_rate: float | None = None, *, strict: bool = False
+    ) -> Iterator[Curve | Failure]:
+        """The results of songs in their order, read in advance as by `from_files`.
 
-        A song that is unlike the training songs also causes an `AudioWarning`.
+        A song that is unlike the training songs also causes an `AudioWarning`. For the arguments
+        see `__call__`.
         """
-        paths, named = itertools.tee(paths)
-        songs = readers.read_all(paths, self.features, strict=strict)
-        # Of the songs that have been read but not yet predicted.
-        unlikeness: collections.deque[float | None] = collections.deque()
-        curves = predict_curves(
-            self._apply,
-            (self._heard(path, song, unlikeness) for path, song in zip(named, songs, strict=True)),
-            windowing=self._windowing,
-            batch_size=self._batch_size,
-            errors=(audio.AudioError,),
-        )
-        for curve in curves:
-            known = unlikeness.popleft()
-            yield curve if isinstance(curve, audio.AudioError) else Prediction(curve, known)
-
-    def _heard(
-        self,
-        path: str | os.PathLike,
-        blocks: Iterable[np.ndarray],
-        unlikeness: collections.deque[float | None],
-    ) -> Iterator[np.ndarray]:
-        """A song's stream; appends its unlikeness at the end, and warns if it is large."""
-        known = None
-        try:
-            if self._profile is None:
-                yield from blocks
-            else:
-                listener = familiarity.Listener()
-                yield from listener.hear(blocks)
-                known = self._profile.unlikeness(listener.statistics())
-        finally:
-            unlikeness.append(known)
-        if known is not None and known > 1:
-            message = (
-                f"{path}: unlike the training songs (unlikeness {known:.1f}, where 1 is the "
-                "limit); the curve is not reliable"
+        with contextlib.ExitStack() as copies:
+            opened = (sources.source_of(song, copies) for song in songs)
+            songs_1, songs_2, songs_3 = itertools.tee(opened, 3)
+            streams = sources.streams(
+                songs_1, self.features, sample_rate=sample_rate, strict=strict
             )
-            warnings.warn(message, audio.AudioWarning, stacklevel=2)
+            # Of the songs that have been read but not yet predicted.
+            notes: collections.deque[Notes] = collections.deque()
+            predictions = predict_curves(
+                self._apply,
+                (
+                    heard(song, stream, self._profile, notes.append)
+                    for song, stream in zip(songs_2, streams, strict=True)
+                ),
+                windowing=self._windowing,
+                batch_size=self._batch_size,
+                errors=(audio.AudioError,),
+            )
+            for song, prediction in zip(songs_3, predictions, strict=True):
+                with contextlib.closing(song):
+                    result = self._result(song, prediction, notes.popleft(), sample_rate)
+                yield result
+
+    def _result(
+        self,
+        song: Source,
+        prediction: np.ndarray | audio.AudioError,
+        notes: Notes,
+        sample_rate: float | None,
+    ) -> Curve | Failure:
+        if isinstance(prediction, audio.AudioError):
+            return Failure(song.name, type(prediction)(song.renamed(str(prediction))))
+        valence_T, arousal_T = prediction.T
+        band = None
+        if self._errors is not None:
+            band = Band(self._errors.level, *self._errors.limits(prediction))
+        return Curve(
+            source=song.name,
+            model=self.origin,
+            times=SEGMENT_SECONDS * np.arange(len(prediction)),
+            valence=valence_T,
+            arousal=arousal_T,
+            band=band,
+            lag_s=self.lag_s,
+            unlikeness=notes.unlikeness,
+            remarks=notes.remarks,
+            sample_rate=song.sample_rate(sample_rate),
+        )
+
+    @overload
+    def __call__(
+        self, song: Song, sample_rate: float | None = None, *, strict: bool = False
+    ) -> Curve: ...
+
+    @overload
+    def __call__(
+        self,
+        song: list[Song] | tuple[Song, ...] | Iterator[Song],
+        sample_rate: float | None = None,
+        *,
+        strict: bool = False,
+    ) -> list[Curve | Failure]: ...
+
+    def __call__(self, song, sample_rate=None, *, strict=False):
+        """The result for a song or, for several, the list of their results.
+
+        Args:
+          song: the path of an audio file, a binary file object, or an array of samples (see
+            `damff_jax.prediction.samples`); or a list of them.
+          sample_rate: of the samples in Hz; a file has its own.
+          strict: a file that is not decoded to its declared end is an error instead of a remark.
+
+        Returns:
+          A `Curve`. In a list, a song that cannot be used has a `Failure` in its place: `ok` tells
+          them apart.
+
+        Raises:
+          AudioError: a single song cannot be read, is shorter than one segment, or its samples
+            cannot be audio.
+          TypeError: the input is none of these.
+        """
+        single = sources.is_single(song)
+        results = list(self.curves([song] if single else song, sample_rate, strict=strict))
+        if not single:
+            return results
+        (result,) = results
+        if isinstance(result, Failure):
+            raise result.error
+        return result
 
     def _one(self, blocks: Iterable[np.ndarray]) -> np.ndarray:
         (curve,) = predict_curves(

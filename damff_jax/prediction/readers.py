@@ -57,9 +57,23 @@ def read(
     Raises:
       AudioError: the file cannot be read, or is shorter than one segment.
     """
+    samples = audio.stream(path, config.sample_rate, strict=strict)
+    return segmented(samples, config, name=os.fsdecode(path))
+
+
+def segmented(
+    samples: Iterable[np.ndarray], config: FeatureConfig, *, name: str
+) -> Iterator[np.ndarray]:
+    """The log-Mel segments of a stream of mono samples at the features' rate, as `read` gives them.
+
+    Args:
+      name: of the song, for messages.
+
+    Raises:
+      AudioError: the song is shorter than one segment.
+    """
     rest = np.zeros((0, config.n_mels), np.float32)
     n_segments, loudest = 0, -np.inf
-    samples = audio.stream(path, config.sample_rate, strict=strict)
     for frames in log_mel_blocks(samples, config):
         loudest = max(loudest, float(frames.max()))
         rest = np.concatenate([rest, frames])
@@ -68,9 +82,9 @@ def read(
         n_segments += len(block)
         yield block
     if not n_segments:
-        raise audio.AudioError(f"{path}: shorter than one segment of {SEGMENT_SECONDS} s")
+        raise audio.AudioError(f"{name}: shorter than one segment of {SEGMENT_SECONDS} s")
     if loudest < LOW_ENERGY_DB:
-        message = f"{path}: low energy, at most {loudest:.0f} dB; the curve is not reliable"
+        message = f"{name}: low energy, at most {loudest:.0f} dB; the curve is not reliable"
         warnings.warn(message, audio.AudioWarning, stacklevel=2)
 
 

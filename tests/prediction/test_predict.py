@@ -128,6 +128,37 @@ def test_weights_without_a_profile_give_no_warning_about_the_input(command, tmp_
     assert told["unlikeness"] is None and told["lag_s"] is None
 
 
+def test_each_flag_writes_the_format_that_the_curve_gives(command, checkpoint, tmp_path):
+    path = write(tmp_path / "a.wav")
+    flags = ["--json", "--jams", "--audacity", "--sv"]
+    status, _, _ = command(path, *flags)
+    assert status == 0
+    curve = predict.Predictor(checkpoint)(path)
+    for extension, text in {
+        ".csv": curve.to_csv(),
+        ".json": curve.to_json(),
+        ".jams": curve.to_jams(),
+        ".labels.txt": curve.to_audacity(),
+        ".svl": curve.to_sonic_visualiser(),
+    }.items():
+        assert (tmp_path / "curves" / f"a{extension}").read_text() == text
+
+
+def test_a_band_is_added_to_the_csv_on_request_and_refused_without(command, tmp_path, capsys):
+    path = write(tmp_path / "a.wav")
+    status, _, err = command(path, "--band")
+    assert status == 2 and err.endswith("small.safetensors has no band\n")
+    assert predict.main([str(path), "--band", "--json", f"--output_dir={tmp_path}"]) == 0
+    header, row, *_ = (tmp_path / "a.csv").read_text().splitlines()
+    assert header == "time_s,valence,arousal,valence_low,valence_high,arousal_low,arousal_high"
+    _, valence, arousal, *limits = map(float, row.split(","))
+    assert -1 <= limits[0] < valence < limits[1] <= 1
+    assert -1 <= limits[2] < arousal < limits[3] <= 1
+    band = json.loads((tmp_path / "a.json").read_text())["band"]
+    assert band["level"] == 0.8
+    assert [band["low"][0][0], band["high"][0][0]] == limits[:2]
+
+
 def test_truncated_file_fails_only_if_strict(command, tmp_path):
     path = write(tmp_path / "a.wav", 4.0)
     os.truncate(path, 80_000)

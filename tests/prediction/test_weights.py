@@ -368,7 +368,7 @@ def test_the_default_weights_recognise_what_is_not_a_song(tmp_path):
         soundfile.write(tmp_path / f"{name}.wav", samples, rate)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", AudioWarning)
-        told = list(predict.Predictor().predictions(tmp_path / f"{x}.wav" for x in sounds))
+        told = predict.Predictor()([tmp_path / f"{x}.wav" for x in sounds])
     unlikeness = {name: x.unlikeness for name, x in zip(sounds, told, strict=True)}
     assert unlikeness.pop("piano") < min(unlikeness.values())
     assert min(unlikeness.values()) > 1.5

@@ -914,7 +914,7 @@ def test_settings_that_do_not_fit_the_songs_are_one_line(
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("value", [np.zeros(99), np.zeros((9, 2)), np.zeros(9999, np.int16)])
+@pytest.mark.parametrize("value", [np.zeros(99), np.zeros((9, 2)), np.zeros(9999, np.int64)])
 def test_invalid_samples_are_refused(finished, value):
     with pytest.raises(AudioError, match="samples"):
         predict.Predictor(finished[0]).from_waveform(value, 16_000)

@@ -170,13 +170,13 @@ def _activations(tanh_KxBxG: jax.Array) -> tuple[jax.Array, ...]:
 
 def _read(arrays: list[jax.Array], now: jax.Array) -> jax.Array:
     """The values of all directions at this step of the scan, (K, ...)."""
-    times = now, len(arrays[0]) - 1 - now
+    times = now, arrays[0].shape[0] - 1 - now
     pairs = zip(arrays, times, strict=False)
     return jnp.stack([jax.lax.dynamic_index_in_dim(a, i, keepdims=False) for a, i in pairs])
 
 
 def _write(arrays: list[jax.Array], values_Kx: jax.Array, now: jax.Array) -> list[jax.Array]:
-    times = now, len(arrays[0]) - 1 - now
+    times = now, arrays[0].shape[0] - 1 - now
     return [
         jax.lax.dynamic_update_index_in_dim(a, value, i, axis=0)
         for a, i, value in zip(arrays, times, values_Kx, strict=False)
