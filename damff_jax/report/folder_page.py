@@ -1,146 +1,32 @@
-"""The index of a folder of curves: `index.html` for people, and `summary.csv` for programs."""
+"""The index of a folder as a page: its songs in a table and on the plane, and what failed."""
 
-import csv
-import dataclasses
 import html
 import os
 import urllib.parse
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from damff_jax.features import SEGMENT_SECONDS
 from damff_jax.report import document
 from damff_jax.report.song_page import signed
-from damff_jax.report.summary import QUADRANTS, Summary, clock
+from damff_jax.report.summary import QUADRANTS, clock
 from damff_jax.system.command_line import printable
-from damff_jax.system.files import atomic_write
 
-# The files' names, without their suffixes; no song's files may be called so.
-INDEX, SUMMARY = "index", "summary"
-_SPARK_POINTS = 80
-HEADER = (
-    *("file", "status", "name", "artist", "page", "seconds"),
-    *(f"{name}_{what}" for name in ("valence", "arousal") for what in ("mean", "low", "high")),
-    *QUADRANTS,
-    *("unlikeness", "remarks"),
-)
+if TYPE_CHECKING:
+    from damff_jax.report.folder import Entry
 
 
-@dataclasses.dataclass(frozen=True)
-class Entry:
-    """A song of the folder, in a few numbers.
-
-    Attributes:
-      source: the path of the audio file.
-      name, artist: as on the song's page.
-      page: the name of the song's page.
-      seconds: its length.
-      summary: of its curve.
-      spark_PxV: its curve with at most 80 points.
-      unlikeness, remarks: as of the song's curve.
-    """
-
-    source: str
-    name: str
-    artist: str
-    page: str
-    seconds: float
-    summary: Summary
-    spark_PxV: np.ndarray
-    unlikeness: float | None
-    remarks: tuple[str, ...]
-
-    @classmethod
-    def of(
-        cls,
-        source: str,
-        page: str,
-        times_T: np.ndarray,
-        curve_TxV: np.ndarray,
-        *,
-        name: str = "",
-        artist: str = "",
-        unlikeness: float | None = None,
-        remarks: Sequence[str] = (),
-    ) -> "Entry":
-        """The entry of a song with a page."""
-        parts = np.array_split(curve_TxV, min(_SPARK_POINTS, len(curve_TxV)))
-        return cls(
-            source=source,
-            name=printable(name) or printable(os.path.basename(source)),
-            artist=printable(artist),
-            page=page,
-            seconds=SEGMENT_SECONDS * len(times_T),
-            summary=Summary.of(times_T, curve_TxV),
-            spark_PxV=np.array([part.mean(axis=0) for part in parts]),
-            unlikeness=unlikeness,
-            remarks=tuple(remarks),
-        )
-
-    @property
-    def mostly(self) -> tuple[str, float]:
-        """The quadrant in which the song spends most of its time, and its share."""
-        return max(self.summary.shares.items(), key=lambda item: item[1])
-
-
-def write(
-    folder: str | os.PathLike[str],
-    entries: Sequence[Entry],
-    failures: Mapping[str, str],
-    *,
-    model: str,
-) -> None:
-    """Writes `index.html` and `summary.csv` into a folder.
+def text(name: str, entries: Sequence["Entry"], failures: Mapping[str, str], *, model: str) -> str:
+    """The page as HTML.
 
     Args:
-      entries: the songs that have a page in the folder.
-      failures: why there is none, by the path of the file.
+      name: of the folder.
+      entries, failures: see `folder.Folder`.
       model: one line about how the model was trained.
-
-    Raises:
-      OSError: a file cannot be written.
     """
-    with atomic_write(Path(folder) / f"{INDEX}.html") as file:
-        file.write(text(folder, entries, failures, model=model))
-    with atomic_write(Path(folder) / f"{SUMMARY}.csv", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(HEADER)
-        writer.writerows(map(_row, entries))
-        blank = [""] * (len(HEADER) - 3)
-        writer.writerows(
-            [printable(path), "failed", *blank, printable(why)] for path, why in failures.items()
-        )
-
-
-def _row(entry: Entry) -> list[str]:
-    ranges = entry.summary.ranges.values()
-    return [
-        printable(entry.source),
-        "done",
-        entry.name,
-        entry.artist,
-        printable(entry.page),
-        f"{entry.seconds:.1f}",
-        *(f"{x:.4f}" for r in ranges for x in (r.mean, r.low, r.high)),
-        *(f"{share:.4f}" for share in entry.summary.shares.values()),
-        "" if entry.unlikeness is None else f"{entry.unlikeness:.3f}",
-        "; ".join(map(printable, entry.remarks)),
-    ]
-
-
-def text(
-    folder: str | os.PathLike[str],
-    entries: Sequence[Entry],
-    failures: Mapping[str, str],
-    *,
-    model: str,
-) -> str:
-    """The index as HTML; for the arguments see `write`."""
-    name = printable(os.path.basename(os.path.abspath(folder)))
     total = clock(sum(entry.seconds for entry in entries))
-    unlike = sum(map(_is_unlike, entries))
+    unlike = sum(entry.is_unlike for entry in entries)
     counts = [f"<b>{len(entries):,}</b> {'song' if len(entries) == 1 else 'songs'}"]
     counts += [f"<b>{total}</b> of music"]
     counts += [f"<b>{unlike:,}</b> unlike the training songs"] * bool(unlike)
@@ -158,23 +44,19 @@ def text(
     )
 
 
-def _is_unlike(entry: Entry) -> bool:
-    return entry.unlikeness is not None and entry.unlikeness > 1
-
-
 def _address(page: str) -> str:
     return html.escape("./" + urllib.parse.quote(os.fsencode(page)))
 
 
-def _table_row(entry: Entry) -> str:
+def _table_row(entry: "Entry") -> str:
     means = [entry.summary.ranges[name].mean for name in ("valence", "arousal")]
     words, share = entry.mostly
     badges = []
-    if _is_unlike(entry):
+    if entry.is_unlike:
         badges.append('<span class="badge">unlike the training songs</span>')
-    if entry.remarks:
-        remarks = html.escape("; ".join(map(printable, entry.remarks)))
-        badges.append(f'<span class="badge">{remarks}</span>')
+    for remark in entry.remarks:
+        if not remark.startswith("unlike"):
+            badges.append(f'<span class="badge">{html.escape(printable(remark))}</span>')
     artist = f'<div class="hint"><bdi>{html.escape(entry.artist)}</bdi></div>'
     cells = [
         f'<th scope="row" data-sort="{html.escape(entry.name.casefold())}">'
@@ -204,7 +86,7 @@ def _spark(spark_PxV: np.ndarray) -> str:
     )
 
 
-def _map(entries: Sequence[Entry]) -> str:
+def _map(entries: Sequence["Entry"]) -> str:
     """All songs on the plane, each at its mean and linked to its page."""
     radius = 1.6 if len(entries) <= 60 else 1.0
     parts = ['<path class="frame" d="M0 0H100V100H0ZM50 0V100M0 50H100"/>']

@@ -4,24 +4,25 @@ It loads nothing from elsewhere but the song, which is linked or embedded.
 """
 
 import base64
-import dataclasses
 import html
 import mimetypes
 import os
 import urllib.parse
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from damff_jax.evaluation.metrics import DIMENSIONS
 from damff_jax.features import SEGMENT_SECONDS
-from damff_jax.report import document, spectrogram
+from damff_jax.report import document, formats, spectrogram
 from damff_jax.report.summary import QUADRANTS, Summary, clock
 from damff_jax.system.command_line import printable
 from damff_jax.system.files import atomic_write
+
+if TYPE_CHECKING:
+    from damff_jax.report.curve import Curve
 
 _SCRIPTS = ("theme.js", "chart.js", "player.js", "song.js")
 # Where the operating system's list of media types may be silent or says what browsers do not know.
@@ -38,150 +39,112 @@ _MEDIA_TYPES = {
 }
 
 
-class Band(Protocol):
-    """Where the ratings are expected: a share `level` of them, within limits (T, 2)."""
-
-    level: float
-    low_TxV: np.ndarray
-    high_TxV: np.ndarray
-
-
-class Curve(Protocol):
-    """A song's curve, as the page needs it; see the attributes of a prediction."""
-
-    source: str
-    model: str
-    times: np.ndarray
-    valence: np.ndarray
-    arousal: np.ndarray
-    band: Band | None
-    lag_s: float | None
-    unlikeness: float | None
-    remarks: Sequence[str]
-
-
 class Download(NamedTuple):
     """A file that the page holds.
 
     Attributes:
       label: of its button.
       purpose: what the file is for.
-      suffix: of its name, such as `.csv`.
+      name: of the file.
       media_type: such as `text/csv`.
       text: its content.
     """
 
     label: str
     purpose: str
-    suffix: str
+    name: str
     media_type: str
     text: str
 
 
-@dataclasses.dataclass(frozen=True)
-class Details:
-    """What a page shows besides the curve.
-
-    Attributes:
-      name: of the song, from its tags; by default that of its file.
-      artist: from its tags.
-      picture: the log-Mel as (rows, columns) of uint8, see `spectrogram.Thumbnail`.
-      context_s: seconds at the start and at the end where the model had less context.
-      model: facts about the model, by their name.
-      downloads: files that the page holds.
-      embed_audio: the page holds the song itself, instead of a link to its file.
-    """
-
-    name: str = ""
-    artist: str = ""
-    picture: np.ndarray | None = None
-    context_s: tuple[float, float] = (0.0, 0.0)
-    model: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    downloads: Sequence[Download] = ()
-    embed_audio: bool = False
-
-
-def write(path: str | os.PathLike[str], curve: Curve, details: Details | None = None) -> None:
-    """Writes the page of a curve.
+def write(path: str | os.PathLike[str], curve: "Curve", *, embed_audio: bool = False) -> None:
+    """Writes the page of a curve; its downloads are named after it.
 
     A link to the song is relative to the page's folder, so that both can be moved together.
+
+    Args:
+      embed_audio: the page holds the song itself, instead of a link to its file.
 
     Raises:
       OSError: the page cannot be written, or the song to be embedded cannot be read.
     """
-    page = text(curve, details or Details(), folder=Path(path).parent, stem=Path(path).stem)
-    # Names may hold bytes that are no text; `printable` has escaped those that are shown.
+    page = text(curve, folder=Path(path).parent, stem=Path(path).stem, embed_audio=embed_audio)
     with atomic_write(path) as file:
         file.write(page)
 
 
-def text(curve: Curve, details: Details, *, folder: Path, stem: str) -> str:
-    """The page as HTML, for a file in `folder`; its downloads are named after `stem`."""
-    file_name = printable(os.path.basename(curve.source))
-    name = printable(details.name) or file_name
-    seconds = SEGMENT_SECONDS * len(curve.times)
-    values_TxV = np.stack([curve.valence, curve.arousal], axis=1)
-    summary = Summary.of(curve.times, values_TxV)
-    facts = [file_name] if name != file_name else []
-    facts += [clock(seconds), f"{len(curve.times):,} values, one every {SEGMENT_SECONDS:g} s"]
-    byline = f'<p class="byline"><bdi>{_escape(details.artist)}</bdi></p>' if details.artist else ""
-    stem = printable(stem)
+def text(curve: "Curve", *, folder: Path, stem: str, embed_audio: bool = False) -> str:
+    """The page as HTML, for a file in `folder`; for the arguments see `write`."""
+    name = printable(curve.name) or curve.title
+    summary = Summary.of(curve.times, curve.values)
+    facts = [curve.title] if name != curve.title else []
+    facts += [clock(curve.duration), f"{len(curve):,} values, one every {SEGMENT_SECONDS:g} s"]
+    downloads = _downloads(curve, printable(stem))
     return document.render(
         "song.html",
         title=f"{name}: valence and arousal",
         scripts=_SCRIPTS,
-        data=_data(curve, details, seconds, stem),
+        data=_data(curve, downloads),
         name=_escape(name),
-        byline=byline,
+        byline=f'<p class="byline"><bdi>{_escape(curve.artist)}</bdi></p>' * bool(curve.artist),
         meta=" · ".join(f"<bdi>{_escape(fact)}</bdi>" for fact in facts),
-        notices=_notices(curve),
-        audio=_audio(curve.source, folder, embed=details.embed_audio),
-        no_sound=_no_sound(curve.source, file_name),
-        duration=f"{seconds:g}",
-        end=clock(seconds),
+        notices="".join(f'<p class="notice" role="note">{_escape(x)}</p>' for x in _notices(curve)),
+        audio=_audio(curve.source, folder, embed=embed_audio),
+        no_sound=_no_sound(curve),
+        duration=f"{curve.duration:g}",
+        end=clock(curve.duration),
         lag=_lag_switch(curve.lag_s),
-        caption=_caption(summary, curve, seconds),
-        plane_caption=_plane_caption(len(curve.times)),
+        caption=_caption(summary, curve),
+        plane_caption=_plane_caption(len(curve)),
         summary=_ranges(summary) + _shares(summary),
-        notes=_list(_notes(curve, details)),
+        notes="\n".join(f"<li>{_escape(note)}</li>" for note in _notes(curve)),
         model="".join(
             f"<dt>{_escape(key)}</dt><dd>{_escape(value)}</dd>"
-            for key, value in details.model.items()
+            for key, value in curve.weights.items()
         ),
-        downloads=_buttons(details.downloads, stem),
-        n=f"{len(curve.times):,}",
+        downloads="\n".join(map(_button, downloads)),
+        n=f"{len(curve):,}",
         table=_table(curve),
-        spectrogram=_picture(details.picture),
+        spectrogram=_picture(curve.picture),
     )
 
 
-def _data(curve: Curve, details: Details, seconds: float, stem: str) -> dict[str, Any]:
+def _data(curve: "Curve", downloads: Sequence[Download]) -> dict[str, Any]:
     """What the script needs."""
-    band = None
-    if curve.band is not None:
-        sides = {"low": curve.band.low_TxV, "high": curve.band.high_TxV}
-        band = {
-            f"{name}_{side}": _rounded(x_TxV[:, v])
-            for v, name in enumerate(DIMENSIONS)
-            for side, x_TxV in sides.items()
-        }
+    limits = {} if curve.band is None else formats.csv.limits(curve.band)
     return {
         "hop": SEGMENT_SECONDS,
-        "n": len(curve.times),
-        "duration": seconds,
+        "n": len(curve),
+        "duration": curve.duration,
         "valence": _rounded(curve.valence),
         "arousal": _rounded(curve.arousal),
-        "band": band,
+        "band": {name: _rounded(x_T) for name, x_T in limits.items()} or None,
         "lag": curve.lag_s or 0,
-        "context": details.context_s,
+        "context": curve.context_s,
         "downloads": {
-            f"{stem}{download.suffix}": {
+            download.name: {
                 "type": download.media_type,
                 "deflated": base64.b64encode(zlib.compress(download.text.encode(), 9)).decode(),
             }
-            for download in details.downloads
+            for download in downloads
         },
     }
+
+
+def _downloads(curve: "Curve", stem: str) -> list[Download]:
+    has_band = curve.band is not None
+    return [
+        Download("CSV", "a row per value, for spreadsheets", f"{stem}.csv", "text/csv",
+                 formats.csv.text(curve, band=has_band)),
+        Download("JSON", "everything that is known, for programs", f"{stem}.json",
+                 "application/json", formats.json.text(curve)),
+        Download("JAMS", "for music information retrieval", f"{stem}.jams", "application/json",
+                 formats.jams.text(curve)),
+        Download("Audacity labels", "a track of the quadrants", f"{stem}.labels.txt", "text/plain",
+                 formats.audacity.text(curve)),
+        Download("Sonic Visualiser", "two layers over the sound", f"{stem}.svl", "text/xml",
+                 formats.sonic_visualiser.text(curve)),
+    ]  # fmt: skip
 
 
 def _rounded(x_T: np.ndarray) -> list[float]:
@@ -197,14 +160,14 @@ def _escape(text: str) -> str:
 
 def _audio(source: str, folder: Path, *, embed: bool) -> str:
     """The attributes of the audio element."""
-    if not source:
-        return ""
     if embed:
         suffix = Path(source).suffix.lower()
         kind = _MEDIA_TYPES.get(suffix) or mimetypes.guess_type(source)[0] or "audio/*"
         address = document.data_uri(Path(source).read_bytes(), kind)
-    else:
+    elif os.path.isfile(source):
         address = _link(source, folder)
+    else:
+        return ""
     return document.attributes({"src": address})
 
 
@@ -218,11 +181,12 @@ def _link(source: str, folder: Path) -> str:
     return "./" + urllib.parse.quote(os.fsencode(relative.replace(os.sep, "/")))
 
 
-def _no_sound(source: str, file_name: str) -> str:
-    if not source:
-        return "This curve has no sound file."
+def _no_sound(curve: "Curve") -> str:
+    """What the page says if it cannot play."""
+    if not os.path.isfile(curve.source):
+        return "This page came without a sound file."
     return (
-        f"There is no sound: <bdi>{_escape(file_name)}</bdi> is not where it was, or this browser "
+        f"There is no sound: <bdi>{_escape(curve.title)}</bdi> is not where it was, or this browser "
         "does not play its format."
     )
 
@@ -237,15 +201,9 @@ def _picture(levels: np.ndarray | None) -> str:
 # Texts -------------------------------------------------------------------------------------------
 
 
-def _notices(curve: Curve) -> str:
-    notices = list(curve.remarks)
-    if curve.unlikeness is not None and curve.unlikeness > 1:
-        notices.insert(
-            0,
-            "This file is unlike the training songs: the curve is not reliable "
-            f"(unlikeness {curve.unlikeness:.1f}, where 1 is the limit).",
-        )
-    return "".join(f'<p class="notice" role="note">{_escape(notice)}</p>' for notice in notices)
+def _notices(curve: "Curve") -> list[str]:
+    """The remarks about the input, as sentences."""
+    return [f"{remark[:1].upper()}{remark[1:].rstrip('.')}." for remark in curve.remarks]
 
 
 def _lag_switch(lag_s: float | None) -> str:
@@ -254,13 +212,13 @@ def _lag_switch(lag_s: float | None) -> str:
     return f'<label><input type="checkbox" id="lag"> Take out the lag of {lag_s:g} s</label>'
 
 
-def _caption(summary: Summary, curve: Curve, seconds: float) -> str:
+def _caption(summary: Summary, curve: "Curve") -> str:
     """What the chart shows, also for those who do not see it."""
     parts = [
         f"{name} from {signed(r.low)} to {signed(r.high)}, mean {signed(r.mean)}"
         for name, r in summary.ranges.items()
     ]
-    what = f"Over {clock(seconds)}: {'; '.join(parts)}."
+    what = f"Over {clock(curve.duration)}: {'; '.join(parts)}."
     if curve.band is not None:
         what += f" The bands should hold {100 * curve.band.level:.0f} % of the ratings."
     return _escape(f"{what} Behind the curves: the log-Mel spectrogram, low sounds at the bottom.")
@@ -273,7 +231,7 @@ def _plane_caption(n_segments: int) -> str:
     return f"The path from start to end{averaged}. Click it to go to that moment."
 
 
-def _notes(curve: Curve, details: Details) -> list[str]:
+def _notes(curve: "Curve") -> list[str]:
     notes = [
         "Valence runs from −1, unpleasant, to +1, pleasant; arousal from −1, calm, to +1, energetic. "
         "They say how listeners would rate the music, not how you must feel about it.",
@@ -289,8 +247,8 @@ def _notes(curve: Curve, details: Details) -> list[str]:
             "through a sudden change. The switch above the chart takes this out of what is drawn, "
             "but not out of the table and the downloads."
         )
-    if any(details.context_s):
-        start, end = details.context_s
+    if any(curve.context_s):
+        start, end = curve.context_s
         ends = [f"first {start:g} s"] * (start > 0) + [f"last {end:g} s"] * (end > 0)
         notes.append(f"Hatched: in the {' and the '.join(ends)} the model has less context.")
     if curve.band is not None:
@@ -299,10 +257,6 @@ def _notes(curve: Curve, details: Details) -> list[str]:
             "ratings. It says nothing about songs unlike those."
         )
     return notes
-
-
-def _list(texts: Sequence[str]) -> str:
-    return "\n".join(f"<li>{_escape(text)}</li>" for text in texts)
 
 
 def signed(x: float) -> str:
@@ -343,25 +297,22 @@ def _shares(summary: Summary) -> str:
     return f'<ul class="shares" aria-label="Share of the time by quadrant">{"".join(items)}</ul>'
 
 
-def _buttons(downloads: Sequence[Download], stem: str) -> str:
-    return "\n".join(
-        f'<li><button type="button"{document.attributes({"data-download": stem + download.suffix})}>'
-        f'{_escape(download.label)}</button> <span class="hint">{_escape(download.purpose)}</span></li>'
-        for download in downloads
+def _button(download: Download) -> str:
+    return (
+        f'<li><button type="button"{document.attributes({"data-download": download.name})}>'
+        f'{download.label}</button> <span class="hint">{download.purpose}</span></li>'
     )
 
 
-def _table(curve: Curve) -> str:
-    names = ["time (s)", *DIMENSIONS]
-    columns = [curve.valence, curve.arousal]
+def _table(curve: "Curve") -> str:
+    columns = {"time (s)": curve.times, "valence": curve.valence, "arousal": curve.arousal}
     if curve.band is not None:
-        names += [f"{name}, {side}" for name in DIMENSIONS for side in ("low", "high")]
-        for v in range(len(DIMENSIONS)):
-            columns += [curve.band.low_TxV[:, v], curve.band.high_TxV[:, v]]
-    head = "".join(f'<th scope="col">{name}</th>' for name in names)
+        limits = formats.csv.limits(curve.band)
+        columns |= {name.replace("_", ", "): x_T for name, x_T in limits.items()}
+    head = "".join(f'<th scope="col">{name}</th>' for name in columns)
     # HTML lets the ends of cells and rows be left out, which saves a third of an hour's table.
     body = "\n".join(
         f'<tr><th scope="row">{time:.1f}' + "".join(f"<td>{x:.3f}" for x in row)
-        for time, *row in zip(curve.times, *columns, strict=True)
+        for time, *row in zip(*columns.values(), strict=True)
     )
     return f"<table><thead><tr>{head}</tr></thead><tbody>\n{body}</tbody></table>"
