@@ -177,6 +177,15 @@ class Curve:
 
         song_page.write(path, self, embed_audio=embed_audio)
 
+    def notes(self) -> list[str]:
+        """Sentences about the model, the curve's times, and the input."""
+        notes = [f"The model was {self.model}.", "A time is the start of its segment of 0.5 s."]
+        if self.lag_s is not None:
+            notes.append(f"The curve lags {self.lag_s:.1f} s behind the sound.")
+        if self.unlikeness is not None and self.unlikeness > 1:
+            notes.append("This file is unlike the training songs: the curve is not reliable.")
+        return notes
+
 
 @dataclasses.dataclass(frozen=True)
 class Failure:

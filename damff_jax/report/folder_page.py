@@ -71,7 +71,7 @@ def _table_row(entry: "Entry") -> str:
 
 
 def _spark(spark_PxV: np.ndarray) -> str:
-    """Both curves from -1 to 1; hidden from those who hear the page, as its numbers stand beside."""
+    """Both curves from -1 to 1, without a text of their own: their means stand beside them."""
     n = len(spark_PxV)
     x_P = np.linspace(0, 100, n) if n > 1 else np.array([0.0])
     paths = ['<path class="zero" d="M0 10H100"/>']

@@ -186,8 +186,8 @@ def _no_sound(curve: "Curve") -> str:
     if not os.path.isfile(curve.source):
         return "This page came without a sound file."
     return (
-        f"There is no sound: <bdi>{_escape(curve.title)}</bdi> is not where it was, or this browser "
-        "does not play its format."
+        f"There is no sound: <bdi>{_escape(curve.title)}</bdi> is not where it was, or this "
+        "browser does not play its format."
     )
 
 
@@ -233,8 +233,8 @@ def _plane_caption(n_segments: int) -> str:
 
 def _notes(curve: "Curve") -> list[str]:
     notes = [
-        "Valence runs from −1, unpleasant, to +1, pleasant; arousal from −1, calm, to +1, energetic. "
-        "They say how listeners would rate the music, not how you must feel about it.",
+        "Valence runs from −1, unpleasant, to +1, pleasant; arousal from −1, calm, to +1, "
+        "energetic. They say how listeners would rate the music, not how you must feel about it.",
         f"The model was {curve.model}.",
         f"The curve has a value for every segment of {SEGMENT_SECONDS:g} s, drawn at the segment's "
         "middle. In the table and in the downloads, a time is the start of its segment.",
@@ -253,8 +253,8 @@ def _notes(curve: "Curve") -> list[str]:
         notes.append(f"Hatched: in the {' and the '.join(ends)} the model has less context.")
     if curve.band is not None:
         notes.append(
-            f"On songs that were not trained on, the band held {100 * curve.band.level:.0f} % of the "
-            "ratings. It says nothing about songs unlike those."
+            f"On songs that were not trained on, the band held {100 * curve.band.level:.0f} % "
+            "of the ratings. It says nothing about songs unlike those."
         )
     return notes
 

@@ -26,7 +26,10 @@ for (const heading of table.tHead.querySelectorAll("[data-key]")) {
 
 document.getElementById("find").addEventListener("input", (event) => {
   const wanted = event.target.value.trim().toLowerCase();
-  for (const row of rows) row.hidden = !row.cells[0].textContent.toLowerCase().includes(wanted);
+  for (const row of rows) {
+    const names = [...row.cells[0].querySelectorAll("bdi")].map((name) => name.textContent);
+    row.hidden = !names.some((name) => name.toLowerCase().includes(wanted));
+  }
   const n = rows.filter((row) => !row.hidden).length;
   document.getElementById("found").textContent = wanted ? `${n} of ${rows.length} songs` : "";
 });
