@@ -39,7 +39,10 @@ def take(path: Path) -> None:
         Predictor()(audio).to_html(page)
         png = _screenshot(page)
     with Image.open(io.BytesIO(png)) as image:
-        image.convert("RGB").save(path, optimize=True)
+        few = image.convert("RGB").quantize(
+            255, method=Image.Quantize.MAXCOVERAGE, kmeans=3, dither=Image.Dither.NONE
+        )
+        few.save(path, optimize=True)
     print(f"wrote {path}: {path.stat().st_size:,} bytes")
 
 

@@ -12,9 +12,8 @@ def index(tmp_path):
     folder = Folder(tmp_path)
     for i, name in enumerate(["Song 10", "song 9", "夜", *HOSTILE]):
         curve = make_curve(n=10 + i, name=name, unlikeness=0.5 + i, remarks=("cut off",) * (i == 1))
-        page = f"{i}.html"
-        curve.to_html(tmp_path / page)
-        folder.add(curve, page)
+        curve.to_html(tmp_path / f"{i}.html")
+        folder.add(curve, str(i))
     folder.fail("in/bad.mp3", "in/bad.mp3: the file is empty")
     folder.write("trained on something")
     return tmp_path / "index.html"
