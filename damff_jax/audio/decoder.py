@@ -155,13 +155,7 @@ class Decoder:
 
     def _open(self, opening: list[Note]) -> InputContainer:
         try:
-            return av.open(
-                _Nameless(self._raw),
-                "r",
-                metadata_errors="replace",
-                buffer_size=_BUFFER_SIZE,
-                container_options=_OPTIONS,
-            )
+            return container(self._raw)
         except (av.FFmpegError, OSError, ValueError, MemoryError) as error:
             if os.fstat(self._raw.fileno()).st_size == 0:
                 raise AudioError(f"{self._path}: the file is empty") from error
@@ -259,6 +253,21 @@ class Decoder:
 
     def _unreadable(self, reason: str) -> AudioError:
         return AudioError(f"{self._path}: not readable as audio ({reason})")
+
+
+def container(raw: io.FileIO) -> InputContainer:
+    """Opens a file by its content alone, and no other file that it may refer to.
+
+    Raises:
+      av.FFmpegError, OSError, ValueError, MemoryError: it is no container of sound.
+    """
+    return av.open(
+        _Nameless(raw),
+        "r",
+        metadata_errors="replace",
+        buffer_size=_BUFFER_SIZE,
+        container_options=_OPTIONS,
+    )
 
 
 class _Nameless:

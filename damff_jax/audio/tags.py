@@ -3,6 +3,10 @@
 import os
 from typing import NamedTuple
 
+import av
+
+from damff_jax.audio.decoder import container
+
 
 class Tags(NamedTuple):
     """What a file says that it is; empty where it says nothing."""
@@ -14,18 +18,13 @@ class Tags(NamedTuple):
 def read(path: str | os.PathLike[str]) -> Tags:
     """The tags of a file; empty ones if it has none or cannot be read."""
     try:
-        import av
-    except ImportError:
-        return Tags()
-    try:
-        # Invalid text is no reason to go without the name.
-        with av.open(os.fspath(path), metadata_errors="replace") as container:
-            # Ogg has its tags on the stream.
-            sources = [container.metadata, *(s.metadata for s in container.streams.audio)]
-    except (av.FFmpegError, OSError, ValueError):
+        with open(path, "rb", buffering=0) as raw, container(raw) as opened:
+            # In Ogg files, a stream has the tags.
+            sources = [opened.metadata, *(x.metadata for x in opened.streams.audio)]
+    except (av.FFmpegError, OSError, ValueError, MemoryError):
         return Tags()
     found: dict[str, str] = {}
     for source in sources:
         for key, value in source.items():
-            found.setdefault(key.lower(), value.strip())
+            found.setdefault(key.lower(), " ".join(value.split()))
     return Tags(found.get("title", ""), found.get("artist", ""))

@@ -253,8 +253,9 @@ def _notes(curve: "Curve") -> list[str]:
         notes.append(f"Hatched: in the {' and the '.join(ends)} the model has less context.")
     if curve.band is not None:
         notes.append(
-            f"On songs that were not trained on, the band held {100 * curve.band.level:.0f} % "
-            "of the ratings. It says nothing about songs unlike those."
+            f"The bands are as wide as it takes to hold {100 * curve.band.level:.0f} % of the "
+            "ratings of songs that the model was not trained on. For songs unlike those they say "
+            "nothing."
         )
     return notes
 
