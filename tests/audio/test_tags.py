@@ -3,11 +3,12 @@
 import av
 import numpy as np
 import pytest
+import soundfile
 
 from damff_jax.audio import tags
 from damff_jax.audio.tags import Tags
 
-CODECS = {"mp3": "mp3", "flac": "flac", "ogg": "flac", "m4a": "aac"}
+CODECS = {"mp3": "mp3", "flac": "flac", "m4a": "aac"}
 
 
 def write(path, codec, metadata):
@@ -30,6 +31,13 @@ def test_title_and_artist_are_read(tmp_path, extension):
     metadata = {"title": "夜に駆ける \n 2", "artist": "Somebody"}
     path = write(tmp_path / f"a.{extension}", CODECS[extension], metadata)
     assert tags.read(path) == Tags("夜に駆ける 2", "Somebody")
+
+
+def test_tags_of_an_ogg_stream_are_read(tmp_path):
+    with soundfile.SoundFile(tmp_path / "a.ogg", "w", 44_100, 1) as file:
+        file.title, file.artist = "夜", "Somebody"
+        file.write(np.zeros(44_100))
+    assert tags.read(tmp_path / "a.ogg") == Tags("夜", "Somebody")
 
 
 def test_file_without_tags_or_sound_has_none(tmp_path):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.browser.test_folder_page import index
+from tests.browser.test_folder_in_browser import index
 
 __all__ = ["index"]  # A fixture.
 
