@@ -27,6 +27,7 @@ from damff_jax.system.terminal import robust
 
 if TYPE_CHECKING:
     from damff_jax.prediction.predictor import Predictor
+    from damff_jax.report.folder import Folder
     from damff_jax.system.preemption import Preempted
 
 __all__ = ["Predictor", "main"]
@@ -49,6 +50,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     if arguments.batch_size < 1:
         parser.error("--batch_size must be positive")
+    if arguments.embed_audio and not arguments.html:
+        parser.error("--embed_audio needs --html, whose page holds the audio")
     if arguments.plot and (message := extras.missing("plot")):
         parser.error(f"--plot {message}")
     from damff_jax import weights
@@ -74,7 +77,7 @@ class _Job(NamedTuple):
     """What is to be done: paths with the names of their output files; and what is not, and why."""
 
     to_do: dict[str, str]
-    n_skipped: int
+    skipped: dict[str, str]
     left_out: list[str]
 
 
@@ -96,13 +99,15 @@ def _find_job(arguments: argparse.Namespace) -> _Job:
         # A missing file among others is a failure of its own.
         check_exists(found.paths[0])
     to_do = dict(zip(found.paths, output_names(found.files), strict=True))
+    skipped = {}
     if arguments.skip_existing:
         kinds = _kinds(arguments)
-        to_do = {
+        skipped = {
             path: name for path, name in to_do.items()
-            if not output.exists(Path(arguments.output_dir, name), kinds)
+            if output.exists(Path(arguments.output_dir, name), kinds)
         }  # fmt: skip
-    return _Job(to_do, len(found.files) - len(to_do), found.left_out)
+    to_do = {path: name for path, name in to_do.items() if path not in skipped}
+    return _Job(to_do, skipped, found.left_out)
 
 
 def _work(
@@ -111,6 +116,7 @@ def _work(
     """Predicts and writes; returns what stopped it, and how many were done and failed."""
     from damff_jax import audio
     from damff_jax.prediction.predictor import Predictor
+    from damff_jax.report.folder import Folder
     from damff_jax.run.checkpoint_errors import CheckpointWarning
     from damff_jax.system import preemption
     from damff_jax.training import compilation
@@ -119,6 +125,7 @@ def _work(
     show_warnings(_PROGRAM, audio.AudioWarning, CheckpointWarning)
     warnings.simplefilter("always", audio.AudioWarning)
     n_done = n_failed = 0
+    folder = Folder(arguments.output_dir)
     try:
         with preemption.raised():
             try:
@@ -130,8 +137,10 @@ def _work(
                 parser.error(printable(str(error)))
             name = printable(predictor.name)
             print(f"{_PROGRAM}: {name}: {predictor.origin}", file=sys.stderr)
-            for is_done in _predict_and_write(predictor, job.to_do, arguments):
+            for is_done in _predict_and_write(predictor, job.to_do, arguments, folder):
                 n_done, n_failed = n_done + is_done, n_failed + (not is_done)
+            if arguments.html and not _write_index(folder, job, predictor.origin):
+                n_failed += 1
     except preemption.Preempted as preempted:
         return preempted, n_done, n_failed
     return None, n_done, n_failed
@@ -140,9 +149,9 @@ def _work(
 def _summary(job: _Job, output_dir: str, n_done: int, n_failed: int) -> str:
     """How many files were done and how many were not, and where the curves are."""
     n_not_reached = len(job.to_do) - n_done - n_failed
-    counts = [f"{n_done} of {len(job.to_do) + job.n_skipped} files done"]
+    counts = [f"{n_done} of {len(job.to_do) + len(job.skipped)} files done"]
     for n, what in (
-        (job.n_skipped, "skipped, because their curves exist"),
+        (len(job.skipped), "skipped, because their curves exist"),
         (n_failed, "failed"),
         (n_not_reached, "not reached"),
         (len(job.left_out), "left out"),
@@ -152,9 +161,12 @@ def _summary(job: _Job, output_dir: str, n_done: int, n_failed: int) -> str:
 
 
 def _predict_and_write(
-    predictor: "Predictor", to_do: Mapping[str, str], arguments: argparse.Namespace
+    predictor: "Predictor",
+    to_do: Mapping[str, str],
+    arguments: argparse.Namespace,
+    folder: "Folder",
 ) -> Iterator[bool]:
-    """Yields for each file whether its curve was written."""
+    """Yields for each file whether its curve was written, and adds it to the folder."""
     from damff_jax.audio import AudioError
     from damff_jax.prediction import output
 
@@ -164,14 +176,38 @@ def _predict_and_write(
             if not result.ok:
                 raise result.error
             stem = Path(arguments.output_dir, name)
-            output.write(stem, result, kinds=_kinds(arguments), band=arguments.band)
+            output.write(
+                stem,
+                result,
+                kinds=_kinds(arguments),
+                band=arguments.band,
+                embed_audio=arguments.embed_audio,
+            )
         except (AudioError, OSError) as error:
             print(f"{_PROGRAM}: error: {printable(str(error))}", file=sys.stderr)
+            folder.fail(path, str(error))
             yield False
         else:
+            folder.add(result, name)
             n_rows = len(result)
             print(f"{printable(path)} -> {printable(name)}.csv: {n_rows} rows", flush=True)
             yield True
+
+
+def _write_index(folder: "Folder", job: _Job, model: str) -> bool:
+    """Writes the index of several files; returns whether it could be written."""
+    if len(job.to_do) + len(job.skipped) + len(job.left_out) < 2:
+        return True
+    for path, name in job.skipped.items():
+        folder.keep(path, name)
+    for remark in job.left_out:
+        folder.fail(remark.partition(": ")[0], remark)
+    try:
+        folder.write(model)
+    except OSError as error:
+        print(f"{_PROGRAM}: error: {printable(str(error))}", file=sys.stderr)
+        return False
+    return True
 
 
 def _kinds(arguments: argparse.Namespace) -> list[str]:
@@ -202,7 +238,12 @@ def _parser() -> Parser:
         "--output_dir", type=local, default=".", metavar="DIR", help="default: current folder"
     )
     parser.add_argument("--plot", action="store_true", help="also write <stem>.png")
-    parser.add_argument("--html", action="store_true", help="also write <stem>.html")
+    parser.add_argument(
+        "--html",
+        action="store_true",
+        help="also write <stem>.html and, of several files, index.html and summary.csv",
+    )
+    parser.add_argument("--embed_audio", action="store_true", help="the pages hold the audio")
     parser.add_argument("--json", action="store_true", help="also write <stem>.json")
     parser.add_argument(
         "--band", action="store_true", help="add columns: where 80 %% of ratings are expected"

@@ -199,6 +199,14 @@ def save(path: str | os.PathLike, variables: dict[str, Any], meta: dict[str, Any
     _write(path, flat, json.dumps(meta, allow_nan=False))
 
 
+def digest(variables: dict[str, Any]) -> str:
+    """SHA-256 of variables, whatever the file is that they were read from."""
+    from flax import traverse_util
+
+    flat = traverse_util.flatten_dict(variables, sep="/")
+    return _digest({name: np.asarray(x) for name, x in flat.items()}, text="")
+
+
 def _digest(arrays: Mapping[str, np.ndarray], text: str) -> str:
     digest = hashlib.sha256(text.encode())
     for name, x in sorted(arrays.items()):

@@ -57,6 +57,14 @@ class Windowing:
         smoothing = tuple(config["model"].get("smoothing", (1, 0)))
         return cls(window, data["overlap"], smoothing, data.get("margin", 0))
 
+    @property
+    def less_context(self) -> tuple[int, int]:
+        """Segments at a song's start and end with less context than any between them."""
+        width, delay = self.smoothing
+        # Where two windows overlap, each segment has at least half of the overlap on either side.
+        edge = self.overlap // 2
+        return edge + max(width // 2 + delay, 0), edge + max(width // 2 - delay, 0)
+
     def within(self, n_segments: int) -> "Windowing":
         """The same for songs of at most `n_segments`: windows without needless padding."""
         window = min(self.window, n_segments + 2 * self.margin)

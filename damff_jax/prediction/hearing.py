@@ -11,6 +11,7 @@ from damff_jax.audio import AudioWarning
 from damff_jax.evaluation import familiarity
 from damff_jax.evaluation.familiarity import Profile
 from damff_jax.prediction.sources import Source
+from damff_jax.report.spectrogram import Thumbnail
 
 # Python's filters of warnings belong to the whole process.
 _lock = threading.Lock()
@@ -21,6 +22,7 @@ class Notes(NamedTuple):
 
     unlikeness: float | None
     remarks: tuple[str, ...]
+    picture: np.ndarray | None
 
 
 def heard(
@@ -34,7 +36,8 @@ def heard(
     A song that is unlike the training songs causes an `AudioWarning`.
     """
     unlikeness, remarks = None, list[str]()
-    blocks = _noted(song, blocks, remarks)
+    thumbnail = Thumbnail()
+    blocks = thumbnail.watch(_noted(song, blocks, remarks))
     try:
         if profile is None:
             yield from blocks
@@ -51,7 +54,7 @@ def heard(
                 warnings.warn(message, AudioWarning, stacklevel=2)
     finally:
         nameless = (remark.removeprefix(f"{song.name}: ") for remark in remarks)
-        keep(Notes(unlikeness, tuple(nameless)))
+        keep(Notes(unlikeness, tuple(nameless), thumbnail.image()))
 
 
 def _noted(song: Source, blocks: Iterable[np.ndarray], remarks: list[str]) -> Iterator[np.ndarray]:

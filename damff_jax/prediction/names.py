@@ -14,7 +14,9 @@ from collections.abc import Iterator, Sequence
 from damff_jax.prediction.inputs import Input
 
 # What is appended to names. File systems allow names of 255 bytes.
-SUFFIXES = (".csv", ".json", ".png", ".html")
+SUFFIXES = (".csv", ".json", ".png", ".html", ".jams", ".labels.txt", ".svl")
+# Of the files about a whole folder of songs.
+RESERVED = ("index", "summary")
 _MOST_BYTES = 255 - max(map(len, SUFFIXES))
 
 
@@ -22,7 +24,8 @@ def output_names(files: Sequence[Input]) -> list[str]:
     """Paths without a suffix, relative to the output folder, which differ in more than case.
 
     A file that was given gets its stem; a file below a given folder gets its place there. If two
-    would have the same, they get their extensions too or, if those are equal, a hash of their path.
+    would have the same, or one is `RESERVED`, they get their extensions too or, if those are equal,
+    a hash of their path.
     """
     candidates = [_names(file) for file in files]
     names = [next(of_file) for of_file in candidates]
@@ -38,7 +41,8 @@ def _names(file: Input) -> Iterator[str]:
     folder, name = os.path.split(place)
     stem, extension = os.path.splitext(name)
     digest = hashlib.sha256(os.fsencode(os.path.abspath(file.path))).hexdigest()
-    if len(os.fsencode(stem)) <= _MOST_BYTES:
+    is_reserved = not folder and stem.casefold() in RESERVED
+    if len(os.fsencode(stem)) <= _MOST_BYTES and not is_reserved:
         yield os.path.join(folder, stem)
     if extension and len(os.fsencode(name)) <= _MOST_BYTES:
         yield os.path.join(folder, name)

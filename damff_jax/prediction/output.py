@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection
 from damff_jax.report.curve import Curve
 
 # Kinds of files besides the CSV, by their flag: the file's extension, and what writes it.
-_WRITERS: dict[str, tuple[str, Callable[[Curve, str], object]]] = {
+_WRITERS: dict[str, tuple[str, Callable[..., object]]] = {
     "plot": (".png", Curve.plot),
     "html": (".html", Curve.to_html),
     "json": (".json", Curve.to_json),
@@ -24,13 +24,19 @@ def exists(stem: str | os.PathLike[str], kinds: Collection[str] = ()) -> bool:
 
 
 def write(
-    stem: str | os.PathLike[str], curve: Curve, *, kinds: Collection[str] = (), band: bool = False
+    stem: str | os.PathLike[str],
+    curve: Curve,
+    *,
+    kinds: Collection[str] = (),
+    band: bool = False,
+    embed_audio: bool = False,
 ) -> None:
     """Writes `<stem>.csv`, and other files on request; makes their folder.
 
     Args:
       kinds: some of `KINDS`.
       band: adds the band to the CSV.
+      embed_audio: the page holds the song itself.
 
     Raises:
       OSError: a file cannot be written.
@@ -39,4 +45,5 @@ def write(
     curve.to_csv(f"{os.fspath(stem)}.csv", band=band)
     for kind, (extension, to_file) in _WRITERS.items():
         if kind in kinds:
-            to_file(curve, f"{os.fspath(stem)}{extension}")
+            more = {"embed_audio": embed_audio} if kind == "html" else {}
+            to_file(curve, f"{os.fspath(stem)}{extension}", **more)

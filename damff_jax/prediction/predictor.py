@@ -54,6 +54,7 @@ class Predictor:
         self.lag_s = loaded.lag_s
         self._profile, self._errors = loaded.profile, loaded.errors
         self._windowing = loaded.windowing
+        self._facts = loaded.facts
         self._batch_size = batch_size
         step = jax.jit(
             functools.partial(steps.eval_step, model=loaded.model),
@@ -147,6 +148,8 @@ class Predictor:
         band = None
         if self._errors is not None:
             band = Band(self._errors.level, *self._errors.limits(prediction))
+        tags = song.tags()
+        start, end = self._windowing.less_context
         return Curve(
             source=song.name,
             model=self.origin,
@@ -158,6 +161,11 @@ class Predictor:
             unlikeness=notes.unlikeness,
             remarks=notes.remarks,
             sample_rate=song.sample_rate(sample_rate),
+            name=tags.title,
+            artist=tags.artist,
+            context_s=(SEGMENT_SECONDS * start, SEGMENT_SECONDS * end),
+            weights=self._facts,
+            picture=notes.picture,
         )
 
     @overload

@@ -12,6 +12,8 @@ import numpy as np
 import soxr
 
 from damff_jax import audio
+from damff_jax.audio import tags
+from damff_jax.audio.tags import Tags
 from damff_jax.features import FeatureConfig
 from damff_jax.prediction import file_objects, readers
 from damff_jax.prediction.samples import mono
@@ -45,6 +47,10 @@ class Source:
     def renamed(self, message: str) -> str:
         """A message about the song with its own name instead of that of its copy."""
         return message.replace(self.path, self.name) if self.copy and self.path else message
+
+    def tags(self) -> Tags:
+        """What the file says that it is."""
+        return Tags() if self.path is None else tags.read(self.path)
 
     def sample_rate(self, of_samples: float | None) -> int | None:
         """The song's own sample rate in Hz; None if it cannot be read.

@@ -13,6 +13,7 @@ from damff_jax.evaluation.inference import Windowing
 from damff_jax.features import FeatureConfig
 from damff_jax.models import create_model
 from damff_jax.run.checkpoint import CheckpointError
+from damff_jax.system.command_line import VERSION
 
 # How the weights shipped with the package were trained, by their name; see the model cards.
 _ORIGINS = {
@@ -36,6 +37,7 @@ class Trained(NamedTuple):
       lag_s: seconds by which its curves lag behind the sound, if measured.
       profile: of the training songs, if kept.
       errors: on songs that it was not trained on, if known.
+      facts: what a page says about the weights, by what it is called.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Trained(NamedTuple):
     windowing: Windowing
     lag_s: float | None
     profile: Profile | None
+    facts: dict[str, str]
     errors: Errors | None = None
 
 
@@ -63,9 +66,10 @@ def load(checkpoint: str | os.PathLike[str]) -> Trained:
         raise CheckpointError(
             f"{checkpoint}: the model takes another encoder's embeddings, not audio"
         )
+    name = Path(os.path.normpath(checkpoint)).stem
     profile, errors = variables.pop(weights.PROFILE, None), meta.get(weights.BAND)
     return Trained(
-        name=Path(os.path.normpath(checkpoint)).stem,
+        name=name,
         origin=_origin(checkpoint, config["data"]["dataset"]),
         model=create_model(config["model"], dtype=config["dtype"], axis_name=None),
         variables=variables,
@@ -74,6 +78,12 @@ def load(checkpoint: str | os.PathLike[str]) -> Trained:
         lag_s=meta.get("lag_s"),
         profile=Profile.from_arrays(profile) if profile else None,
         errors=Errors.from_json(errors) if errors else None,
+        facts={
+            "Weights": name,
+            "Model": config["model"]["name"],
+            "SHA-256 of the weights": weights.digest(variables),
+            "Program": VERSION,
+        },
     )
 
 

@@ -5,6 +5,7 @@ Letters: T segments of 0.5 s, V = 2 (valence, arousal).
 
 import dataclasses
 import os
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
 
 import numpy as np
@@ -50,6 +51,10 @@ class Curve:
         them. None if the weights do not say.
       remarks: what was noticed about the input, such as that it is truncated.
       sample_rate: of the input in Hz, if known.
+      name, artist: of the song, from its tags; '' if it has none.
+      context_s: seconds at the start and at the end where the model had less context.
+      weights: facts about the model's weights, by what they are called.
+      picture: the log-Mel as (rows, columns), uint8, see `spectrogram.Thumbnail`; None if unknown.
     """
 
     source: str
@@ -62,6 +67,11 @@ class Curve:
     unlikeness: float | None = None
     remarks: tuple[str, ...] = ()
     sample_rate: int | None = None
+    name: str = ""
+    artist: str = ""
+    context_s: tuple[float, float] = (0.0, 0.0)
+    weights: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    picture: np.ndarray | None = None
 
     ok: ClassVar[Literal[True]] = True
 
@@ -154,11 +164,18 @@ class Curve:
             raise ImportError(message) from error
         plots.plot_curve(path, self.title, self.times, self.values)
 
-    def to_html(self, path: str | os.PathLike[str]) -> None:
-        """Writes a page with the curve, one file without links to others."""
-        from damff_jax.report import page
+    def to_html(self, path: str | os.PathLike[str], *, embed_audio: bool = False) -> None:
+        """Writes a page with the curve, one file that refers to nothing but the song.
 
-        page.write_html(path, self.title, self.times, self.values, notes=self.notes())
+        Args:
+          embed_audio: the page holds the song itself, instead of a link to its file.
+
+        Raises:
+          OSError: the page cannot be written, or the song cannot be read.
+        """
+        from damff_jax.report import song_page
+
+        song_page.write(path, self, embed_audio=embed_audio)
 
     def notes(self) -> list[str]:
         """Sentences about the model, the curve's times, and the input."""

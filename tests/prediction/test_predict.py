@@ -1,5 +1,6 @@
 """The command that predicts, with bad files and full disks."""
 
+import csv
 import io
 import json
 import os
@@ -15,7 +16,6 @@ import soundfile
 from damff_jax import audio, predict, weights
 from damff_jax.evaluation.familiarity import Profile
 from damff_jax.features import log_mel, segments
-from damff_jax.report.page import write_html
 from damff_jax.run.checkpoint import CheckpointError
 from tests.prediction.test_weights import FEATURES, META, small_state
 
@@ -117,7 +117,7 @@ def test_input_unlike_the_training_songs_is_reported_in_a_warning_json_and_page(
     assert told["like"]["lag_s"] == 0.4
     pages = {name: (tmp_path / f"{name}.html").read_text() for name in told}
     assert all("lags 0.4 s behind the sound" in page for page in pages.values())
-    assert "unlike the training" in pages["unlike"] and "unlike the training" not in pages["like"]
+    assert "Unlike the training" in pages["unlike"] and "Unlike the training" not in pages["like"]
 
 
 def test_weights_without_a_profile_give_no_warning_about_the_input(command, tmp_path):
@@ -304,12 +304,49 @@ def test_file_instead_of_the_folder_is_an_error(command, tmp_path):
     assert status == 2 and err.startswith("predict: error: ") and err.count("\n") == 1
 
 
-def test_page_holds_no_name_that_a_browser_would_run(tmp_path):
-    name = "<script>alert('&\"')</script>.mp3"
-    write_html(tmp_path / "a.html", name, np.arange(3) / 2, np.zeros((3, 2)))
-    page = (tmp_path / "a.html").read_text()
-    assert "<script" not in page
-    assert page.count("&lt;script&gt;alert(&#x27;&amp;&quot;&#x27;)&lt;/script&gt;") == 2
+def test_folder_gets_an_index_of_its_songs_and_failures(command, tmp_path):
+    for name in ("a.wav", "sub/b.wav", "index.wav"):
+        write(tmp_path / "in" / name)
+    (tmp_path / "in" / "bad.wav").write_bytes(b"")
+    status, _, err = command(tmp_path / "in", "--html", "--embed_audio")
+    assert status == 1 and "3 of 4 files done" in err, err
+    with open(tmp_path / "curves" / "summary.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["status"] for row in rows] == 3 * ["done"] + ["failed"]
+    assert rows[-1]["remarks"] == f"{tmp_path}/in/bad.wav: the file is empty"
+    pages = [row["page"] for row in rows[:3]]
+    assert sorted(pages) == ["a.html", "index.wav.html", "sub/b.html"]
+    index = (tmp_path / "curves" / "index.html").read_text()
+    for page in pages:
+        assert f'href="./{page}"' in index
+        text = (tmp_path / "curves" / page).read_text()
+        assert "data:audio/wav;base64," in text and "data:image/png;base64," in text
+
+
+def test_index_has_the_songs_of_earlier_runs(command, tmp_path):
+    for name in ("a.wav", "b.wav"):
+        write(tmp_path / "in" / name)
+    command(tmp_path / "in" / "a.wav", "--html")
+    assert not (tmp_path / "curves" / "index.html").exists()
+    assert command(tmp_path / "in", "--html", "--skip_existing")[0] == 0
+    with open(tmp_path / "curves" / "summary.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert sorted((row["page"], row["status"]) for row in rows) == [
+        ("a.html", "done"), ("b.html", "done"),
+    ]  # fmt: skip
+    curve = np.loadtxt(tmp_path / "curves" / "a.csv", delimiter=",", skiprows=1)
+    (kept,) = [row for row in rows if row["page"] == "a.html"]
+    assert float(kept["arousal_mean"]) == pytest.approx(curve[:, 2].mean(), abs=1e-4)
+
+
+def test_page_links_its_song(command, tmp_path):
+    assert command(write(tmp_path / "a.wav"), "--html")[0] == 0
+    assert 'src="./../a.wav"' in (tmp_path / "curves" / "a.html").read_text()
+
+
+def test_embedded_audio_needs_a_page(command, tmp_path):
+    status, _, err = command(write(tmp_path / "a.wav"), "--embed_audio")
+    assert status == 2 and err.startswith("predict: error: --embed_audio needs --html")
 
 
 @pytest.mark.parametrize("length", [100, 2**31, 2**62, 2**64 - 1])

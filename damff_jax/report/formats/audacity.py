@@ -10,23 +10,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from damff_jax.features import SEGMENT_SECONDS
+from damff_jax.report.summary import QUADRANTS
 
 if TYPE_CHECKING:
     from damff_jax.report.curve import Curve
 
-# By whether valence and arousal are positive.
-QUADRANTS = {
-    (True, True): "excited",
-    (False, True): "tense",
-    (False, False): "sad",
-    (True, False): "calm",
-}
+_WORDS = {signs: words for words, signs in QUADRANTS.items()}
 
 
 def text(curve: "Curve") -> str:
     """The content of a label track, with the mean values of each stretch."""
     values_TxV = curve.values
-    quadrants = [QUADRANTS[bool(v >= 0), bool(a >= 0)] for v, a in values_TxV]
+    quadrants = [_WORDS[bool(v >= 0), bool(a >= 0)] for v, a in values_TxV]
     lines, start = [], 0
     for quadrant, members in itertools.groupby(quadrants):
         stop = start + len(list(members))
