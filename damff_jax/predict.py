@@ -98,10 +98,12 @@ def _find_job(arguments: argparse.Namespace) -> _Job:
         check_exists(found.paths[0])
     to_do = dict(zip(found.paths, output_names(found.files), strict=True))
     if arguments.skip_existing:
-        kinds = _kinds(arguments)
+        kinds, plot_format = _kinds(arguments), arguments.plot_format
         to_do = {
             path: name for path, name in to_do.items()
-            if not output.exists(Path(arguments.output_dir, name), kinds)
+            if not output.exists(
+                Path(arguments.output_dir, name), kinds, plot_format=plot_format
+            )
         }  # fmt: skip
     return _Job(to_do, len(found.files) - len(to_do), found.left_out)
 
@@ -162,8 +164,15 @@ def _predict_and_write(
         try:
             if isinstance(prediction, Exception):
                 raise prediction
-            stem = Path(arguments.output_dir, name)
-            output.write(stem, path, prediction, predictor, kinds=_kinds(arguments))
+            output.write(
+                Path(arguments.output_dir, name),
+                path,
+                prediction,
+                predictor,
+                kinds=_kinds(arguments),
+                plot_format=arguments.plot_format,
+                plot_plane=arguments.plot_plane,
+            )
         except (AudioError, OSError) as error:
             print(f"{_PROGRAM}: error: {printable(str(error))}", file=sys.stderr)
             yield False
@@ -201,6 +210,17 @@ def _parser() -> Parser:
         "--output_dir", type=local, default=".", metavar="DIR", help="default: current folder"
     )
     parser.add_argument("--plot", action="store_true", help="also write <stem>.png")
+    parser.add_argument(
+        "--plot_format",
+        default="png",
+        choices=("png", "svg", "pdf"),
+        help="with --plot: write <stem>.svg or <stem>.pdf instead",
+    )
+    parser.add_argument(
+        "--plot_plane",
+        action="store_true",
+        help="with --plot: also draw the path on the plane of valence and arousal",
+    )
     parser.add_argument("--html", action="store_true", help="also write <stem>.html")
     parser.add_argument("--json", action="store_true", help="also write <stem>.json")
     parser.add_argument("--strict", action="store_true", help="reject truncated files")

@@ -1,5 +1,7 @@
 """Builds a data set: `python -m input_pipeline.prepare --dataset=NAME [--manual_dir=DIR] ...`.
 
+Next to the shards, report.html shows the songs, their labels, and what was left out and why.
+
 Exit status: 0 built or already built, 1 the data set cannot be built, 2 wrong usage, 143 after
 SIGTERM, 130 after SIGINT (Ctrl-C).
 """
@@ -8,6 +10,7 @@ SIGTERM, 130 after SIGINT (Ctrl-C).
 # usage errors should be reported immediately.
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from damff_jax.audio import AudioError
@@ -64,7 +67,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     for folder in datasets.earlier_versions(builder):
         print(f"  of an earlier version, not read any more: {folder}")
     print(describe(builder.info.metadata["report"], dataset.counts()))
+    write_report(Path(builder.data_dir) / "report.html", dataset.facts())
     return 0
+
+
+def write_report(path: Path, facts: dict[str, Any]) -> None:
+    """Writes the data report; an error is printed, because the data set is complete without it."""
+    from damff_jax.report import data_page
+
+    try:
+        data_page.write(path, facts)
+    except Exception as error:
+        print(f"{_PROGRAM}: warning: {path} was not written: {error}", file=sys.stderr)
+    else:
+        print(f"report: {path}")
 
 
 def describe(report: dict[str, Any], counts: dict[str, tuple[int, int]]) -> str:

@@ -1,4 +1,4 @@
-"""The files of a song's curve: CSV, JSON, PNG, HTML."""
+"""The files of a song's curve: CSV, JSON, PNG (or SVG, PDF), HTML."""
 
 import json
 import os
@@ -20,9 +20,12 @@ _SUFFIXES = {"plot": ".png", "html": ".html", "json": ".json"}
 KINDS = tuple(_SUFFIXES)
 
 
-def exists(stem: str | os.PathLike, kinds: Collection[str] = ()) -> bool:
+def exists(
+    stem: str | os.PathLike, kinds: Collection[str] = (), *, plot_format: str = "png"
+) -> bool:
     """Whether all files exist that `write` would write. It writes no incomplete ones."""
-    suffixes = [".csv", *(_SUFFIXES[kind] for kind in kinds)]
+    of_kind = {**_SUFFIXES, "plot": f".{plot_format}"}
+    suffixes = [".csv", *(of_kind[kind] for kind in kinds)]
     return all(os.path.isfile(f"{os.fspath(stem)}{suffix}") for suffix in suffixes)
 
 
@@ -33,12 +36,16 @@ def write(
     predictor: "Predictor",
     *,
     kinds: Collection[str] = (),
+    plot_format: str = "png",
+    plot_plane: bool = False,
 ) -> None:
     """Writes `<stem>.csv`, and other files on request; makes their folder.
 
     Args:
       path: the audio file, whose name is shown.
       kinds: some of `KINDS`.
+      plot_format: of the plot, its file's extension: png, svg or pdf.
+      plot_plane: whether the plot has the path on the plane beside the curves.
 
     Raises:
       OSError: a file cannot be written.
@@ -71,7 +78,14 @@ def write(
         # Matplotlib is an extra, and takes a second to import.
         from damff_jax.report import plots
 
-        plots.plot_curve(f"{stem}.png", source, times_T, curve_TxV)
+        plots.plot_curve(
+            f"{stem}.{plot_format}",
+            source,
+            times_T,
+            curve_TxV,
+            notes=_notes(prediction, predictor),
+            plane=plot_plane,
+        )
     if "html" in kinds:
         notes = _notes(prediction, predictor)
         page.write_html(f"{stem}.html", source, times_T, curve_TxV, notes=notes)
