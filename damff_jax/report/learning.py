@@ -33,10 +33,12 @@ def _text(run: Workdir, is_solved: bool) -> str:
             f"The solution is in closed form; validation chose candidate {run.facts['step']} of "
             f"{len(scored)}{score}."
         )
-    why = {
-        "best": "the best of the steps that were validated",
-        "latest": "the last one, as select=latest asks",
-    }[run.config["select"]]
+    why = "the last one, because there were no validation songs"
+    if scored:
+        why = {
+            "best": "the best of the steps that were validated",
+            "latest": "the last one, as select=latest asks",
+        }[run.config["select"]]
     return (
         f"The evaluated checkpoint is that of step {run.facts['step']:,} of "
         f"{run.config['num_train_steps']:,}, {why}{score}. {_of_skipped(run)}"

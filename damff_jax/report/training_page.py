@@ -3,7 +3,7 @@
 import json
 import os
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +107,7 @@ def _times(run: Workdir) -> str:
     first = next((start for start in run.starts if start["mode"] == "train"), run.starts[0])
     last, parts = run.starts[-1], []
     if first["command"]:
-        parts += [skeleton.paragraph("The command:"), skeleton.code(shlex.join(first["command"]))]
+        parts += [skeleton.paragraph("The command:"), skeleton.code(_command(first["command"]))]
     else:
         parts.append(skeleton.paragraph("The run was started from Python, by train.run."))
     rows = [
@@ -127,6 +127,13 @@ def _times(run: Workdir) -> str:
         skeleton.table(["what", "version"], found, caption="Of the last start", numbers=False)
     )
     return "".join(parts)
+
+
+def _command(argv: Sequence[str]) -> str:
+    """A command line for a terminal: a script is started by Python, or by its installed name."""
+    program, *arguments = argv
+    started = ["python", program] if program.endswith(".py") else [Path(program).name]
+    return shlex.join([*started, *arguments])
 
 
 def _took(start: Mapping[str, Any]) -> str:
