@@ -58,7 +58,8 @@ def linear(
     """An axis from the round number below the finite values to that above them."""
     finite = [x for x in map(float, values) if math.isfinite(x)] or [0.0, 1.0]
     low, high = min(finite), max(finite)
-    if low == high:
+    # Less is a rounding error, as of a constant's CCC.
+    if high - low < 1e-9:
         low, high = low - (abs(low) / 2 or 0.5), high + (abs(high) / 2 or 0.5)
     step = _round_step((high - low) / n_ticks)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)

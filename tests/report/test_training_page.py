@@ -170,6 +170,12 @@ def test_runs_without_steps_or_validation_have_a_report(tmp_path, events, model,
     assert text in check(report_of(workdir_of(tmp_path, TEST, events=events, model=model)))
 
 
+def test_a_constant_has_a_report(tmp_path):
+    constant = verdict.constant(TEST, np.array([0.123456789, -0.3]))
+    text = check(report_of(workdir_of(tmp_path, constant, model="constant", step=1)))
+    assert "This run is the constant" in text and "beyond the axis" not in text
+
+
 def test_songs_are_ranked_by_their_error(tmp_path):
     page = section(report_of(workdir_of(tmp_path, TEST)), "songs")
     error = {
