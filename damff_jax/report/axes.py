@@ -60,7 +60,8 @@ def linear(
     low, high = min(finite), max(finite)
     # Less is a rounding error, as of a constant's CCC.
     if high - low < 1e-9:
-        low, high = low - (abs(low) / 2 or 0.5), high + (abs(high) / 2 or 0.5)
+        reach = abs(low) / 2 if abs(low) > 1e-9 else 0.5
+        low, high = low - reach, high + reach
     step = _round_step((high - low) / n_ticks)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
     ticks = tuple(round(i * step, 12) for i in range(first, last + 1))

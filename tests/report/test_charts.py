@@ -88,7 +88,8 @@ def test_an_interval_is_drawn_from_end_to_end_and_one_beyond_the_axis_is_said_to
 
 
 @pytest.mark.parametrize(
-    "values", [[0, 1], [3], [], [float("nan"), 2, 7], [-0.003, 0.0011], [1e6, 5e6], [0.1, 0.1], [0, 1e-17]]
+    "values",
+    [[0, 1], [3], [], [float("nan"), 2, 7], [-0.003, 0.0011], [1e6, 5e6], [0.1, 0.1], [0, 1e-17]],
 )
 def test_an_axis_covers_its_values_with_a_few_round_ticks(values):
     axis = axes.linear(values, "x")
