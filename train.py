@@ -1,8 +1,8 @@
 """Trains and evaluates a model: `python train.py [--config=NAME[:MODEL]] [--config.a.b=V]`.
 
 The workdir gets config.json, metrics.jsonl, TensorBoard files and checkpoints/ and, at the end,
-evaluation.json, predictions_<split>.csv and plots. If the workdir holds a run, training resumes
-from its last checkpoint.
+evaluation.json, predictions_<split>.csv, plots and report.html. If the workdir holds a run,
+training resumes from its last checkpoint.
 
 Exit status: 0 done, 1 an error, reported in one line (for example, another process is using the
 workdir), 2 wrong usage, 143 after SIGTERM, 130 after SIGINT (Ctrl-C). After these two signals,
@@ -37,12 +37,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Frameworks take seconds to import, so the command line is checked first.
     from damff_jax.run.launch import launch
 
-    job = functools.partial(run, arguments.config, arguments.workdir, mode=arguments.mode)
+    command = tuple(argv or sys.argv)
+    job = functools.partial(
+        run, arguments.config, arguments.workdir, mode=arguments.mode, command=command
+    )
     return launch(job, arguments.multihost)
 
 
-def run(config: "ConfigDict", workdir: Path, *, mode: str = "train") -> dict[str, Any]:
+def run(
+    config: "ConfigDict", workdir: Path, *, mode: str = "train", command: Sequence[str] = ()
+) -> dict[str, Any]:
     """Trains (unless `mode` is 'evaluate'), then evaluates; returns the data of evaluation.json.
+
+    Args:
+      command: the command line, for the report; empty if there is none.
 
     Raises:
       ValueError, OSError: an error in the configuration, the data or the workdir; the message is
@@ -81,7 +89,7 @@ def run(config: "ConfigDict", workdir: Path, *, mode: str = "train") -> dict[str
     )
 
     eval_step = parallel.map_eval_step(functools.partial(steps.eval_step, model=model))
-    this = Run(config, model, eval_step, workdir, meta, start)
+    this = Run(config, model, eval_step, workdir, meta, start, command)
     with contextlib.ExitStack() as locked:
         # To the end, so that no other run changes the checkpoint during the evaluation.
         processes.from_first(lambda: locked.enter_context(workdir_lock(workdir)))
@@ -90,13 +98,15 @@ def run(config: "ConfigDict", workdir: Path, *, mode: str = "train") -> dict[str
         if not processes.is_first():
             return {}
         with processes.all_others_done():
-            return evaluate(this, dataset)
+            summaries = evaluate(this, dataset)
+            write_report(workdir)
+            return summaries
 
 
 def train(this: "Run", dataset: "Dataset") -> None:
     """Trains a run, step by step or in closed form, and saves the profile of its songs."""
     from damff_jax import weights
-    from damff_jax.run import loop, processes, solver
+    from damff_jax.run import history, loop, processes, solver
     from damff_jax.run.run import Data
     from damff_jax.training.closed_form import SOLVABLE
     from input_pipeline.pipeline import train_batches
@@ -106,8 +116,10 @@ def train(this: "Run", dataset: "Dataset") -> None:
     data = Data(songs, validation, train_batches)
     train_by = solver.solve if this.config.model.name in SOLVABLE else loop.train
     train_by(this, data)
-    if processes.is_first() and dataset.heard is None:
-        weights.keep_profile(this.workdir, songs)
+    if processes.is_first():
+        if dataset.heard is None:
+            weights.keep_profile(this.workdir, songs)
+        history.end(this.workdir)
 
 
 def evaluate(this: "Run", dataset: "Dataset") -> dict[str, Any]:
@@ -118,7 +130,8 @@ def evaluate(this: "Run", dataset: "Dataset") -> dict[str, Any]:
     """
     from damff_jax.evaluation import metrics, predictions
     from damff_jax.report import plots
-    from damff_jax.run import checkpoint, identity
+    from damff_jax.report.workdir import write_facts
+    from damff_jax.run import checkpoint, history, identity
     from damff_jax.run.metric_writer import read_metrics
     from damff_jax.run.run import curves_of
     from damff_jax.run.train_log import banner
@@ -130,6 +143,7 @@ def evaluate(this: "Run", dataset: "Dataset") -> dict[str, Any]:
     config, workdir, name = this.config, this.workdir, dataset.builder.name
     variables, stored = checkpoint.load_variables(workdir)
     identity.check_compatible(stored, this.meta)
+    history.begin(workdir, "evaluate", this.command)
     print(f"checkpoint of step {stored['step']} from {workdir}")
     if name == "synthetic":
         print("These songs are synthetic: the scores only show that the program works.")
@@ -152,8 +166,31 @@ def evaluate(this: "Run", dataset: "Dataset") -> dict[str, Any]:
         json.dump(summaries, file, indent=2, allow_nan=False)
     title = f"{name}: {printable(workdir.name)[:60]}"
     plots.plot_learning(workdir / "learning.png", title, read_metrics(workdir))
+    write_facts(
+        workdir,
+        step=stored["step"],
+        n_parameters=checkpoint.n_parameters(variables),
+        data=dataset.facts(),
+    )
+    history.end(workdir)
     print(f"wrote evaluation.json, predictions_<split>.csv and plots to {workdir}")
     return summaries
+
+
+def write_report(workdir: Path) -> None:
+    """Writes report.html from the workdir's other files; without it, the results are complete."""
+    import warnings
+
+    from damff_jax.report import training_page
+    from damff_jax.run.launch import ReportWarning
+
+    try:
+        training_page.write(workdir)
+    except Exception as error:
+        message = f"{workdir / 'report.html'} was not written: {error!r}"
+        warnings.warn(message, ReportWarning, stacklevel=2)
+    else:
+        print(f"report: {workdir / 'report.html'}")
 
 
 if __name__ == "__main__":

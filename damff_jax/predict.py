@@ -101,10 +101,10 @@ def _find_job(arguments: argparse.Namespace) -> _Job:
     to_do = dict(zip(found.paths, output_names(found.files), strict=True))
     skipped = {}
     if arguments.skip_existing:
-        kinds = _kinds(arguments)
+        kinds, plot_format = _kinds(arguments), arguments.plot_format
         skipped = {
             path: name for path, name in to_do.items()
-            if output.exists(Path(arguments.output_dir, name), kinds)
+            if output.exists(Path(arguments.output_dir, name), kinds, plot_format=plot_format)
         }  # fmt: skip
     to_do = {path: name for path, name in to_do.items() if path not in skipped}
     return _Job(to_do, skipped, found.left_out)
@@ -175,13 +175,14 @@ def _predict_and_write(
         try:
             if not result.ok:
                 raise result.error
-            stem = Path(arguments.output_dir, name)
             output.write(
-                stem,
+                Path(arguments.output_dir, name),
                 result,
                 kinds=_kinds(arguments),
                 band=arguments.band,
                 embed_audio=arguments.embed_audio,
+                plot_format=arguments.plot_format,
+                plot_plane=arguments.plot_plane,
             )
         except (AudioError, OSError) as error:
             print(f"{_PROGRAM}: error: {printable(str(error))}", file=sys.stderr)
@@ -238,6 +239,17 @@ def _parser() -> Parser:
         "--output_dir", type=local, default=".", metavar="DIR", help="default: current folder"
     )
     parser.add_argument("--plot", action="store_true", help="also write <stem>.png")
+    parser.add_argument(
+        "--plot_format",
+        default="png",
+        choices=("png", "svg", "pdf"),
+        help="with --plot: write <stem>.svg or <stem>.pdf instead",
+    )
+    parser.add_argument(
+        "--plot_plane",
+        action="store_true",
+        help="with --plot: also draw the path on the plane of valence and arousal",
+    )
     parser.add_argument(
         "--html",
         action="store_true",

@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from damff_jax import audio
 from damff_jax.audio import AudioError
+from damff_jax.evaluation.label_summary import N_CELLS, LabelSummary, plane_counts
 from damff_jax.features import SEGMENT_SECONDS, FeatureConfig
 from input_pipeline.annotations import Labels
 from input_pipeline.corpus import UNHEARD, Corpus, CorpusError, Options, Recording
@@ -83,10 +84,11 @@ class SongBuilder(  # type: ignore[call-arg]  # TFDS accepts the keyword, but is
     a folder, its docstring does.
     """
 
-    VERSION = tfds.core.Version("3.0.0")
+    VERSION = tfds.core.Version("3.1.0")
     RELEASE_NOTES: ClassVar[dict[str, str]] = {
         "2.0.0": "All songs in one split.",
         "3.0.0": "Records of up to 10 s, any of which can be read by itself.",
+        "3.1.0": "The manifest describes the labels of every song.",
     }
     OPTIONS: ClassVar[type[Options]] = Options
     SPLIT: ClassVar[type[Split]] = DrawnSplit
@@ -268,6 +270,8 @@ class BuildReport:
         self.failed = {song_id: failure.reason for song_id, failure in corpus.failed.items()}
         self._corpus = corpus
         self._n_past = self._n_labels = 0
+        self._labels: dict[str, LabelSummary] = {}
+        self._plane = np.zeros((N_CELLS, N_CELLS), int)
         self._seconds = [math.inf, 0.0]
         self._started = time.monotonic()
 
@@ -288,6 +292,9 @@ class BuildReport:
             first, end = labels.first_segment, labels.first_segment + len(labels)
             self._seconds[0] = min(self._seconds[0], SEGMENT_SECONDS * first)
             self._seconds[1] = max(self._seconds[1], SEGMENT_SECONDS * end)
+            of_labels = labels.values_TxV, labels.mask_TxV
+            self._labels[song.song_id] = LabelSummary.of(SEGMENT_SECONDS * first, *of_labels)
+            self._plane += plane_counts(*of_labels)
 
     def check(self) -> None:
         """Checks that a song was built.
@@ -310,7 +317,9 @@ class BuildReport:
         notes.setdefault(reason, []).append(text)
 
     def to_json(self) -> dict[str, Any]:
-        """Counts; the span of the songs in s; what was cut off, failed, left out, and noted."""
+        """Counts; the span of the songs in s; what was cut off, failed, left out, and noted; the
+        labels of every song, see `LabelSummary`, and of all on the plane, see `plane_counts`.
+        """
         return {
             "n_songs": len(self.n_segments),
             "n_segments": sum(self.n_segments.values()),
@@ -320,6 +329,8 @@ class BuildReport:
             "failed": self.failed,
             "left_out": self._corpus.left_out,
             "notes": self._corpus.notes,
+            "labels": {song_id: labels.to_json() for song_id, labels in self._labels.items()},
+            "plane": self._plane.tolist(),
             "build_seconds": round(time.monotonic() - self._started, 3),
         }
 

@@ -12,6 +12,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import tensorflow as tf
 import tensorflow_datasets as tfds
@@ -114,6 +115,18 @@ class Dataset:
         return {
             split: (len(song_ids), sum(n_segments[song_id] for song_id in song_ids))
             for split, song_ids in self.song_ids.items()
+        }
+
+    def facts(self) -> dict[str, Any]:
+        """What a report says about the data, as JSON; see `damff_jax.report.data_page`."""
+        return {
+            "name": self.builder.name,
+            "identity": self.identity,
+            "description": (self.builder.info.description or "").strip(),
+            "citation": (self.builder.info.citation or "").strip(),
+            "report": self.builder.info.metadata["report"],
+            "n_segments": self.builder.song_list().n_segments,
+            "splits": {split: list(song_ids) for split, song_ids in self.song_ids.items()},
         }
 
     def load(self, split: str) -> LabelledSongs:

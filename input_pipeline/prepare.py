@@ -1,6 +1,7 @@
 """Builds a data set: `python -m input_pipeline.prepare --dataset=NAME [--manual_dir=DIR] ...`.
 
-The last line says how many songs are done, and which failed or were left out.
+Next to the shards, report.html shows the songs, their labels, and what was left out and why. The
+last line says how many songs are done, and which failed or were left out.
 
 Exit status: 0 built or already built, with all songs; 1 songs failed or were left out (each named),
 or the data set cannot be built; 2 wrong usage; 143 after SIGTERM, 130 after SIGINT (Ctrl-C).
@@ -10,7 +11,8 @@ or the data set cannot be built; 2 wrong usage; 143 after SIGTERM, 130 after SIG
 # usage errors should be reported immediately.
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from damff_jax.audio import AudioError
 from damff_jax.system import extras
@@ -73,8 +75,21 @@ def _prepare(arguments: Arguments) -> int:
     for folder in datasets.earlier_versions(builder):
         print(f"  of an earlier version, not read any more: {folder}")
     print(report.describe(manifest, dataset.counts()))
+    write_report(Path(builder.data_dir) / "report.html", dataset.facts())
     print(report.outcome(manifest, "songs done", f"{builder.data_dir}/metadata.json"))
     return 0 if report.is_complete(manifest) else 1
+
+
+def write_report(path: Path, facts: dict[str, Any]) -> None:
+    """Writes the data report; an error is printed, because the data set is complete without it."""
+    from damff_jax.report import data_page
+
+    try:
+        data_page.write(path, facts)
+    except Exception as error:
+        print(f"{_PROGRAM}: warning: {path} was not written: {error}", file=sys.stderr)
+    else:
+        print(f"report: {path}")
 
 
 def _plan(arguments: Arguments) -> int:

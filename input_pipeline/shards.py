@@ -32,6 +32,8 @@ SONGS = "songs"
 FILE_FORMAT = tfds.core.FileFormat.ARRAY_RECORD
 # Segments of a record: 10 s. A crop of 30 s is read with a third more than needed, at worst.
 RECORD_SEGMENTS = 20
+# What is read from the report of a build.
+_IN_REPORT = {"failed", "left_out", "notes", "n_cut_off", "seconds_of_songs", "labels", "plane"}
 REMEDY = "delete the folder and prepare again"
 # A record per chunk, because chunks are read as a whole. Log-Mel is hardly compressible.
 _WRITER_OPTIONS = "group_size:1,uncompressed"
@@ -174,14 +176,17 @@ def _check_form(values: dict[str, Any]) -> None:
         raise ValueError("sounds: not a list of files")
     if "report" in values:
         missing = {"shards", "songs", "first_segments", "labelled"} - values.keys()
-        wanted = {"failed", "left_out", "notes", "n_cut_off", "seconds_of_songs"}
-        missing |= wanted - values["report"].keys()
+        missing |= _IN_REPORT - values["report"].keys()
         if missing:
             raise ValueError(f"{min(missing)} is missing")
         if not values["songs"]:
             raise ValueError("songs: empty")
-        if values["first_segments"].keys() != values["songs"].keys():
-            raise ValueError("first_segments: not those of the songs")
+        for name, of_songs in (
+            ("first_segments", values["first_segments"]),
+            ("labels", values["report"]["labels"]),
+        ):
+            if of_songs.keys() != values["songs"].keys():
+                raise ValueError(f"{name}: not those of the songs")
 
 
 def _in_order(serialized: bytes) -> bytes:

@@ -40,7 +40,9 @@ WINGS = (
     "__init__",
 )
 # The modules of the package that the input pipeline may import: none that needs JAX.
-OPEN_TO_THE_PIPELINE = {"audio", "configs", "evaluation", "features", "songs", "system", "training"}
+OPEN_TO_THE_PIPELINE = {
+    *("audio", "configs", "evaluation", "features", "songs", "system", "training", "report"),
+}
 
 
 PACKAGES = ("damff_jax", "input_pipeline", "configs")

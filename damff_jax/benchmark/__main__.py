@@ -14,7 +14,7 @@ from typing import Any
 
 from damff_jax.benchmark import results, table
 from damff_jax.benchmark.settings import BenchmarkError, Settings
-from damff_jax.system import extras
+from damff_jax.system import extras, machine
 from damff_jax.system.command_line import Parser, program
 from damff_jax.system.places import PlaceError, check_exists, local
 from damff_jax.system.terminal import robust
@@ -108,7 +108,7 @@ def _check(parser: Parser, arguments: argparse.Namespace) -> dict[str, Any] | No
         parser.error(f"--compare=torch {message}")
     # PyTorch and the processes that suites start need some of the GPU's memory too.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-    if (n := max(arguments.devices)) > (n_here := results.device()["count"]):
+    if (n := max(arguments.devices)) > (n_here := machine.device()["count"]):
         parser.error(f"--devices: {n} requested, but only {n_here} available")
     return old
 

@@ -23,7 +23,7 @@ from damff_jax.benchmark.results import OURS, case
 from damff_jax.benchmark.settings import BenchmarkError, Settings
 from damff_jax.benchmark.timing import Plan, Work, in_turns, median_and_spread
 from damff_jax.features import POWER_FLOOR, FeatureConfig, log_mel
-from damff_jax.prediction.readers import n_cores
+from damff_jax.system.machine import n_cores
 
 SUITE = "features"
 LIMIT_DB = 1e-4

@@ -22,7 +22,7 @@ from damff_jax.benchmark.roofline import analyse, jax_work
 from damff_jax.benchmark.settings import Settings, Variant
 from damff_jax.benchmark.timing import Work, in_turns, median_and_spread
 from damff_jax.features import FeatureConfig
-from damff_jax.prediction.readers import n_cores
+from damff_jax.system.machine import n_cores
 from damff_jax.training import parallel
 from damff_jax.training.crops import Crops
 

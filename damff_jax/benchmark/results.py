@@ -5,10 +5,8 @@ seconds / the peer's seconds in the same round), so below 1 ours is faster. Unli
 medians, drift that is slower than a round cancels out.
 """
 
-import importlib.metadata
 import json
 import os
-import platform
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,11 +14,10 @@ import numpy as np
 
 from damff_jax.benchmark.settings import BenchmarkError
 from damff_jax.benchmark.timing import median_and_spread
-from damff_jax.prediction.readers import n_cores
 from damff_jax.system.files import atomic_write
+from damff_jax.system.machine import device, versions
 
 OURS = "ours"
-PACKAGES = ("jax", "jaxlib", "flax", "torch", "tensorflow", "librosa", "numpy")
 
 
 def case(
@@ -95,43 +92,8 @@ def read(path: str | os.PathLike) -> dict[str, Any]:
     return content
 
 
-def device() -> dict[str, Any]:
-    """The devices and the processor of this machine."""
-    import jax
-
-    devices = jax.local_devices()
-    return {
-        "platform": devices[0].platform,
-        "kind": devices[0].device_kind,
-        "count": len(devices),
-        "processor": _processor(),
-        "cores": n_cores(),
-    }
-
-
 def title() -> str:
     """One line about the machine and the version of JAX."""
     about = device()
     name = f"{about['count']} × {about['kind']}, {about['processor']}, {about['cores']} cores"
     return f"{name}, JAX {versions()['jax']}"
-
-
-def versions() -> dict[str, str]:
-    """Versions of Python and of the relevant packages that are installed."""
-    found = {"python": platform.python_version()}
-    for package in PACKAGES:
-        for distribution in (package, f"{package}-cpu"):
-            try:
-                found.setdefault(package, importlib.metadata.version(distribution))
-            except importlib.metadata.PackageNotFoundError:
-                continue
-    return found
-
-
-def _processor() -> str:
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            names = [line.partition(":")[2] for line in file if line.startswith("model name")]
-    except OSError:
-        names = []
-    return names[0].strip() if names else platform.processor() or platform.machine()

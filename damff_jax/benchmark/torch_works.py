@@ -15,7 +15,7 @@ from damff_jax.benchmark.recipe import OPTIM, Sizes
 from damff_jax.benchmark.settings import BenchmarkError
 from damff_jax.benchmark.timing import Work
 from damff_jax.benchmark.torch_peer import TorchDAMFF
-from damff_jax.prediction.readers import n_cores
+from damff_jax.system.machine import n_cores
 
 
 def set_up(on_gpu: bool) -> torch.device:

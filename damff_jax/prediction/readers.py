@@ -28,6 +28,7 @@ from damff_jax import audio
 from damff_jax.features import SEGMENT_SECONDS, FeatureConfig, log_mel_blocks, segments
 from damff_jax.system import preemption
 from damff_jax.system.command_line import show_warnings_by
+from damff_jax.system.machine import n_cores
 from damff_jax.system.subprocesses import environment
 
 # Below this level (dB, the loudest Mel bin of the loudest frame) there is practically no music.
@@ -243,13 +244,6 @@ def _take_paths(paths: queue.SimpleQueue[str]) -> None:
 def _put(*message: Any, data: bytes = b"") -> None:
     sys.stdout.buffer.write(json.dumps(message).encode() + b"\n" + data)
     sys.stdout.buffer.flush()
-
-
-def n_cores() -> int:
-    """CPU cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 if __name__ == "__main__":

@@ -151,18 +151,22 @@ class Curve:
         """Two layers for Sonic Visualiser (.svl); see `formats.sonic_visualiser`."""
         return _written(path, formats.sonic_visualiser.text(self))
 
-    def plot(self, path: str | os.PathLike[str]) -> None:
-        """Writes a plot of the curve.
+    def plot(self, path: str | os.PathLike[str], *, plane: bool = False) -> None:
+        """Writes a plot of the curve; the file's extension is its format: png, svg or pdf.
+
+        Args:
+          plane: also draws the path on the plane of valence and arousal.
 
         Raises:
           ImportError: matplotlib is missing.
+          OSError: the file cannot be written.
         """
         try:
             from damff_jax.report import plots
         except ImportError as error:
             message = "plot needs matplotlib: pip install 'damff_jax[plot]'"
             raise ImportError(message) from error
-        plots.plot_curve(path, self.title, self.times, self.values)
+        plots.plot_curve(path, self.title, self.times, self.values, notes=self.notes(), plane=plane)
 
     def to_html(self, path: str | os.PathLike[str], *, embed_audio: bool = False) -> None:
         """Writes a page with the curve, one file that refers to nothing but the song.

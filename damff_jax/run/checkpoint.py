@@ -175,6 +175,11 @@ def load_variables(workdir: str | os.PathLike) -> tuple[dict[str, Any], dict[str
         return load_variables(workdir)
 
 
+def n_parameters(variables: Mapping[str, Any]) -> int:
+    """The number of trained values in the variables of `load_variables`."""
+    return sum(x.size for x in jax.tree.leaves(variables["params"]))
+
+
 def _load_variables(workdir: str | os.PathLike) -> tuple[dict[str, Any], dict[str, Any]]:
     best_step = files.newest_step(workdir, "best")
     try:

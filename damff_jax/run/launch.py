@@ -22,6 +22,10 @@ from damff_jax.training import compilation
 PROGRAM = program("train.py")
 
 
+class ReportWarning(UserWarning):
+    """The run's report could not be written; the message is one line."""
+
+
 def launch(run: Callable[[], Any], multihost: Mapping[str, Any] | None) -> int:
     """Calls a run as a program; returns the exit status, see `train.py`.
 
@@ -29,7 +33,7 @@ def launch(run: Callable[[], Any], multihost: Mapping[str, Any] | None) -> int:
       multihost: how the processes find each other, see `processes.initialize`; None for a single
         process.
     """
-    show_warnings(PROGRAM, CheckpointWarning, WorkdirWarning)
+    show_warnings(PROGRAM, CheckpointWarning, WorkdirWarning, ReportWarning)
     logging.set_verbosity(logging.ERROR)  # TFDS would log every folder that it reads.
     compilation.use_cache()
     started = time.monotonic()

@@ -29,7 +29,7 @@ from damff_jax.run.train_log import NotFiniteError, TrainLog, banner
 from damff_jax.songs import LabelledSongs, Songs
 from damff_jax.system import preemption
 from damff_jax.system.preemption import Preempted
-from damff_jax.training import calibration, parallel, steps
+from damff_jax.training import calibration, losses, parallel, steps
 from damff_jax.training.augmentation import AugmentConfig
 from damff_jax.training.crops import Crops
 from damff_jax.training.optim import OptimConfig, learning_rate_schedule, make_optimizer
@@ -160,7 +160,7 @@ class _Loop:
             self.log.check(step, step_metrics)
             with self.log.pause():
                 summary, score = validate(self.run, state, self.data.validation)
-                self.log.validation(step, summary)
+                self.log.validation(step, summary, losses.of_summary(summary, config.loss))
                 if config.select == "best":
                     self.checkpoints.save_if_best(state, self.run.meta, score)
         return state

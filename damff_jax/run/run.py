@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import functools
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from damff_jax.evaluation import metrics
 from damff_jax.evaluation.inference import Apply, Windowing
 from damff_jax.evaluation.labelled import labelled_curves
 from damff_jax.evaluation.metrics import Curve
-from damff_jax.run import checkpoint_files, processes
+from damff_jax.run import checkpoint_files, history, processes
 from damff_jax.run.checkpoint import Checkpoints
 from damff_jax.run.metric_writer import MetricWriter
 from damff_jax.run.processes import Silent
@@ -53,6 +53,7 @@ class Run:
       eval_step: `steps.eval_step` of the model on all devices.
       meta: see `identity.checkpoint_meta`.
       start: variables to start from, see `weights.load`; None for a random initialisation.
+      command: that of the program, for the workdir's history; empty if there is none.
     """
 
     config: ConfigDict
@@ -61,6 +62,7 @@ class Run:
     workdir: Path
     meta: Mapping[str, Any]
     start: Mapping[str, Any] | None = None
+    command: Sequence[str] = ()
 
 
 @contextlib.contextmanager
@@ -86,6 +88,7 @@ def open_workdir(
                 checkpoint_files.check_writable(run.workdir)
             with atomic_write(run.workdir / "config.json") as file:
                 json.dump(run.meta["config"], file, indent=2)
+            history.begin(run.workdir, "train", run.command)
             return restored is not None
 
         if processes.from_first(restore):

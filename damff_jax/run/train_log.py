@@ -121,9 +121,10 @@ class TrainLog:
         self.flush()
         return self._clock.pause()
 
-    def validation(self, step: int, summary: Mapping[str, Any]) -> None:
-        """Writes a validation's scores."""
-        self._writer.write(step, metrics.flatten(summary, "validation/"))
+    def validation(self, step: int, summary: Mapping[str, Any], loss: float) -> None:
+        """Writes a validation's scores and loss."""
+        values = {"validation/loss": loss, **metrics.flatten(summary, "validation/")}
+        self._writer.write(step, values)
         title = f"step {step}, {self._name}, validation songs"
         print(metrics.format_summary(title, summary), flush=True)
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from damff_jax import configs
+from damff_jax.report import study_page
 from damff_jax.study import StudyError, table
 from damff_jax.study.planning import plan
 from damff_jax.study.results import results_of_protocols
@@ -80,6 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             file.write(text + "\n")
         with atomic_write(f"{arguments.output}.json") as file:
             json.dump(results, file, indent=1, allow_nan=False)
+        study_page.write(f"{arguments.output}.html", Path(arguments.config).stem, results)
     return 1 if failed or left_out else 0
 
 
@@ -124,7 +126,7 @@ def _parser() -> Parser:
         help="system that the others are compared with; default: the config's",
     )
     add("--table", action="store_true", help="run nothing, print the table of completed runs")
-    add("--output", type=local, default="", metavar="FILE", help="write FILE.md and FILE.json")
+    add("--output", type=local, default="", metavar="FILE", help="write FILE.md, .json and .html")
     add(
         "--arg", action="append", default=[], metavar="--config.a.b=V", help="argument for train.py"
     )

@@ -159,8 +159,6 @@ def _n_parameters(run: StudyRun) -> int | None:
     if not (run.workdir / "checkpoints").is_dir():
         return None
     # Imported late, because they take seconds.
-    import jax
-
     from damff_jax.run import checkpoint
 
     show_warnings(program("study"), checkpoint.CheckpointWarning)
@@ -168,4 +166,4 @@ def _n_parameters(run: StudyRun) -> int | None:
         variables, _ = checkpoint.load_variables(run.workdir)
     except checkpoint.CheckpointError as error:
         raise StudyError(str(error)) from error
-    return sum(x.size for x in jax.tree.leaves(variables["params"]))
+    return checkpoint.n_parameters(variables)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from damff_jax.evaluation import metrics
+from damff_jax.evaluation import bootstrap, metrics
 from damff_jax.study import StudyError
 
 _RESAMPLES = 5000
@@ -78,9 +78,7 @@ def paired_intervals(
             )
     groups = sorted({group_of[song] for song in songs})
     rng = np.random.default_rng(seed)
-    draws = rng.integers(len(groups), size=(_RESAMPLES, len(groups)))
-    times_RxG = np.stack([np.bincount(draw, minlength=len(groups)) for draw in draws])
-    times_RxG = np.concatenate([np.ones((1, len(groups)), int), times_RxG])
+    times_RxG = bootstrap.resamples(len(groups), _RESAMPLES, rng=rng)
     intervals = {}
     for v, name in enumerate(metrics.DIMENSIONS):
         ccc_R, reference_R = (
@@ -115,14 +113,7 @@ def times_ccc(
     position = {group: g for g, group in enumerate(groups)}
     for song, curve in curves.items():
         rows = curve.mask_TxV[:, v]
-        # Differences of sums of squares need float64.
-        x, y = (z[rows, v].astype(np.float64) for z in (curve.prediction_TxV, curve.truth_TxV))
-        sums = len(x), x.sum(), y.sum(), (x * x).sum(), (y * y).sum(), (x * y).sum()
+        sums = bootstrap.sums_of(curve.prediction_TxV[rows, v], curve.truth_TxV[rows, v])
         sums_Gx6[position[group_of[song]]] += sums
-    n, x, y, xx, yy, xy = (times_RxG @ sums_Gx6).T
-    n = np.maximum(n, 1)  # A sample may have only groups without labels; it scores 0.
-    mean_x, mean_y = x / n, y / n
-    covariance = xy / n - mean_x * mean_y
-    spread = xx / n - mean_x**2 + yy / n - mean_y**2 + (mean_x - mean_y) ** 2
-    # A constant's variance and covariances are only rounding errors here.
-    return np.where(spread > 1e-12, 2 * covariance / np.maximum(spread, 1e-12), 0.0)
+    # A sample may have only groups without labels; it scores 0.
+    return bootstrap.ccc(times_RxG @ sums_Gx6)

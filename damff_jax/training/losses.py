@@ -8,9 +8,12 @@ Letters: B crops, T segments, V = 2 (valence, arousal).
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+
+from damff_jax.evaluation.metrics import DIMENSIONS
 
 # A smaller variance is that of a constant, whose concordance is undefined.
 _TINY = 1e-12
@@ -56,6 +59,24 @@ def mixture(
             value = 1 - jnp.mean(ccc(*args, axis_name=axis_name))
         loss = loss + weight * value
     return loss
+
+
+def of_summary(summary: Mapping[str, Any], weights: Mapping[str, float]) -> float:
+    """The same mixture of whole songs, from their scores: the loss of a validation.
+
+    A song takes the place of a crop. The mean over labels is that of the two dimensions' means, and
+    a teacher's term is left out, because there are no embeddings of validation songs.
+
+    Args:
+      summary: see `evaluation.metrics.summarize`.
+    """
+    terms = {
+        "mse": [summary[name]["pooled"]["rmse"] ** 2 for name in DIMENSIONS],
+        "ccc_pooled": [1 - summary[name]["pooled"]["ccc"] for name in DIMENSIONS],
+        "ccc_per_crop": [1 - summary[name]["per_song"]["ccc"] for name in DIMENSIONS],
+        "ccc_within": [1 - summary[name]["within_song"]["ccc"] for name in DIMENSIONS],
+    }
+    return sum(weights.get(term, 0.0) * sum(x) / len(x) for term, x in terms.items())
 
 
 def check_weights(weights: Mapping[str, float]) -> None:

@@ -16,6 +16,7 @@ import tensorflow_datasets as tfds
 
 from damff_jax import audio
 from damff_jax.features import FeatureConfig, log_mel_blocks, segments
+from damff_jax.report import data_page
 from input_pipeline import datasets
 from input_pipeline.annotations import read_labels
 from input_pipeline.corpus import AudioFile
@@ -52,9 +53,10 @@ def prepare(tmp_path, capsys):
 
 
 def files_below(folder):
-    """Files of shards and manifests, without the feature cache and the lock."""
+    """Files of shards and manifests, without the feature cache, the lock and the report."""
     files = (path for path in folder.rglob("*") if path.is_file())
-    return sorted(p for p in files if "feature_cache" not in p.parts and p.name != ".lock")
+    others = (".lock", "report.html")
+    return sorted(p for p in files if "feature_cache" not in p.parts and p.name not in others)
 
 
 def examples_of(out):
@@ -110,6 +112,39 @@ def test_second_call_finds_the_data_set_built_and_reports_it_again(prepare, manu
     assert (status, err) == (1, "")
     assert again == "already " + out
     assert before == {path: path.stat().st_mtime_ns for path in before}
+
+
+def test_the_data_report_shows_songs_labels_and_what_was_left_out(prepare, manual_dir):
+    (manual_dir / "songs" / "song 1.ogg").unlink()
+    _, out, _ = prepare()
+    folder = Path(out.splitlines()[0].split(": ")[1])
+    assert out.splitlines()[-1] == f"report: {folder / 'report.html'}"
+    page = (folder / "report.html").read_text()
+    examples, info = examples_of(out)
+    assert (
+        f"{len(examples)} songs with {sum(len(e['mask']) for e in examples.values())} seg" in page
+    )
+    reason = '<th scope="row">labels without audio</th><td>left out</td><td>1</td>'
+    assert reason in page and "song 1" in page
+    report = info.metadata["report"]
+    for song_id, example in examples.items():
+        first_s, n_valence, n_arousal, *numbers = report["labels"][song_id]
+        columns = [example["labels"][example["mask"][:, v], v] for v in range(2)]
+        assert (first_s, n_valence, n_arousal) == (example["times"][0], *map(len, columns))
+        expected = [*(x.mean() for x in columns), *(x.std() for x in columns)]
+        np.testing.assert_allclose(numbers, expected, atol=1e-6)
+    n_both = sum(e["mask"].all(axis=1).sum() for e in examples.values())
+    assert np.sum(report["plane"]) == n_both > 0
+
+
+def test_without_its_report_a_data_set_is_complete(prepare, manual_dir, monkeypatch):
+    def fail(path, facts):
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr(data_page, "write", fail)
+    status, out, err = prepare()
+    assert status == 0 and len(examples_of(out)[0]) == 4
+    assert err.startswith("prepare: warning: ") and "report.html was not written: " in err
 
 
 def test_shards_hold_the_features_and_labels_of_every_song(prepare, manual_dir):

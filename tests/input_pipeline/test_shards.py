@@ -61,7 +61,7 @@ def data_dir(built, tmp_path):
 
 
 def version_of(data_dir):
-    (path,) = data_dir.glob("folder/*/3.0.0")
+    (path,) = data_dir.glob("folder/*/3.1.0")
     return path
 
 
@@ -266,7 +266,7 @@ def test_leftovers_of_killed_builds_are_removed_but_not_files_of_others(data_dir
     version = version_of(data_dir)
     (cache,) = (data_dir / "feature_cache").iterdir()
     left = [
-        version.parent / "incomplete.ABC123_3.0.0" / "shard",
+        version.parent / "incomplete.ABC123_3.1.0" / "shard",
         folder / f"songs-0.{dead}.tmp" / "MEMD_audio" / "1.flac",
         cache / f".01234567.{dead}.tmp",
     ]
@@ -282,7 +282,7 @@ def test_leftovers_of_killed_builds_are_removed_but_not_files_of_others(data_dir
     assert prepare(data_dir, "--audio_start=0.5") == 0
     assert not any(path.exists() for path in left)
     assert all(path.exists() for path in kept)
-    assert not (version.parent / "incomplete.ABC123_3.0.0").exists()
+    assert not (version.parent / "incomplete.ABC123_3.1.0").exists()
 
 
 # A full disk -------------------------------------------------------------------------------------

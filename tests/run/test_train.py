@@ -26,9 +26,11 @@ from damff_jax.evaluation import metrics, predictions
 from damff_jax.evaluation.metrics import Curve
 from damff_jax.features import FeatureConfig
 from damff_jax.models import create_model
-from damff_jax.run import checkpoint, checkpoint_files, loop, train_flags
+from damff_jax.report import training_page
+from damff_jax.run import checkpoint, checkpoint_files, history, loop, train_flags
 from damff_jax.run.checkpoint import CheckpointError
 from damff_jax.run.identity import check_compatible
+from damff_jax.run.launch import ReportWarning
 from damff_jax.run.metric_writer import MetricWriter, read_metrics
 from damff_jax.run.run import curves_of
 from damff_jax.run.train_log import NotFiniteError
@@ -87,6 +89,9 @@ def test_a_run_leaves_the_documented_files(finished):
         "predictions_test.csv",
         "curves_test.png",
         "learning.png",
+        "report.html",
+        "model_card.md",
+        "history.json",
     }
     assert any(name.startswith("events.out.tfevents") for name in names)
     assert json.loads((workdir / "config.json").read_text())["num_train_steps"] == 6
@@ -126,6 +131,59 @@ def test_the_log_has_every_step_once(finished):
     assert [e["step"] for e in events if "validation/arousal/ccc" in e] == [3, 6]
 
 
+def test_every_validation_logs_the_loss_of_whole_songs(finished):
+    workdir, _ = finished
+    events = [e for e in read_metrics(workdir) if "validation/loss" in e]
+    assert [event["step"] for event in events] == [3, 6]
+    for event in events:
+        ccc = [event[f"validation/{name}/ccc"] for name in metrics.DIMENSIONS]
+        assert event["validation/loss"] == pytest.approx(1 - np.mean(ccc))
+
+
+def report_without_times(workdir):
+    page = (workdir / "report.html").read_text()
+    return page.partition('<section id="times"')[0]
+
+
+def test_the_report_has_the_constants_error_and_every_start(finished, data_dir):
+    workdir, returned = finished
+    songs = datasets.open_configured(tiny_config(data_dir)).load("train")
+    truth = predictions.read(workdir / "predictions_test.csv")[0]
+    page = (workdir / "report.html").read_text()
+    for v, name in enumerate(metrics.DIMENSIONS):
+        mean = songs.labels_RxV[songs.mask_RxV[:, v], v].mean()
+        errors = np.concatenate([mean - c.truth_TxV[c.mask_TxV[:, v], v] for c in truth.values()])
+        row = rf"{name}, constant</th><td>[^<]*</td><td>([\d.]+)"
+        assert float(re.search(row, page)[1]) == pytest.approx(
+            np.sqrt(np.mean(errors**2)), abs=1e-3
+        )
+        assert f"{returned['test'][name]['pooled']['rmse']:.3f}" in page
+    starts = history.read(workdir)
+    assert [start["mode"] for start in starts[:2]] == ["train", "evaluate"]
+    assert all(history.seconds(start) > 0 for start in starts)
+    assert starts[0]["versions"]["jax"] == jax.__version__
+
+
+def test_evaluating_again_writes_the_same_report(finished, data_dir):
+    workdir, _ = finished
+    before = report_without_times(workdir)
+    (workdir / "report.html").unlink()
+    train.run(tiny_config(data_dir), workdir, mode="evaluate", command=["damff-train", "--x=a b"])
+    assert report_without_times(workdir) == before
+    assert history.read(workdir)[-1]["command"] == ["damff-train", "--x=a b"]
+
+
+def test_a_report_that_cannot_be_written_loses_nothing(finished, data_dir, monkeypatch):
+    workdir, returned = finished
+
+    def fail(path):
+        raise ZeroDivisionError("a fault")
+
+    monkeypatch.setattr(training_page, "write", fail)
+    with pytest.warns(ReportWarning, match=r"report\.html was not written: ZeroDivisionError"):
+        assert train.run(tiny_config(data_dir), workdir, mode="evaluate") == returned
+
+
 class StopError(Exception):
     """Interrupts a run."""
 
@@ -152,6 +210,10 @@ def test_a_resumed_run_equals_an_uninterrupted_one(finished, data_dir, tmp_path,
     assert train.run(tiny_config(data_dir), tmp_path) == returned
     log = (tmp_path / "metrics.jsonl").read_text()
     assert log == (workdir / "metrics.jsonl").read_text()
+    assert report_without_times(tmp_path) == report_without_times(workdir)
+    interrupted, *others = history.read(tmp_path)
+    assert interrupted["ended"] is None and "interrupted" in (tmp_path / "report.html").read_text()
+    assert [start["mode"] for start in others] == ["train", "evaluate"]
     for name in ("best", "latest"):
         ours = (p for p in sorted((workdir / "checkpoints" / name).iterdir()) if p.is_dir())
         theirs = (p for p in sorted((tmp_path / "checkpoints" / name).iterdir()) if p.is_dir())

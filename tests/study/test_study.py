@@ -3,10 +3,12 @@
 import dataclasses
 import fcntl
 import json
+import re
 import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from hypothesis import strategies as st
 from damff_jax.evaluation import metrics, predictions
 from damff_jax.evaluation.metrics import Curve
 from damff_jax.evaluation.predictions import PredictionsError
+from damff_jax.report import study_page
 from damff_jax.study import StudyError, __main__, averaged, results, runs, scores, table
 from damff_jax.study.planning import plan
 from damff_jax.study.runs import PREDICTIONS
@@ -547,6 +550,7 @@ def numbers(curves, v):
 def test_the_scores_of_a_study_are_those_of_its_predictions(finished, tmp_path, capsys):
     argv, curves, _ = finished
     assert __main__.main([*argv, "--table", f"--output={tmp_path}/new/results"]) == 0
+    assert (tmp_path / "new" / "results.html").read_text().startswith("<!doctype html>")
     results = json.loads((tmp_path / "new" / "results.json").read_text())
     assert results["reference"] == "ours" and list(results["protocols"]) == [""]
     results = results["protocols"][""]
@@ -613,7 +617,24 @@ def test_only_seeds_with_all_chosen_folds_count(finished, capsys):
         record.write_text(content)
 
 
-def test_the_table():
+def study_page_of(results, tmp_path):
+    """The text of the page of results: the same numbers, drawn and in tables."""
+    study_page.write(tmp_path / "a.html", "tiny", results)
+    page = (tmp_path / "a.html").read_text()
+    for svg in re.findall(r"<svg.*?</svg>", page):
+        ElementTree.fromstring(svg)
+    labels = re.findall(r'aria-label="(CCC[^"]*)"', page)
+    assert labels == [
+        "CCC in valence of 2 systems",
+        "CCC in arousal of 2 systems",
+        "CCC in valence − that of damff, with 95 % intervals",
+    ]
+    assert page.count("−0.250 [−0.300, +0.062]") == 2 and "12,345" in page
+    assert "−0.050 ± 0.012" in page and "1,744 test songs in 2 folds" in page
+    return page
+
+
+def test_the_table(tmp_path):
     row = {
         "scores": {
             f"{dimension}/{name}": [mean, 0.0123]
@@ -638,6 +659,7 @@ def test_the_table():
         },
     }
     results = {"reference": "damff", "protocols": {"": part}}
+    assert "−0.250 [−0.300, +0.062]" in study_page_of(results, tmp_path)
     of_protocols = {"in folds": part, "none done": {**part, "systems": {}}, "once": part}
     with_headings = table.markdown({**results, "protocols": of_protocols}).split("\n\n")
     text = "1,744 test songs in 2 folds, 34,880 points, seconds 30 to 40 of the songs."
