@@ -80,7 +80,9 @@ def run(config: "ConfigDict", workdir: Path, *, mode: str = "train") -> dict[str
         resumed=start is None,
     )
 
-    eval_step = parallel.map_eval_step(functools.partial(steps.eval_step, model=model))
+    eval_step = parallel.map_eval_step(
+        functools.partial(steps.eval_step, model=model), way=config.parallel
+    )
     this = Run(config, model, eval_step, workdir, meta, start)
     with contextlib.ExitStack() as locked:
         # To the end, so that no other run changes the checkpoint during the evaluation.

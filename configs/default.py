@@ -23,6 +23,7 @@ def get_config(model: str = "damff") -> ml_collections.ConfigDict:
     config.max_skipped_steps = 10  # Consecutive steps without finite gradients; more stop the run.
     config.init_from = ""  # Workdir of a run of the same model to start from; empty: none.
     config.dtype = "float32"  # Of the computation: float32 or bfloat16.
+    config.parallel = "pmap"  # Puts the step on the devices: pmap or shard_map, with equal results.
 
     config.features = _features()
     models.use(config, model)  # Its settings are in models.py.

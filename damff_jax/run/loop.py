@@ -197,21 +197,34 @@ class _Loop:
             seed=config.seed,
             max_skipped_steps=config.max_skipped_steps,
         )
-        return feed(step, self.crops, self.data.batches, on_device=config.data.on_device)
+        return feed(
+            step,
+            self.crops,
+            self.data.batches,
+            on_device=config.data.on_device,
+            way=config.parallel,
+        )
 
 
 def feed(
-    step: Callable, crops: Crops, batches: Callable[[Crops], Iterator[Any]], *, on_device: bool
+    step: Callable,
+    crops: Crops,
+    batches: Callable[[Crops], Iterator[Any]],
+    *,
+    on_device: bool,
+    way: str = "pmap",
 ) -> tuple[Callable, Iterator[Any]]:
     """The train step on all devices, and an iterator over its inputs."""
     if not on_device:
-        train_step = parallel.map_train_step(functools.partial(steps.train_steps, step=step))
+        train_step = parallel.map_train_step(
+            functools.partial(steps.train_steps, step=step), way=way
+        )
         return train_step, parallel.prefetch(batches(crops))
     songs = crops.songs
     assert isinstance(songs, Songs)  # With this setting they are read into memory.
     check_fits(songs, jax.local_devices()[0])
     train_on_crops = parallel.map_train_step_on_songs(
-        step, songs.arrays(), crop_segments=crops.crop_segments
+        step, songs.arrays(), crop_segments=crops.crop_segments, way=way
     )
     return train_on_crops, parallel.prefetch(crops.calls())
 

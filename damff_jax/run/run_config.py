@@ -9,6 +9,7 @@ from damff_jax.songs import READING, SPLITS
 from damff_jax.training import losses
 from damff_jax.training.augmentation import AugmentConfig
 from damff_jax.training.closed_form import SOLVABLE
+from damff_jax.training.mapping import WAYS
 from damff_jax.training.optim import OptimConfig
 
 
@@ -22,6 +23,8 @@ def check(config: ConfigDict, mode: str = "train") -> None:
     _check_sizes(config)
     if unknown := set(config.data.eval_splits) - set(SPLITS):
         raise ValueError(f"data.eval_splits: {unknown.pop()!r}; available: {', '.join(SPLITS)}")
+    if config.parallel not in WAYS:
+        raise ValueError(f"parallel: {config.parallel!r}; available: {', '.join(WAYS)}")
     if config.select not in ("best", "latest"):
         raise ValueError(f"select: {config.select!r}; available: best, latest")
     if config.calibrate and config.select != "latest":

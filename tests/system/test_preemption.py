@@ -20,6 +20,7 @@ from damff_jax.run import checkpoint, checkpoint_files
 from damff_jax.run.train_log import TrainLog
 from damff_jax.system import preemption
 from damff_jax.system.preemption import Preempted
+from damff_jax.training import mapping
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = {
@@ -59,9 +60,9 @@ def tiny_config(data_dir, **changes):
     return config
 
 
-def arguments(data_dir, workdir):
-    """The same settings as a command line."""
-    settings = {**SETTINGS, "data.data_dir": data_dir}
+def arguments(data_dir, workdir, more=()):
+    """The same settings as a command line, and more."""
+    settings = {**SETTINGS, "data.data_dir": data_dir, **dict(more)}
     settings |= {f"data.options.{name}": value for name, value in OPTIONS.items()}
     yield f"--config={ROOT}/configs/synthetic.py:frame_bilstm"
     yield f"--workdir={workdir}"
@@ -171,13 +172,13 @@ def test_a_signal_that_waited_is_raised_at_the_end():
 
 
 def run_interrupted(
-    data_dir, workdir, moments, *, to_the_end=True, n_processes=1, n_devices=4, **how
+    data_dir, workdir, moments, *, to_the_end=True, n_processes=1, n_devices=4, more=(), **how
 ):
     """Starts training once per moment, then to its end; returns the exit statuses."""
     specification = {
         "processes": n_processes,
         "moments": [*moments, None] if to_the_end else moments,
-        "arguments": list(arguments(data_dir, workdir)),
+        "arguments": list(arguments(data_dir, workdir, more)),
         **how,
     }
     flag = f"--xla_force_host_platform_device_count={n_devices // n_processes}"
@@ -326,3 +327,13 @@ def test_one_of_two_processes_that_fails_ends_both(uninterrupted, data_dir, tmp_
     assert statuses[-1] == [0, 0]
     assert run_interrupted(data_dir, tmp_path / "two", [], n_processes=2) == [[0, 0]]
     assert_same_run(tmp_path / "run", tmp_path / "two")
+
+
+@pytest.mark.slow
+def test_two_processes_get_the_same_bits_by_pmap_and_by_shard_map(data_dir, tmp_path):
+    for way in mapping.WAYS:
+        statuses = run_interrupted(
+            data_dir, tmp_path / way, [], n_processes=2, more={"parallel": way}
+        )
+        assert statuses == [[0, 0]]
+    assert_same_run(tmp_path / "shard_map", tmp_path / "pmap")
