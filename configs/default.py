@@ -101,7 +101,7 @@ def _data() -> ml_collections.ConfigDict:
     data.window_segments = 0  # Of evaluation and prediction; 0: as long as the crops.
     data.margin = 0  # Segments mirrored at a song's ends, which then have context too.
     data.overlap = 15  # Segments that neighbouring windows share.
-    data.eval_batch_size = 16  # Windows per evaluation step over all devices.
+    data.eval_batch_size = 16  # Windows per evaluation step, on each device.
     data.eval_splits = ("validation", "test")  # Evaluated at the end, where they exist.
     return data
 

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from damff_jax.evaluation.shares import Share
 from damff_jax.run import processes
 from damff_jax.run.checkpoint import Checkpoints
 from damff_jax.run.metric_writer import MetricWriter
@@ -232,7 +233,8 @@ def feed(
 def calibrated(run: Run, state: TrainState, songs: LabelledSongs) -> TrainState:
     """The state after calibration: training songs' curves have the labels' mean and deviation."""
     apply = functools.partial(run.eval_step, state.eval_variables())
-    scale_V, shift_V = calibration.scale_and_shift(curves_of(run.config, apply, songs))
+    share = Share.of(songs, jax.process_index(), jax.process_count())
+    scale_V, shift_V = calibration.scale_and_shift(curves_of(run.config, apply, share).curves)
     scales = " and ".join(f"{scale:.3f}" for scale in scale_V)
     print(f"calibrated: valence and arousal scaled by {scales}")
     return calibration.rescale_head(state, scale_V, shift_V)

@@ -1,7 +1,8 @@
 """Several processes that train together, usually one per host.
 
-All processes load the songs, take their part of every batch, and validate; the first writes the
-files. An exception in one process ends all of them, because the others wait for it: see `agreed`.
+All processes load the songs, take their part of every batch, and evaluate their share of the songs;
+the first writes the files. An exception in one process ends all of them, because the others wait
+for it: see `agreed`.
 """
 
 import contextlib
@@ -9,11 +10,12 @@ import json
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
 import jax
 import numpy as np
+from flax import serialization
 from jax.experimental import multihost_utils
 
 from damff_jax.system import preemption
@@ -100,6 +102,11 @@ def leave(status: int) -> None:
     os._exit(status)
 
 
+def position() -> tuple[int, int]:
+    """This process's number and the number of processes."""
+    return jax.process_index(), jax.process_count()
+
+
 def is_first() -> bool:
     return jax.process_index() == 0
 
@@ -125,10 +132,7 @@ def from_first(function: Callable[[], Any]) -> Any:
             error, answer = raised, {"error": reason}
     # Otherwise a signal to all processes could interrupt some of them in between.
     with preemption.held_back():
-        own = np.frombuffer(json.dumps(answer).encode(), np.uint8)
-        length = int(multihost_utils.broadcast_one_to_all(np.int32(len(own))))
-        sent = own if is_first() else np.zeros(length, np.uint8)
-        text = bytes(np.asarray(multihost_utils.broadcast_one_to_all(sent)))
+        text = _bytes_from_first(json.dumps(answer).encode())
     if error is not None:
         raise agreed(error)
     answer = json.loads(text)
@@ -137,6 +141,37 @@ def from_first(function: Callable[[], Any]) -> Any:
     if "error" in answer:
         raise agreed(ProcessesError(f"in the first process: {answer['error']}"))
     return answer["value"]
+
+
+def _bytes_from_first(own: bytes) -> bytes:
+    length = int(multihost_utils.broadcast_one_to_all(np.int32(len(own))))
+    sent = np.frombuffer(own, np.uint8) if is_first() else np.zeros(length, np.uint8)
+    return bytes(np.asarray(multihost_utils.broadcast_one_to_all(sent)))
+
+
+def tree_from_first(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """The first process's tree of arrays in all processes, whatever that of the others."""
+    if jax.process_count() == 1:
+        return dict(tree)
+    with preemption.held_back():
+        content = _bytes_from_first(serialization.msgpack_serialize(dict(tree)))
+    return serialization.msgpack_restore(content)
+
+
+def gathered(tree: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Every process's tree of arrays, in the order of the processes, in all of them."""
+    if jax.process_count() == 1:
+        return [dict(tree)]
+    own = np.frombuffer(serialization.msgpack_serialize(dict(tree)), np.uint8)
+    with preemption.held_back():
+        lengths = np.ravel(multihost_utils.process_allgather(np.int32(len(own))))
+        padded = np.zeros(lengths.max(), np.uint8)
+        padded[: len(own)] = own
+        rows = np.asarray(multihost_utils.process_allgather(padded)).reshape(len(lengths), -1)
+    return [
+        serialization.msgpack_restore(row[:length].tobytes())
+        for row, length in zip(rows, lengths, strict=True)
+    ]
 
 
 def first_before_others(function: Callable[[], Any]) -> Any:

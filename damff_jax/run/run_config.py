@@ -29,8 +29,6 @@ def check(config: ConfigDict, mode: str = "train") -> None:
         raise ValueError(f"select: {config.select!r}; available: best, latest")
     if config.calibrate and config.select != "latest":
         raise ValueError("calibrate applies to the last step, so it needs select=latest")
-    if mode == "evaluate" and jax.process_count() > 1:
-        raise ValueError("mode evaluate runs in a single process")
     _check_reading(config)
     Windowing.of(config)
     losses.check_weights(config.loss.to_dict())
@@ -45,7 +43,7 @@ def check(config: ConfigDict, mode: str = "train") -> None:
         raise ValueError(
             f"init_from: {config.model.name} is solved in closed form, which needs no start"
         )
-    if config.model.name in SOLVABLE and jax.process_count() > 1:
+    if config.model.name in SOLVABLE and mode == "train" and jax.process_count() > 1:
         raise ValueError(
             f"{config.model.name} has a closed-form solution, computed in a single process"
         )
@@ -68,13 +66,11 @@ def _check_steps(config: ConfigDict) -> None:
 
 
 def _check_sizes(config: ConfigDict) -> None:
-    for name, size, n_devices in (
-        ("batch_size", config.batch_size, jax.device_count()),
-        # Every process evaluates on its own.
-        ("data.eval_batch_size", config.data.eval_batch_size, jax.local_device_count()),
-    ):
-        if size < 1 or size % n_devices:
-            raise ValueError(f"{name} {size} is not a positive multiple of the {n_devices} devices")
+    size, n_devices = config.batch_size, jax.device_count()
+    if size < 1 or size % n_devices:
+        raise ValueError(f"batch_size {size} is not a positive multiple of the {n_devices} devices")
+    if config.data.eval_batch_size < 1:
+        raise ValueError("data.eval_batch_size must be positive")
     for name, value in (
         ("seed", config.seed),
         ("max_skipped_steps", config.max_skipped_steps),

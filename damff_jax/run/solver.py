@@ -60,6 +60,6 @@ def solutions_of(run: Run, data: Data, state: TrainState) -> list[closed_form.So
         functools.partial(apply, state.eval_variables()),
         data.train,
         windowing=Windowing.of(run.config),
-        batch_size=run.config.data.eval_batch_size,
+        batch_size=run.config.data.eval_batch_size * jax.local_device_count(),
         validated=data.validation is not None,
     )

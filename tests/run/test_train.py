@@ -51,7 +51,7 @@ def data_dir(tmp_path_factory):
 
 def tiny_config(data_dir, model="damff", **changes):
     config = synthetic.get_config(model)
-    config.batch_size = config.data.eval_batch_size = 4
+    config.batch_size, config.data.eval_batch_size = 4, 1
     config.num_train_steps = 6
     config.log_every_steps = 1
     config.eval_every_steps = config.checkpoint_every_steps = 3
@@ -327,10 +327,8 @@ def test_a_run_that_starts_from_another_begins_with_its_outputs(
     data = datasets.open_configured(config)
     model = create_model(config.model, dtype=config.dtype, axis_name=steps.AXIS_NAME)
     eval_step = parallel.map_eval_step(functools.partial(steps.eval_step, model=model))
-    songs = data.load("test")
-    curves = curves_of(config, functools.partial(eval_step, state.eval_variables()), songs)
-    times = {song.song_id: song.times_T for song in songs}
-    predictions.write(tmp_path / "predictions.csv", curves, times)
+    apply = functools.partial(eval_step, state.eval_variables())
+    predictions.write(tmp_path / "predictions.csv", *curves_of(config, apply, data.share("test")))
     saved = (workdir / "predictions_test.csv").read_bytes()
     assert (tmp_path / "predictions.csv").read_bytes() == saved
 

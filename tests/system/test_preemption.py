@@ -5,6 +5,7 @@ The tests at the end start many processes, so they are marked slow.
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -37,7 +38,7 @@ SETTINGS = {
     "features.n_mels": 16,
     "model.dense_size": 4,
     "model.hidden_size": 4,
-    "data.eval_batch_size": 4,
+    "data.eval_batch_size": 1,
     "data.crop_segments": 8,
     "data.overlap": 2,
     "data.workers": 1,
@@ -172,13 +173,22 @@ def test_a_signal_that_waited_is_raised_at_the_end():
 
 
 def run_interrupted(
-    data_dir, workdir, moments, *, to_the_end=True, n_processes=1, n_devices=4, more=(), **how
+    data_dir,
+    workdir,
+    moments,
+    *,
+    to_the_end=True,
+    n_processes=1,
+    n_devices=4,
+    more=(),
+    flags=(),
+    **how,
 ):
     """Starts training once per moment, then to its end; returns the exit statuses."""
     specification = {
         "processes": n_processes,
         "moments": [*moments, None] if to_the_end else moments,
-        "arguments": list(arguments(data_dir, workdir, more)),
+        "arguments": [*arguments(data_dir, workdir, more), *flags],
         **how,
     }
     flag = f"--xla_force_host_platform_device_count={n_devices // n_processes}"
@@ -337,3 +347,25 @@ def test_two_processes_get_the_same_bits_by_pmap_and_by_shard_map(data_dir, tmp_
         )
         assert statuses == [[0, 0]]
     assert_same_run(tmp_path / "shard_map", tmp_path / "pmap")
+
+
+@pytest.mark.slow
+def test_any_number_of_processes_evaluates_to_the_same_bytes(uninterrupted, data_dir, tmp_path):
+    """Also more processes than songs of a split, and any number of devices of each."""
+    names = ("evaluation.json", "predictions_validation.csv", "predictions_test.csv")
+    for n_processes, n_devices in ((1, 1), (2, 4), (3, 3)):
+        workdir = shutil.copytree(uninterrupted, tmp_path / str(n_processes))
+        for name in names:
+            (workdir / name).unlink()
+        statuses = run_interrupted(
+            data_dir,
+            workdir,
+            [],
+            n_processes=n_processes,
+            n_devices=n_devices,
+            flags=["--mode=evaluate"],
+            more={"batch_size": 12},
+        )
+        assert statuses == [[0] * n_processes]
+        for name in names:
+            assert (workdir / name).read_bytes() == (uninterrupted / name).read_bytes(), name
