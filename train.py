@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from damff_jax.run.launch import launch
 
     job = functools.partial(run, arguments.config, arguments.workdir, mode=arguments.mode)
-    return launch(job, arguments.multihost)
+    return launch(job, arguments.workdir, arguments.multihost)
 
 
 def run(config: "ConfigDict", workdir: Path, *, mode: str = "train") -> dict[str, Any]:
@@ -67,7 +67,7 @@ def run(config: "ConfigDict", workdir: Path, *, mode: str = "train") -> dict[str
         processes.from_first(lambda: checkpoint.check_exists(workdir))
     # A run that resumes already includes what it started from.
     if origin is None and config.init_from and mode == "train":
-        start, origin = weights.load(config.init_from)
+        start, origin = processes.in_all(lambda: weights.load(config.init_from))
         print(f"starting from step {origin['step']} of {config.init_from}")
 
     banner("data")
@@ -101,15 +101,18 @@ def train(this: "Run", dataset: "Dataset") -> None:
     from damff_jax.training.closed_form import SOLVABLE
     from input_pipeline.pipeline import train_batches
 
-    songs = dataset.load("train")
-    validation = None
-    if "validation" in dataset.song_ids:
-        validation = dataset.share("validation", *processes.position())
-    data = Data(songs, validation, train_batches)
+    def load() -> Data:
+        songs, validation = dataset.load("train"), None
+        if "validation" in dataset.song_ids:
+            validation = dataset.share("validation", *processes.position())
+        return Data(songs, validation, train_batches)
+
+    # An error in one process is reported by all, before anything is compiled.
+    data = processes.in_all(load)
     train_by = solver.solve if this.config.model.name in SOLVABLE else loop.train
     train_by(this, data)
     if processes.is_first() and dataset.heard is None:
-        weights.keep_profile(this.workdir, songs)
+        weights.keep_profile(this.workdir, data.train)
 
 
 def evaluate(this: "Run", dataset: "Dataset") -> dict[str, Any]:
@@ -131,8 +134,8 @@ def evaluate(this: "Run", dataset: "Dataset") -> dict[str, Any]:
     curves = {}
     for split in config.data.eval_splits:
         if split in dataset.song_ids:
-            share = dataset.share(split, *processes.position())
-            curves[split] = curves_of(config, apply, share)
+            share = functools.partial(dataset.share, split, *processes.position())
+            curves[split] = curves_of(config, apply, processes.in_all(share))
         else:
             print(f"{split}: no songs in the data set")
     with processes.all_others_done():
