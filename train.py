@@ -60,6 +60,7 @@ def run(config: "ConfigDict", workdir: Path, *, mode: str = "train") -> dict[str
     from input_pipeline.splits import summary
 
     check_room(workdir)
+    config = run_config.with_batch_size(config)
     run_config.check(config, mode)
     model = create_model(config.model, dtype=config.dtype, axis_name=steps.AXIS_NAME)
     start, origin = None, processes.from_first(lambda: checkpoint.load_meta(workdir))

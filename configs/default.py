@@ -13,6 +13,7 @@ def get_config(model: str = "damff") -> ml_collections.ConfigDict:
     config = ml_collections.ConfigDict()
     config.seed = 0
     config.batch_size = 16  # Crops per step over all devices. Not from the paper.
+    config.batch_size_per_device = 0  # Crops per step on each, in place of batch_size; 0: off.
     config.num_train_steps = 3000
     config.steps_per_call = 1  # Steps per call from the host; must divide all step counts.
     config.log_every_steps = 20
@@ -75,6 +76,7 @@ def _optim() -> ml_collections.ConfigDict:
     """The optimiser. Not from the paper."""
     optim = ml_collections.ConfigDict()
     optim.learning_rate = 1e-3
+    optim.base_batch_size = 0  # Scales the rate by √(batch_size / this); 0: no scaling.
     optim.schedule = "cosine"  # cosine, constant.
     optim.warmup_fraction = 0.05
     optim.weight_decay = 1e-4

@@ -48,7 +48,7 @@ def train(run: Run, data: Data) -> None:
       ValueError: the numbers of steps are inconsistent, or the songs do not fit into the device.
     """
     config = run.config
-    optim = OptimConfig(**config.optim)
+    optim = OptimConfig(**config.optim).scaled(config.batch_size)
     schedule = learning_rate_schedule(optim, config.num_train_steps)
     optimizer = make_optimizer(optim, schedule)
     state = first_state(run, data.train, optimizer, with_ema=optim.ema_decay > 0)

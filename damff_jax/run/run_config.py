@@ -49,6 +49,21 @@ def check(config: ConfigDict, mode: str = "train") -> None:
         )
 
 
+def with_batch_size(config: ConfigDict) -> ConfigDict:
+    """The config with the global batch size, which may be set per device.
+
+    Raises:
+      ValueError: the size per device is negative.
+    """
+    per_device = config.batch_size_per_device
+    if per_device < 0:
+        raise ValueError("batch_size_per_device must not be negative")
+    config = config.copy_and_resolve_references()
+    if per_device:
+        config.batch_size = per_device * jax.device_count()
+    return config
+
+
 def _check_steps(config: ConfigDict) -> None:
     for name in (
         "steps_per_call",

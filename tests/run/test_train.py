@@ -477,6 +477,16 @@ def test_the_title_and_the_scores_show_which_seconds_of_the_songs_were_used(
         assert f"synthetic, {split} songs, seconds 0 to 6: {n_songs} songs, " in out
 
 
+def test_a_batch_size_per_device_is_that_of_as_many_in_all(finished, data_dir, tmp_path):
+    """Four devices; a checkpoint is that of the batch in all."""
+    config = tiny_config(data_dir, batch_size_per_device=1, batch_size=3)
+    train.run(config, tmp_path)
+    assert log_events(tmp_path) == log_events(finished[0])
+    assert config.batch_size == 3
+    stored = checkpoint.load_meta(tmp_path)
+    assert (stored["identity"]["batch_size"], stored["config"]["batch_size"]) == (4, 4)
+
+
 def test_evaluating_nothing_is_an_error(data_dir, tmp_path):
     with pytest.raises(ValueError, match="no checkpoint"):
         train.run(tiny_config(data_dir), tmp_path, mode="evaluate")
