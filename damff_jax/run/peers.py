@@ -41,7 +41,7 @@ class Peers:
         self._program = program
         self._workdir: Path | None = None
         self._others: dict[int, tuple[str, int]] = {}
-        self._is_ending = False
+        self._status: int | None = None
         self._once = threading.Lock()
         self._socket: socket.socket | None = None
 
@@ -62,9 +62,9 @@ class Peers:
         """From now on, messages tell the last step that is saved in this workdir."""
         self._workdir = workdir
 
-    def part(self) -> None:
-        """This process ends: the others find it gone, and nothing is reported here any more."""
-        self._is_ending = True
+    def part(self, status: int) -> None:
+        """This process ends with a status: the others find it gone, nothing is reported here."""
+        self._status = status
         if self._socket is not None:
             self._socket.close()
 
@@ -94,14 +94,14 @@ class Peers:
         if not self._once.acquire(blocking=False):
             # Another thread is about to end the process.
             time.sleep(60)
-        if not self._is_ending:
+        if self._status is None:
             message = f"{who(self.gone())}; {self._saved()}"
             print(f"{self._program}: error: {message}", file=sys.stderr)
             time.sleep(_LINGER_SECONDS)
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
         # Neither JAX nor the threads of a failed collective could end in order.
-        os._exit(1)
+        os._exit(1 if self._status is None else self._status)
 
     def _handle_aborts(self) -> None:
         """Replaces an abort, by which JAX ends a process that has lost another one."""

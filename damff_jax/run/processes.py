@@ -103,7 +103,7 @@ def leave(status: int, peers: Peers) -> None:
 
     They lose the connection, and end too.
     """
-    peers.part()
+    peers.part(status)
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     goodbye = threading.Thread(target=jax.distributed.shutdown, daemon=True)

@@ -17,15 +17,15 @@ def three(monkeypatch):
         one.meet(addresses, number)
     yield found
     for one in found:
-        one.part()
+        one.part(0)
 
 
 def test_only_those_that_have_parted_are_gone(three):
     first, second, third = three
     assert first.gone() == second.gone() == []
-    third.part()
+    third.part(1)
     assert first.gone() == second.gone() == [2]
-    second.part()
+    second.part(1)
     assert first.gone() == [1, 2]
 
 
@@ -45,12 +45,22 @@ def without_end(monkeypatch):
 def test_a_lost_connection_is_one_line_with_what_is_saved(three, without_end, tmp_path, capsys):
     first, second, _ = three
     first.saving_to(tmp_path)
-    second.part()
+    second.part(1)
     with pytest.raises(EndError, match="1"):
         first.explain(RuntimeError("UNKNOWN: Gloo all-reduce failed: Connection reset by peer"))
     assert capsys.readouterr().err == (
         f"train.py: error: process 1 is gone; no step is saved in {tmp_path} on this host\n"
     )
+
+
+def test_a_process_that_ends_by_itself_keeps_its_status_and_says_nothing(
+    three, without_end, capsys
+):
+    """Though it loses the connection to the others on its way."""
+    three[0].part(143)
+    with pytest.raises(EndError, match="143"):
+        three[0].explain(RuntimeError("Socket closed"))
+    assert capsys.readouterr().err == ""
 
 
 def test_other_errors_are_left_to_others(three, without_end, capsys):
