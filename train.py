@@ -15,7 +15,7 @@ import contextlib
 import functools
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,7 @@ from damff_jax.system.terminal import robust
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
 
+    from damff_jax.evaluation.shares import SplitCurves
     from damff_jax.run.run import Run
     from input_pipeline.datasets import Dataset
 
@@ -41,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     job = functools.partial(
         run, arguments.config, arguments.workdir, mode=arguments.mode, command=command
     )
-    return launch(job, arguments.multihost)
+    return launch(job, arguments.workdir, arguments.multihost)
 
 
 def run(
@@ -67,14 +68,15 @@ def run(
     from input_pipeline.splits import summary
 
     check_room(workdir)
+    config = run_config.with_batch_size(config)
     run_config.check(config, mode)
     model = create_model(config.model, dtype=config.dtype, axis_name=steps.AXIS_NAME)
-    if mode == "evaluate" and not workdir.is_dir():
-        raise checkpoint.CheckpointError(f"{workdir}: no such directory, so there is no checkpoint")
     start, origin = None, processes.from_first(lambda: checkpoint.load_meta(workdir))
+    if mode == "evaluate" and origin is None:
+        processes.from_first(lambda: checkpoint.check_exists(workdir))
     # A run that resumes already includes what it started from.
     if origin is None and config.init_from and mode == "train":
-        start, origin = weights.load(config.init_from)
+        start, origin = processes.in_all(lambda: weights.load(config.init_from))
         print(f"starting from step {origin['step']} of {config.init_from}")
 
     banner("data")
@@ -88,19 +90,16 @@ def run(
         resumed=start is None,
     )
 
-    eval_step = parallel.map_eval_step(functools.partial(steps.eval_step, model=model))
+    eval_step = parallel.map_eval_step(
+        functools.partial(steps.eval_step, model=model), way=config.parallel
+    )
     this = Run(config, model, eval_step, workdir, meta, start, command)
     with contextlib.ExitStack() as locked:
         # To the end, so that no other run changes the checkpoint during the evaluation.
         processes.from_first(lambda: locked.enter_context(workdir_lock(workdir)))
         if mode == "train":
             train(this, dataset)
-        if not processes.is_first():
-            return {}
-        with processes.all_others_done():
-            summaries = evaluate(this, dataset)
-            write_report(workdir)
-            return summaries
+        return evaluate(this, dataset)
 
 
 def train(this: "Run", dataset: "Dataset") -> None:
@@ -111,68 +110,86 @@ def train(this: "Run", dataset: "Dataset") -> None:
     from damff_jax.training.closed_form import SOLVABLE
     from input_pipeline.pipeline import train_batches
 
-    songs = dataset.load("train")
-    validation = dataset.load("validation") if "validation" in dataset.song_ids else None
-    data = Data(songs, validation, train_batches)
+    def load() -> Data:
+        songs, validation = dataset.load("train"), None
+        if "validation" in dataset.song_ids:
+            validation = dataset.share("validation", *processes.position())
+        return Data(songs, validation, train_batches)
+
+    # An error in one process is reported by all, before anything is compiled.
+    data = processes.in_all(load)
     train_by = solver.solve if this.config.model.name in SOLVABLE else loop.train
     train_by(this, data)
     if processes.is_first():
         if dataset.heard is None:
-            weights.keep_profile(this.workdir, songs)
+            weights.keep_profile(this.workdir, data.train)
         history.end(this.workdir)
 
 
 def evaluate(this: "Run", dataset: "Dataset") -> dict[str, Any]:
     """Evaluates a run's checkpoint on the configured splits; returns the data of evaluation.json.
 
+    All processes compute the curves; the first writes the files.
+
     Raises:
       CheckpointError: there is none, or it belongs to another model or data set.
     """
-    from damff_jax.evaluation import metrics, predictions
-    from damff_jax.report import plots
     from damff_jax.report.workdir import write_facts
-    from damff_jax.run import checkpoint, history, identity
-    from damff_jax.run.metric_writer import read_metrics
-    from damff_jax.run.run import curves_of
+    from damff_jax.run import checkpoint, history, processes
+    from damff_jax.run.run import curves_of, load_evaluated
     from damff_jax.run.train_log import banner
-    from damff_jax.system.command_line import printable
-    from damff_jax.system.files import atomic_write
     from damff_jax.training import parallel
 
     banner("evaluation")
-    config, workdir, name = this.config, this.workdir, dataset.builder.name
-    variables, stored = checkpoint.load_variables(workdir)
-    identity.check_compatible(stored, this.meta)
-    history.begin(workdir, "evaluate", this.command)
-    print(f"checkpoint of step {stored['step']} from {workdir}")
+    config = this.config
+    variables, step = load_evaluated(this)
+    if processes.is_first():
+        history.begin(this.workdir, "evaluate", this.command)
+    apply = functools.partial(this.eval_step, parallel.replicate(variables))
+    curves = {}
+    for split in config.data.eval_splits:
+        if split in dataset.song_ids:
+            share = functools.partial(dataset.share, split, *processes.position())
+            curves[split] = curves_of(config, apply, processes.in_all(share))
+        else:
+            print(f"{split}: no songs in the data set")
+    with processes.all_others_done():
+        if not processes.is_first():
+            return {}
+        summaries = write_results(this, dataset.builder.name, curves)
+        n_parameters = checkpoint.n_parameters(variables)
+        write_facts(this.workdir, step=step, n_parameters=n_parameters, data=dataset.facts())
+        history.end(this.workdir)
+        write_report(this.workdir)
+        return summaries
+
+
+def write_results(this: "Run", name: str, curves: Mapping[str, "SplitCurves"]) -> dict[str, Any]:
+    """Writes the scores, predictions and plots of a run's curves, by split; returns the scores.
+
+    Args:
+      name: of the data set.
+    """
+    from damff_jax.evaluation import metrics, predictions
+    from damff_jax.report import plots
+    from damff_jax.run.metric_writer import read_metrics
+    from damff_jax.system.command_line import printable
+    from damff_jax.system.files import atomic_write
+
     if name == "synthetic":
         print("These songs are synthetic: the scores only show that the program works.")
-    apply = functools.partial(this.eval_step, parallel.replicate(variables))
-    summaries = {}
-    for split in config.data.eval_splits:
-        if split not in dataset.song_ids:
-            print(f"{split}: no songs in the data set")
-            continue
-        songs = dataset.load(split)
-        curves = curves_of(config, apply, songs)
-        first, end = songs.seconds()
-        summaries[split] = metrics.summarize(curves) | {"seconds": [first, end]}
+    workdir, summaries = this.workdir, {}
+    for split, found in curves.items():
+        first, end = found.seconds()
+        summaries[split] = metrics.summarize(found.curves) | {"seconds": [first, end]}
         title = f"{name}, {split} songs, seconds {first:g} to {end:g}"
         print(metrics.format_summary(title, summaries[split]))
-        times = songs.times()
-        predictions.write(workdir / f"predictions_{split}.csv", curves, times)
-        plots.plot_comparison(workdir / f"curves_{split}.png", title, curves, times)
+        predictions.write(workdir / f"predictions_{split}.csv", *found)
+        plots.plot_comparison(workdir / f"curves_{split}.png", title, *found)
     with atomic_write(workdir / "evaluation.json") as file:
         json.dump(summaries, file, indent=2, allow_nan=False)
     title = f"{name}: {printable(workdir.name)[:60]}"
     plots.plot_learning(workdir / "learning.png", title, read_metrics(workdir))
-    write_facts(
-        workdir,
-        step=stored["step"],
-        n_parameters=checkpoint.n_parameters(variables),
-        data=dataset.facts(),
-    )
-    history.end(workdir)
     print(f"wrote evaluation.json, predictions_<split>.csv and plots to {workdir}")
     return summaries
 

@@ -13,6 +13,7 @@ def get_config(model: str = "damff") -> ml_collections.ConfigDict:
     config = ml_collections.ConfigDict()
     config.seed = 0
     config.batch_size = 16  # Crops per step over all devices. Not from the paper.
+    config.batch_size_per_device = 0  # Crops per step on each, in place of batch_size; 0: off.
     config.num_train_steps = 3000
     config.steps_per_call = 1  # Steps per call from the host; must divide all step counts.
     config.log_every_steps = 20
@@ -23,6 +24,7 @@ def get_config(model: str = "damff") -> ml_collections.ConfigDict:
     config.max_skipped_steps = 10  # Consecutive steps without finite gradients; more stop the run.
     config.init_from = ""  # Workdir of a run of the same model to start from; empty: none.
     config.dtype = "float32"  # Of the computation: float32 or bfloat16.
+    config.parallel = "pmap"  # Puts the step on the devices: pmap or shard_map, with equal results.
 
     config.features = _features()
     models.use(config, model)  # Its settings are in models.py.
@@ -74,6 +76,7 @@ def _optim() -> ml_collections.ConfigDict:
     """The optimiser. Not from the paper."""
     optim = ml_collections.ConfigDict()
     optim.learning_rate = 1e-3
+    optim.base_batch_size = 0  # Scales the rate by √(batch_size / this); 0: no scaling.
     optim.schedule = "cosine"  # cosine, constant.
     optim.warmup_fraction = 0.05
     optim.weight_decay = 1e-4
@@ -100,7 +103,7 @@ def _data() -> ml_collections.ConfigDict:
     data.window_segments = 0  # Of evaluation and prediction; 0: as long as the crops.
     data.margin = 0  # Segments mirrored at a song's ends, which then have context too.
     data.overlap = 15  # Segments that neighbouring windows share.
-    data.eval_batch_size = 16  # Windows per evaluation step over all devices.
+    data.eval_batch_size = 16  # Windows per evaluation step, on each device.
     data.eval_splits = ("validation", "test")  # Evaluated at the end, where they exist.
     return data
 

@@ -20,6 +20,7 @@ def damff() -> ml_collections.ConfigDict:
     model.kernels_b = ((3, 1), (3, 3), (5, 5))
     model.branches = "ab"  # Both scales, or one: a, b.
     model.join = "time"  # Of the branches after stage 1: time, channel.
+    model.convolution = "plain"  # On accelerators: plain, folded, merged; equal, of other speed.
     model.fusion = "daff"  # daff, aff, channel, spatial, sum, concat.
     model.reduction = 4  # Of the attentions' bottlenecks.
     model.squeeze_channels = 1  # Kept per point by the 1 x 1 convolution.

@@ -19,6 +19,7 @@ import tensorflow_datasets as tfds
 from google.protobuf import json_format
 from ml_collections import ConfigDict
 
+from damff_jax.evaluation.shares import Share, of_process
 from damff_jax.features import FeatureConfig, check_same
 from damff_jax.songs import LabelledSongs, Songs
 from damff_jax.system.command_line import AlreadyReportedError
@@ -129,8 +130,20 @@ class Dataset:
             "splits": {split: list(song_ids) for split, song_ids in self.song_ids.items()},
         }
 
-    def load(self, split: str) -> LabelledSongs:
-        """The songs of a split, in memory or read from the shards when they are needed.
+    def share(self, split: str, index: int = 0, count: int = 1) -> Share:
+        """The songs of a split that process `index` of `count` evaluates.
+
+        Raises:
+          CorpusError: see `load`.
+        """
+        n_segments = self.builder.song_list().n_segments
+        song_ids = self.song_ids[split]
+        longest = max(n_segments[song_id] for song_id in song_ids)
+        own = of_process(song_ids, index, count)
+        return Share(song_ids, longest, self.load(split, own) if own else ())
+
+    def load(self, split: str, song_ids: Sequence[str] | None = None) -> LabelledSongs:
+        """The songs of a split, or some, in memory or read from the shards when they are needed.
 
         Raises:
           CorpusError: the split has no songs, or the shards are damaged.
@@ -138,12 +151,13 @@ class Dataset:
         if split not in self.song_ids:
             available = ", ".join(self.song_ids)
             raise CorpusError(f"{self.builder.data_dir}: no split {split}; available: {available}")
+        wanted = self.song_ids[split] if song_ids is None else song_ids
         songs: Songs | StreamedSongs
         if self.is_streamed(split):
             check_shards(self.builder)
-            songs = StreamedSongs.of(self.builder, self.song_ids[split])
+            songs = StreamedSongs.of(self.builder, wanted)
         else:
-            songs = load_songs(self.builder, self.song_ids[split])
+            songs = load_songs(self.builder, wanted)
         if self.heard is not None and isinstance(songs, Songs):
             heard_RxE, _ = self.heard.of_segments(songs, self._audio_start)
             songs = dataclasses.replace(songs, log_mel_RxFxM=heard_RxE[:, None])

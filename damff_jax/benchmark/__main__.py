@@ -21,7 +21,7 @@ from damff_jax.system.terminal import robust
 
 _PROGRAM = program("benchmark")
 DEFAULT_SUITES = ("step", "lstm", "input", "features", "predict")
-SUITES = (*DEFAULT_SUITES, "deam")
+SUITES = (*DEFAULT_SUITES, "deam", "scaling")
 DTYPES = ("float32", "bfloat16")
 
 

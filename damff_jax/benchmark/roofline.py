@@ -26,7 +26,7 @@ from jax.core import ShapedArray
 from jax.extend.core import Jaxpr, JaxprEqn, Literal, Var, jaxprs_in_params
 
 from damff_jax.benchmark.timing import Plan, Work, in_turns, median_and_spread
-from damff_jax.training.parallel import Lowerable
+from damff_jax.training.mapping import Lowerable
 
 
 class Cost(TypedDict):

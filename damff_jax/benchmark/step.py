@@ -50,7 +50,7 @@ def _cases_of(variant: Variant, settings: Settings, sizes: Sizes) -> Iterator[di
     }
     for name, (program, arguments) in programs.items():
         analysis = analyse(program, *arguments)
-        make_call = _training if name == "train" else _applying
+        make_call = training if name == "train" else _applying
         call = make_call(program, *arguments)
         works = {OURS: jax_work(call, devices[0])}
         if settings.compare_torch and variant.n_devices == 1:
@@ -67,7 +67,7 @@ def _cases_of(variant: Variant, settings: Settings, sizes: Sizes) -> Iterator[di
         )
 
 
-def _training(step: Callable, state: Any, batch: Any) -> Callable[[], Any]:
+def training(step: Callable, state: Any, batch: Any) -> Callable[[], Any]:
     """A call that does the next step: the state is donated, so each call needs the last one's."""
 
     def call():

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from damff_jax.models.fields import Kernel
-from damff_jax.models.kernels.convolution import conv2d_same, max_pool_2x2
+from damff_jax.models.kernels.convolution import Form, conv2d_same, max_pool_2x2
 from damff_jax.models.normalization import BatchNorm
 
 
@@ -27,6 +27,7 @@ class ConvStage(nn.Module):
 
     channels: int
     kernels: dict[str, Kernel]
+    convolution: Form = "plain"
     dtype: Any = jnp.float32
     axis_name: str | None = "batch"
 
@@ -42,7 +43,8 @@ class ConvStage(nn.Module):
             for name, size in self.kernels.items()
         ]
         maps = []
-        for name, y in zip(self.kernels, conv2d_same(x_NxHxWxC, kernels), strict=True):
+        ys = conv2d_same(x_NxHxWxC, kernels, self.convolution)
+        for name, y in zip(self.kernels, ys, strict=True):
             bias = self.param(f"{name}_bias", nn.initializers.zeros, (self.channels,))
             norm = BatchNorm(dtype=self.dtype, axis_name=self.axis_name, name=f"{name}_norm")
             gain, shift = norm.gain_and_shift(y, mask_N, train=train, x_bias=bias)
@@ -60,12 +62,14 @@ class MultiScaleBranches(nn.Module):
       kernels: (time, frequency) sizes of the three stages, by branch; a single branch has one
         scale and nothing to concatenate.
       channels: output channels per branch of the three stages.
+      convolution: how accelerators compute it, see `kernels.convolution.Form`.
       join: axis of the concatenation after stage 1: 'time' as in DAMFF, or 'channel'.
     """
 
     kernels: Mapping[str, Sequence[Kernel]]
     channels: Sequence[int] = (8, 16, 64)
     join: Literal["time", "channel"] = "time"
+    convolution: Form = "plain"
     dtype: Any = jnp.float32
     axis_name: str | None = "batch"
 
@@ -75,6 +79,7 @@ class MultiScaleBranches(nn.Module):
             ConvStage(
                 channels=self.channels[i],
                 kernels={name: sizes[i] for name, sizes in self.kernels.items()},
+                convolution=self.convolution,
                 dtype=self.dtype,
                 axis_name=self.axis_name,
                 name=f"stage{i + 1}",

@@ -17,6 +17,7 @@ from damff_jax.models.branches import MultiScaleBranches
 from damff_jax.models.fields import Rate, Size, SizeOrNone, Smoothing, StageChannels, StageKernels
 from damff_jax.models.head import SequenceModel, sequence_and_head
 from damff_jax.models.inputs import standardized
+from damff_jax.models.kernels.convolution import Form
 
 
 class DAMFF(nn.Module):
@@ -28,7 +29,7 @@ class DAMFF(nn.Module):
     standard deviation in dB of every Mel bin over the training split, set by training.
 
     Args:
-      channels, join: see `MultiScaleBranches`.
+      channels, join, convolution: see `MultiScaleBranches`.
       branches: both, or only one; each letter selects the kernels of that name.
       kernels_a, kernels_b: (time, frequency) sizes of the three stages.
       fusion, reduction: see `AttentionFusion`; unused with a single branch. With more than two
@@ -53,6 +54,7 @@ class DAMFF(nn.Module):
     kernels_b: StageKernels = ((3, 1), (3, 3), (5, 5))
     branches: Literal["ab", "a", "b"] = "ab"
     join: Literal["time", "channel"] = "time"
+    convolution: Form = "plain"
     fusion: Fusion = "daff"
     reduction: Size = 4
     squeeze_channels: Size = 1
@@ -77,6 +79,7 @@ class DAMFF(nn.Module):
             channels=self.channels,
             kernels={branch: getattr(self, f"kernels_{branch}") for branch in self.branches},
             join=self.join,
+            convolution=self.convolution,
             name="branches",
             **common,
         )(x_BxTxFxM.reshape(b * t, f, m, 1), mask_N, train=train)

@@ -142,6 +142,16 @@ class Checkpoints:
             raise
 
 
+def check_exists(workdir: str | os.PathLike) -> None:
+    """Checks that there is a folder that may hold checkpoints.
+
+    Raises:
+      CheckpointError: there is none.
+    """
+    if not Path(workdir).is_dir():
+        raise CheckpointError(f"{workdir}: no such directory, so there is no checkpoint")
+
+
 def load_meta(workdir: str | os.PathLike) -> dict[str, Any] | None:
     """The metadata of a run's latest checkpoint; None if there is none.
 

@@ -80,8 +80,8 @@ def check_compatible(
       FeatureMismatchError: the features differ; the message shows both.
     """
     # Curves may be smoothed differently afterwards.
-    old, new = (with_defaults(meta["config"]["model"]) for meta in (stored, wanted))
-    _refuse_differences("model", {**old, "smoothing": None}, {**new, "smoothing": None}, option)
+    old, new = ({**_model(meta), "smoothing": None} for meta in (stored, wanted))
+    _refuse_differences("model", old, new, option)
     old_features, new_features = (
         FeatureConfig.from_json(meta["features"]) for meta in (stored, wanted)
     )
@@ -102,8 +102,7 @@ def check_same_run(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> None
     """
     check_compatible(stored, wanted)
     # Within a run, validation scores must be of curves smoothed in the same way.
-    old, new = (with_defaults(meta["config"]["model"]) for meta in (stored, wanted))
-    _refuse_differences("model", old, new)
+    _refuse_differences("model", _model(stored), _model(wanted))
     old, new = (
         flax.traverse_util.flatten_dict(_completed(meta["identity"]), sep=".")
         for meta in (stored, wanted)
@@ -116,6 +115,11 @@ def _completed(identity: Mapping[str, Any]) -> dict[str, Any]:
     if "optim" not in identity:
         return dict(identity)
     return {**identity, "optim": {**dataclasses.asdict(OptimConfig()), **identity["optim"]}}
+
+
+def _model(meta: Mapping[str, Any]) -> dict[str, Any]:
+    """A model's fields, without how its convolutions are computed, which makes no other model."""
+    return {**with_defaults(meta["config"]["model"]), "convolution": None}
 
 
 def _refuse_differences(

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from damff_jax.evaluation.shares import Share
 from damff_jax.run import processes
 from damff_jax.run.checkpoint import Checkpoints
 from damff_jax.run.metric_writer import MetricWriter
@@ -47,7 +48,7 @@ def train(run: Run, data: Data) -> None:
       ValueError: the numbers of steps are inconsistent, or the songs do not fit into the device.
     """
     config = run.config
-    optim = OptimConfig(**config.optim)
+    optim = OptimConfig(**config.optim).scaled(config.batch_size)
     schedule = learning_rate_schedule(optim, config.num_train_steps)
     optimizer = make_optimizer(optim, schedule)
     state = first_state(run, data.train, optimizer, with_ema=optim.ema_decay > 0)
@@ -197,21 +198,34 @@ class _Loop:
             seed=config.seed,
             max_skipped_steps=config.max_skipped_steps,
         )
-        return feed(step, self.crops, self.data.batches, on_device=config.data.on_device)
+        return feed(
+            step,
+            self.crops,
+            self.data.batches,
+            on_device=config.data.on_device,
+            way=config.parallel,
+        )
 
 
 def feed(
-    step: Callable, crops: Crops, batches: Callable[[Crops], Iterator[Any]], *, on_device: bool
+    step: Callable,
+    crops: Crops,
+    batches: Callable[[Crops], Iterator[Any]],
+    *,
+    on_device: bool,
+    way: str = "pmap",
 ) -> tuple[Callable, Iterator[Any]]:
     """The train step on all devices, and an iterator over its inputs."""
     if not on_device:
-        train_step = parallel.map_train_step(functools.partial(steps.train_steps, step=step))
+        train_step = parallel.map_train_step(
+            functools.partial(steps.train_steps, step=step), way=way
+        )
         return train_step, parallel.prefetch(batches(crops))
     songs = crops.songs
     assert isinstance(songs, Songs)  # With this setting they are read into memory.
     check_fits(songs, jax.local_devices()[0])
     train_on_crops = parallel.map_train_step_on_songs(
-        step, songs.arrays(), crop_segments=crops.crop_segments
+        step, songs.arrays(), crop_segments=crops.crop_segments, way=way
     )
     return train_on_crops, parallel.prefetch(crops.calls())
 
@@ -219,7 +233,8 @@ def feed(
 def calibrated(run: Run, state: TrainState, songs: LabelledSongs) -> TrainState:
     """The state after calibration: training songs' curves have the labels' mean and deviation."""
     apply = functools.partial(run.eval_step, state.eval_variables())
-    scale_V, shift_V = calibration.scale_and_shift(curves_of(run.config, apply, songs))
+    share = Share.of(songs, jax.process_index(), jax.process_count())
+    scale_V, shift_V = calibration.scale_and_shift(curves_of(run.config, apply, share).curves)
     scales = " and ".join(f"{scale:.3f}" for scale in scale_V)
     print(f"calibrated: valence and arousal scaled by {scales}")
     return calibration.rescale_head(state, scale_V, shift_V)

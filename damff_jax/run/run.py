@@ -14,16 +14,16 @@ import optax
 from flax import linen as nn
 from ml_collections import ConfigDict
 
-from damff_jax.evaluation import metrics
+from damff_jax.evaluation import metrics, shares
 from damff_jax.evaluation.inference import Apply, Windowing
 from damff_jax.evaluation.labelled import labelled_curves
-from damff_jax.evaluation.metrics import Curve
-from damff_jax.run import checkpoint_files, history, processes
-from damff_jax.run.checkpoint import Checkpoints
+from damff_jax.evaluation.shares import Share, SplitCurves
+from damff_jax.run import checkpoint_files, history, identity, processes
+from damff_jax.run.checkpoint import Checkpoints, load_variables
 from damff_jax.run.metric_writer import MetricWriter
 from damff_jax.run.processes import Silent
 from damff_jax.run.train_log import banner
-from damff_jax.songs import LabelledSongs
+from damff_jax.songs import LabelledSongs, Song
 from damff_jax.system.files import atomic_write
 from damff_jax.training import parallel, train_state
 from damff_jax.training.crops import Crops
@@ -35,13 +35,14 @@ class Data:
     """The data that a model is trained on.
 
     Attributes:
-      train, validation: songs; validation is None if there are no validation songs.
+      train: all training songs.
+      validation: this process's share; None if there are no validation songs.
       batches: cuts crops from the training songs: endless batches, see `steps.train_steps`, with
         the device axis first.
     """
 
     train: LabelledSongs
-    validation: LabelledSongs | None
+    validation: Share | None
     batches: Callable[[Crops], Iterator[dict[str, np.ndarray]]]
 
 
@@ -128,20 +129,56 @@ def first_state(
     return parallel.replicate(state)
 
 
-def validate(run: Run, state: TrainState, songs: LabelledSongs) -> tuple[dict[str, Any], float]:
-    """A state's validation scores, and the one that decides which is best: the mean pooled CCC."""
+def load_evaluated(run: Run) -> tuple[dict[str, Any], int]:
+    """The variables to evaluate, NumPy arrays, and their step: the first process's, in all of them.
+
+    Raises:
+      CheckpointError, FeatureMismatchError: there are none, or they belong to another model or data
+        set; in other processes than the first, ProcessesError.
+    """
+    loaded: dict[str, Any] = {}
+
+    def load() -> int:
+        variables, stored = load_variables(run.workdir)
+        identity.check_compatible(stored, run.meta)
+        loaded.update(variables)
+        return int(stored["step"])
+
+    step = processes.from_first(load)
+    print(f"checkpoint of step {step} from {run.workdir}")
+    return processes.tree_from_first(loaded), step
+
+
+def validate(run: Run, state: TrainState, share: Share) -> tuple[dict[str, Any], float]:
+    """A state's validation scores, and the one that decides which is best: the mean pooled CCC.
+
+    The same in all processes.
+    """
     apply = functools.partial(run.eval_step, state.eval_variables())
-    summary = metrics.summarize(curves_of(run.config, apply, songs))
+    summary = metrics.summarize(curves_of(run.config, apply, share).curves)
     ccc_V = [summary[name]["pooled"]["ccc"] for name in metrics.DIMENSIONS]
     return summary, float(np.mean(ccc_V))
 
 
-def curves_of(config: ConfigDict, apply: Apply, songs: LabelledSongs) -> dict[str, Curve]:
-    """Curves of a split's songs, by song id."""
-    return labelled_curves(
+def curves_of(config: ConfigDict, apply: Apply, share: Share) -> SplitCurves:
+    """Curves of all songs of a split, computed by all processes, each its share; in all of them.
+
+    A device always gets as many windows at a time, so the result has the same bits whatever the
+    number of devices and processes.
+    """
+    times: dict[str, np.ndarray] = {}
+
+    def own() -> Iterator[Song]:
+        for song in share.songs:
+            times[song.song_id] = song.times_T
+            yield song
+
+    curves = labelled_curves(
         apply,
-        songs,
+        own(),
         # Longer windows would be padding.
-        windowing=Windowing.of(config).within(int(songs.length.max())),
-        batch_size=config.data.eval_batch_size,
+        windowing=Windowing.of(config).within(share.longest),
+        batch_size=config.data.eval_batch_size * jax.local_device_count(),
     )
+    parts = processes.gathered(shares.pack(SplitCurves(curves, times)))
+    return shares.unpack(share.song_ids, parts)

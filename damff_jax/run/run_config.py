@@ -9,6 +9,7 @@ from damff_jax.songs import READING, SPLITS
 from damff_jax.training import losses
 from damff_jax.training.augmentation import AugmentConfig
 from damff_jax.training.closed_form import SOLVABLE
+from damff_jax.training.mapping import WAYS
 from damff_jax.training.optim import OptimConfig
 
 
@@ -22,12 +23,12 @@ def check(config: ConfigDict, mode: str = "train") -> None:
     _check_sizes(config)
     if unknown := set(config.data.eval_splits) - set(SPLITS):
         raise ValueError(f"data.eval_splits: {unknown.pop()!r}; available: {', '.join(SPLITS)}")
+    if config.parallel not in WAYS:
+        raise ValueError(f"parallel: {config.parallel!r}; available: {', '.join(WAYS)}")
     if config.select not in ("best", "latest"):
         raise ValueError(f"select: {config.select!r}; available: best, latest")
     if config.calibrate and config.select != "latest":
         raise ValueError("calibrate applies to the last step, so it needs select=latest")
-    if mode == "evaluate" and jax.process_count() > 1:
-        raise ValueError("mode evaluate runs in a single process")
     _check_reading(config)
     Windowing.of(config)
     losses.check_weights(config.loss.to_dict())
@@ -42,10 +43,25 @@ def check(config: ConfigDict, mode: str = "train") -> None:
         raise ValueError(
             f"init_from: {config.model.name} is solved in closed form, which needs no start"
         )
-    if config.model.name in SOLVABLE and jax.process_count() > 1:
+    if config.model.name in SOLVABLE and mode == "train" and jax.process_count() > 1:
         raise ValueError(
             f"{config.model.name} has a closed-form solution, computed in a single process"
         )
+
+
+def with_batch_size(config: ConfigDict) -> ConfigDict:
+    """The config with the global batch size, which may be set per device.
+
+    Raises:
+      ValueError: the size per device is negative.
+    """
+    per_device = config.batch_size_per_device
+    if per_device < 0:
+        raise ValueError("batch_size_per_device must not be negative")
+    config = config.copy_and_resolve_references()
+    if per_device:
+        config.batch_size = per_device * jax.device_count()
+    return config
 
 
 def _check_steps(config: ConfigDict) -> None:
@@ -65,13 +81,11 @@ def _check_steps(config: ConfigDict) -> None:
 
 
 def _check_sizes(config: ConfigDict) -> None:
-    for name, size, n_devices in (
-        ("batch_size", config.batch_size, jax.device_count()),
-        # Every process evaluates on its own.
-        ("data.eval_batch_size", config.data.eval_batch_size, jax.local_device_count()),
-    ):
-        if size < 1 or size % n_devices:
-            raise ValueError(f"{name} {size} is not a positive multiple of the {n_devices} devices")
+    size, n_devices = config.batch_size, jax.device_count()
+    if size < 1 or size % n_devices:
+        raise ValueError(f"batch_size {size} is not a positive multiple of the {n_devices} devices")
+    if config.data.eval_batch_size < 1:
+        raise ValueError("data.eval_batch_size must be positive")
     for name, value in (
         ("seed", config.seed),
         ("max_skipped_steps", config.max_skipped_steps),

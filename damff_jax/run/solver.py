@@ -54,11 +54,12 @@ def solve(run: Run, data: Data) -> None:
 def solutions_of(run: Run, data: Data, state: TrainState) -> list[closed_form.Solution]:
     """See `closed_form.solutions`."""
     feature_step = functools.partial(closed_form.feature_step, model=run.model)
+    apply = parallel.map_eval_step(feature_step, way=run.config.parallel)
     return closed_form.solutions(
         run.model,
-        functools.partial(parallel.map_eval_step(feature_step), state.eval_variables()),
+        functools.partial(apply, state.eval_variables()),
         data.train,
         windowing=Windowing.of(run.config),
-        batch_size=run.config.data.eval_batch_size,
+        batch_size=run.config.data.eval_batch_size * jax.local_device_count(),
         validated=data.validation is not None,
     )

@@ -1,5 +1,6 @@
 """The command line of train.py, checked before JAX and TensorFlow are imported."""
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -76,6 +77,10 @@ def parse(argv: Sequence[str], description: str) -> Arguments:
     except Exception as error:  # A config file is a program: it can raise anything.
         print(f"{_PROGRAM}: error: {_one_line(error)}", file=sys.stderr)
         sys.exit(2)
+    if values.multihost and os.environ.get("TF_CPP_MIN_LOG_LEVEL", "1") == "1":
+        # JAX would report the loss of another process in many lines, beside our own. The level can
+        # be set only before it is loaded; 1 is what it sets, also for the processes that it starts.
+        os.environ["TF_CPP_MIN_LOG_LEVEL"] = "4"
     named = getattr(values["config"], "config_filename")  # noqa: B009 - not a flag, so not typed.
     workdir = Path(values.workdir or default_workdir(named))
     return Arguments(values.config, workdir, values.mode, multihost if values.multihost else None)

@@ -1,6 +1,7 @@
 """The optimiser: AdamW with warm-up, a schedule and clipping by the global norm."""
 
 import dataclasses
+import math
 
 import jax
 import optax
@@ -12,6 +13,7 @@ class OptimConfig:
 
     Args:
       learning_rate: the highest, reached after the warm-up.
+      base_batch_size: the batch for which `learning_rate` is meant, see `scaled`; 0: no scaling.
       schedule: 'cosine' (down to 0 at the last step) or 'constant'.
       warmup_fraction: share of the steps over which the rate rises linearly from 0.
       weight_decay: decoupled (AdamW), on matrices and kernels only.
@@ -22,6 +24,7 @@ class OptimConfig:
     """
 
     learning_rate: float = 1e-3
+    base_batch_size: int = 0
     schedule: str = "cosine"
     warmup_fraction: float = 0.05
     weight_decay: float = 1e-4
@@ -40,6 +43,20 @@ class OptimConfig:
             raise ValueError(
                 "optim: learning_rate must be positive, weight_decay and clip_norm not negative"
             )
+        if self.base_batch_size < 0:
+            raise ValueError("optim.base_batch_size must not be negative")
+
+    def scaled(self, batch_size: int) -> "OptimConfig":
+        """The same with the learning rate for a batch of this size: × √(batch / base batch).
+
+        The rule for Adam's kind of optimiser (Malladi et al., "On the SDEs and Scaling Rules for
+        Adaptive Gradient Algorithms", 2022): the noise of its updates falls with the root of the
+        batch, not with the batch as that of SGD.
+        """
+        if not self.base_batch_size:
+            return self
+        rate = self.learning_rate * math.sqrt(batch_size / self.base_batch_size)
+        return dataclasses.replace(self, learning_rate=rate, base_batch_size=0)
 
 
 def learning_rate_schedule(config: OptimConfig, num_train_steps: int) -> optax.Schedule:

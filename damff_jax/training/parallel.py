@@ -1,7 +1,7 @@
-"""The outermost layer: pure steps on all devices by `pmap`.
+"""The outermost layer: pure steps on all devices, by `pmap` or by `jit(shard_map)`.
 
-The state has no device axis: it goes in with `in_axes=None` and comes out with `out_axes=None`,
-replicated. pmap does not verify the latter; `assert_replicated` does. With several processes, each
+Both run the same step, and give the same bits. The state has no device axis: it goes in and comes
+out replicated. Neither verifies the latter; `assert_replicated` does. With several processes, each
 has its own part of the batch, laid out for its own devices, and sums run over all devices.
 """
 
@@ -9,26 +9,23 @@ import collections
 import dataclasses
 import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from jax.sharding import NamedSharding, PartitionSpec
 
-from damff_jax.training import compilation, steps
+from damff_jax.training import mapping, steps
+from damff_jax.training.mapping import Lowerable
 from damff_jax.training.steps import AXIS_NAME
 
 
-class Lowerable(Protocol):
-    """A function that can be compiled before its first call, like those of pmap and jit."""
-
-    def __call__(self, *arguments: Any) -> Any: ...
-
-    def lower(self, *arguments: Any) -> jax.stages.Lowered: ...
-
-
 def map_train_step(
-    step: Callable, *, devices: list[jax.Device] | None = None, n_shared: int = 0
+    step: Callable,
+    *,
+    devices: list[jax.Device] | None = None,
+    n_shared: int = 0,
+    way: str = "pmap",
 ) -> "MappedStep":
     """`step(state, *shared, batch)` over devices; the batch's first axis is the device axis.
 
@@ -37,10 +34,12 @@ def map_train_step(
 
     Args:
       n_shared: arguments between state and batch of which every device holds a full copy.
+      way: one of `mapping.WAYS`.
     """
-    mapped = _pmap(
+    mapped = mapping.mapped(
         step,
         devices,
+        way,
         in_axes=(None,) * (1 + n_shared) + (0,),
         out_axes=None,
         donate_argnums=(0,),
@@ -54,15 +53,18 @@ def map_train_step_on_songs(
     *,
     crop_segments: int,
     devices: list[jax.Device] | None = None,
+    way: str = "pmap",
 ) -> Callable:
     """Puts songs on every device; returns `call(state, crops)`, see `train_steps_on_crops`."""
     songs = replicate(songs, devices=devices)
     step = functools.partial(steps.train_steps_on_crops, step=step, crop_segments=crop_segments)
-    train_on = map_train_step(step, devices=devices, n_shared=1)
+    train_on = map_train_step(step, devices=devices, n_shared=1, way=way)
     return lambda state, crops: train_on(state, songs, crops)
 
 
-def map_eval_step(step: Callable, *, devices: list[jax.Device] | None = None) -> "FlatMappedStep":
+def map_eval_step(
+    step: Callable, *, devices: list[jax.Device] | None = None, way: str = "pmap"
+) -> "FlatMappedStep":
     """`step(variables, log_mel, mask)` over this process's devices.
 
     The arrays (N, ...) have no device axis; N must be a multiple of the number of devices.
@@ -70,18 +72,18 @@ def map_eval_step(step: Callable, *, devices: list[jax.Device] | None = None) ->
     if jax.process_count() > 1:
         # Other processes have their own arrays.
         devices = devices or jax.local_devices()
-    mapped = _pmap(step, devices, in_axes=(None, 0, 0))
+    mapped = mapping.mapped(step, devices, way, in_axes=(None, 0, 0))
     return FlatMappedStep(mapped, len(devices or jax.local_devices()), n_shared=1)
 
 
 @dataclasses.dataclass(frozen=True)
 class MappedStep:
-    """A step under pmap that raises an error unless the batch is laid out for all devices.
+    """A mapped step that raises an error unless the batch is laid out for all devices.
 
     pmap would silently use fewer.
 
     Attributes:
-      mapped: the result of pmap, or of jit around it.
+      mapped: the result of pmap, or a jitted function.
       n_devices: number of devices on which it runs.
       n_shared: number of leading arguments without a device axis.
     """
@@ -123,25 +125,11 @@ class FlatMappedStep(MappedStep):
         return *shared, *(x.reshape(self.n_devices, -1, *x.shape[1:]) for x in arrays)
 
 
-def _pmap(step: Callable, devices: list[jax.Device] | None, **how: Any) -> Lowerable:
-    """pmap with this platform's compiler options, which need a jit around it."""
-    mapped = jax.pmap(step, axis_name=AXIS_NAME, devices=devices, **how)
-    options = compilation.options((devices or jax.local_devices())[0].platform)
-    # With several processes, jit would take one process's part of a batch for the whole, so the CPU
-    # options are not used there.
-    if not options or jax.process_count() > 1:
-        return mapped
-    # A lambda, because jit would otherwise use pmap's own `lower`, which ignores the options.
-    return jax.jit(
-        lambda *arguments: mapped(*arguments),
-        donate_argnums=how.get("donate_argnums", ()),
-        compiler_options=options,
-    )
-
-
 def any_device() -> Callable[[bool], jax.Array]:
     """Returns a function that says whether its argument is true in any process: bool ()."""
-    mapped = _pmap(lambda yes: jax.lax.pmax(yes, AXIS_NAME), None, in_axes=0, out_axes=None)
+    mapped = mapping.mapped(
+        lambda yes: jax.lax.pmax(yes, AXIS_NAME), None, "pmap", in_axes=(0,), out_axes=None
+    )
     return lambda yes: mapped(split(np.full(jax.local_device_count(), yes, np.int32)))
 
 
@@ -174,9 +162,7 @@ def split(tree: Any, *, devices: list[jax.Device] | None = None) -> Any:
 
 
 def _sharding(devices: list[jax.Device] | None, spec: PartitionSpec) -> NamedSharding:
-    along = np.asarray(devices or jax.local_devices())
-    mesh = jax.sharding.Mesh(along, (AXIS_NAME,), axis_types=(AxisType.Auto,))
-    return NamedSharding(mesh, spec)
+    return NamedSharding(mapping.mesh(devices or jax.local_devices()), spec)
 
 
 def assert_replicated(tree: Any) -> None:

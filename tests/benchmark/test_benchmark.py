@@ -12,6 +12,7 @@ import pytest
 from damff_jax import predict as predict_command
 from damff_jax.benchmark import __main__ as command
 from damff_jax.benchmark import (
+    collectives,
     deam,
     features,
     input,
@@ -22,9 +23,11 @@ from damff_jax.benchmark import (
     recipe,
     results,
     roofline,
+    scaling,
     step,
     table,
 )
+from damff_jax.benchmark.collectives import Collective
 from damff_jax.benchmark.recipe import Sizes
 from damff_jax.benchmark.settings import BenchmarkError, Settings, Variant
 from damff_jax.benchmark.timing import Plan, Work, in_turns, median_and_spread
@@ -459,6 +462,41 @@ def test_deam():
     assert 0 < case["compile_s"] < case["median_s"]
     # 20 clips, rounded up to whole calls.
     assert case["clips_per_s"] == pytest.approx(24 / case["median_s"])
+
+
+def test_the_time_of_collectives_is_that_of_their_bytes_and_hops():
+    found = [Collective("all-reduce", 600), Collective("all-reduce", 400)]
+    # 4 × 4 × 2 chips: rings of 3, 3 and 1 hops, there and back, for each of the two.
+    torus = [scaling.Level(64, 1e6, 1e-3, dimensions=3)]
+    assert scaling.seconds(found, 32, torus) == pytest.approx(2 * 1000 * 31 / 32 / 1e6 + 28e-3)
+    # A switch of 4, and between such groups one where each chip has a quarter of the sum.
+    switches = [scaling.Level(4, 1e6, 0.0), scaling.Level(1e9, 1e3, 1e-3)]
+    inner, outer = 2 * 1000 * 3 / 4 / 1e6, 2 * 250 * 7 / 8 / 1e3 + 2 * 2 * 3e-3
+    assert scaling.seconds(found, 32, switches) == pytest.approx(inner + outer)
+    assert scaling.seconds(found, 1, switches) == 0
+
+
+def test_scaling(monkeypatch):
+    """A prediction from one device's step, named as such."""
+    monkeypatch.setattr(
+        collectives, "of_training_step", lambda dtype, model: [Collective("all-reduce", 8000)]
+    )
+    cases = list(scaling.cases(QUICK, SIMPLE))
+    assert len(cases) == len(scaling.NETWORKS) * len(scaling.CHIPS)
+    assert cases[0]["name"] == "tpu_v5p/8" and cases[-1]["name"] == "h100/1024"
+    for case in cases:
+        assert case["notes"][0].startswith("PREDICTION")
+        prediction = case["prediction"]
+        assert (prediction["collectives"], prediction["bytes"]) == (1, 8000)
+        assert 0 < prediction["of_linear"] < 1
+        assert case["median_s"] > prediction["measured_s"]
+    efficiency = [case["prediction"]["of_linear"] for case in cases[: len(scaling.CHIPS)]]
+    assert efficiency == sorted(efficiency, reverse=True)
+
+
+def test_a_step_that_cannot_be_compiled_is_an_error():
+    with pytest.raises(BenchmarkError, match=r"scaling: .* \(ValueError: model.depth: no such"):
+        collectives.of_training_step("float32", {"depth": 3})
 
 
 def test_predict(monkeypatch, tmp_path):

@@ -27,7 +27,7 @@ from tests.faults.mutations import mutate
 _ROOT = Path(__file__).parents[2]
 # A run that takes seconds: a model with a few thousand parameters on six songs.
 TINY_RUN = (
-    *("--config=configs/synthetic.py", "--config.batch_size=4", "--config.data.eval_batch_size=4"),
+    *("--config=configs/synthetic.py", "--config.batch_size=4", "--config.data.eval_batch_size=1"),
     *("--config.num_train_steps=12", "--config.log_every_steps=1", "--config.eval_every_steps=3"),
     *("--config.checkpoint_every_steps=3", "--config.features.sample_rate=8000"),
     *("--config.features.n_fft=512", "--config.features.win_length=480"),

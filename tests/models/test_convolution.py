@@ -5,8 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from damff_jax.features import FeatureConfig
 from damff_jax.models.kernels import convolution
 from damff_jax.models.kernels.convolution import conv2d_same, max_pool_2x2
+from damff_jax.run.checkpoint_errors import CheckpointError
+from damff_jax.run.identity import check_same_run
+
+IDENTITY = {"dataset": "songs/1"}
 
 
 def conv_reference(x, kernels):
@@ -76,14 +81,59 @@ def test_convolution_of_any_size(shape):
     assert_trees_close(grads, expected_grads, 1e-4)
 
 
-@pytest.mark.parametrize("sizes", SIZES, ids=str)
-def test_the_code_path_of_accelerators(sizes):
+@pytest.mark.parametrize(
+    ("sizes", "form"),
+    [
+        *((sizes, "plain") for sizes in SIZES),
+        *((SIZES[i], form) for i in (0, 4) for form in ("folded", "merged")),
+    ],
+    ids=str,
+)
+def test_the_code_path_of_accelerators(sizes, form):
     x, kernels, weights = conv_case(sizes)
     ys, (x_grad, kernel_grads) = outputs_and_grads(conv_reference, x, kernels, weights)
     pads = [convolution._same_pads(size) for size in sizes]
-    assert_trees_close(convolution._xla_convolutions(x, kernels, pads=pads), ys, 1e-5)
-    assert_trees_close(convolution._xla_input_grad(x, kernels, weights), x_grad, 1e-4)
-    assert_trees_close(convolution._xla_kernel_grads(kernels, x, weights), kernel_grads, 1e-4)
+
+    @jax.jit
+    def ours(x, kernels, weights):
+        return (
+            convolution._xla_convolutions(x, kernels, pads=pads, form=form),
+            convolution._xla_input_grad(x, kernels, weights, form=form),
+            convolution._xla_kernel_grads(kernels, x, weights, form=form),
+        )
+
+    our_ys, *our_grads = ours(x, kernels, weights)
+    assert_trees_close(our_ys, ys, 1e-5)
+    assert_trees_close(our_grads, [x_grad, kernel_grads], 1e-4)
+
+
+@pytest.mark.parametrize(
+    ("form", "counts"), [("plain", (6, 0)), ("folded", (0, 6)), ("merged", (0, 3))]
+)
+def test_a_form_says_what_accelerators_compile(form, counts):
+    """Numbers of convolutions and of matrix products, for the outputs and both gradients."""
+    x, kernels, weights = conv_case([(5, 5), (3, 3)])
+
+    def loss(x, kernels):
+        return sum(
+            jnp.sum(y * w) for y, w in zip(conv2d_same(x, kernels, form), weights, strict=True)
+        )
+
+    step = jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))
+    text = step.trace(x, kernels).lower(lowering_platforms=("tpu",)).as_text()
+    assert (text.count("stablehlo.convolution("), text.count("stablehlo.dot_general ")) == counts
+
+
+def test_a_form_makes_no_other_model():
+    """Same parameters, and a checkpoint of one is one of the other."""
+    plain, folded = ({"name": "damff", "convolution": form} for form in ("plain", "folded"))
+    stored, wanted = (
+        {"config": {"model": model}, "features": FeatureConfig().to_json(), "identity": IDENTITY}
+        for model in (plain, folded)
+    )
+    check_same_run(stored, wanted)
+    with pytest.raises(CheckpointError, match="hidden_size: 48 in the checkpoint, 3 here"):
+        check_same_run(stored, {**wanted, "config": {"model": {**folded, "hidden_size": 3}}})
 
 
 def test_convolution_in_bfloat16():

@@ -5,7 +5,6 @@ import re
 
 import numpy as np
 import pytest
-from tests.report.checks import check, section
 
 from damff_jax.configs import synthetic
 from damff_jax.evaluation import metrics, predictions
@@ -13,6 +12,7 @@ from damff_jax.evaluation.label_summary import LabelSummary, plane_counts
 from damff_jax.evaluation.metrics import Curve
 from damff_jax.report import training_page, verdict
 from damff_jax.report.workdir import write_facts
+from tests.report.checks import check, section
 
 
 def songs_of(names, *, n=30, noise=0.2, seed=0):

@@ -53,7 +53,7 @@ def data_dir(tmp_path_factory):
 
 def tiny_config(data_dir, model="damff", **changes):
     config = synthetic.get_config(model)
-    config.batch_size = config.data.eval_batch_size = 4
+    config.batch_size, config.data.eval_batch_size = 4, 1
     config.num_train_steps = 6
     config.log_every_steps = 1
     config.eval_every_steps = config.checkpoint_every_steps = 3
@@ -407,10 +407,8 @@ def test_a_run_that_starts_from_another_begins_with_its_outputs(
     data = datasets.open_configured(config)
     model = create_model(config.model, dtype=config.dtype, axis_name=steps.AXIS_NAME)
     eval_step = parallel.map_eval_step(functools.partial(steps.eval_step, model=model))
-    songs = data.load("test")
-    curves = curves_of(config, functools.partial(eval_step, state.eval_variables()), songs)
-    times = {song.song_id: song.times_T for song in songs}
-    predictions.write(tmp_path / "predictions.csv", curves, times)
+    apply = functools.partial(eval_step, state.eval_variables())
+    predictions.write(tmp_path / "predictions.csv", *curves_of(config, apply, data.share("test")))
     saved = (workdir / "predictions_test.csv").read_bytes()
     assert (tmp_path / "predictions.csv").read_bytes() == saved
 
@@ -557,6 +555,16 @@ def test_the_title_and_the_scores_show_which_seconds_of_the_songs_were_used(
     for split, n_songs in (("validation", 1), ("test", 2)):
         assert scores[split]["seconds"] == [0.0, 6.0]
         assert f"synthetic, {split} songs, seconds 0 to 6: {n_songs} songs, " in out
+
+
+def test_a_batch_size_per_device_is_that_of_as_many_in_all(finished, data_dir, tmp_path):
+    """Four devices; a checkpoint is that of the batch in all."""
+    config = tiny_config(data_dir, batch_size_per_device=1, batch_size=3)
+    train.run(config, tmp_path)
+    assert log_events(tmp_path) == log_events(finished[0])
+    assert config.batch_size == 3
+    stored = checkpoint.load_meta(tmp_path)
+    assert (stored["identity"]["batch_size"], stored["config"]["batch_size"]) == (4, 4)
 
 
 def test_evaluating_nothing_is_an_error(data_dir, tmp_path):

@@ -54,3 +54,13 @@ def test_decay_reaches_kernels_only():
 def test_settings_out_of_range_are_refused(settings):
     with pytest.raises(ValueError, match="optim"):
         OptimConfig(**settings)
+
+
+def test_the_rate_grows_with_the_root_of_the_batch_if_a_base_is_set():
+    config = OptimConfig(learning_rate=1e-3, base_batch_size=16)
+    assert config.scaled(16).learning_rate == 1e-3
+    assert config.scaled(64).learning_rate == pytest.approx(2e-3)
+    assert config.scaled(4).learning_rate == pytest.approx(5e-4)
+    # Only once, and not by default.
+    assert config.scaled(64).scaled(64) == config.scaled(64)
+    assert OptimConfig().scaled(4096) == OptimConfig()

@@ -11,7 +11,7 @@ import pytest
 
 from damff_jax.models import create_model
 from damff_jax.run import loop
-from damff_jax.training import compilation, optim, parallel, steps, train_state
+from damff_jax.training import compilation, mapping, optim, parallel, steps, train_state
 from damff_jax.training.augmentation import AugmentConfig
 
 F, M, T, B = 8, 16, 4, 8
@@ -26,9 +26,15 @@ def fresh(tree):
     return jax.tree.map(jnp.copy, tree)
 
 
+# Another that compiles in a quarter of it.
+SMALL = {"name": "frame_bilstm", "dense_size": 4, "hidden_size": 3}
+
+
 @functools.cache
 def setup(**model):
-    model = create_model(MODEL | model, dtype="float32", axis_name=steps.AXIS_NAME)
+    model = create_model(
+        model if "name" in model else MODEL | model, dtype="float32", axis_name=steps.AXIS_NAME
+    )
     config = optim.OptimConfig(ema_decay=0.9)
     optimizer = optim.make_optimizer(config, optim.learning_rate_schedule(config, 10))
     state = train_state.create(
@@ -100,6 +106,30 @@ def test_pmap_on_any_number_of_devices_equals_the_twin_on_one(n_devices, form):
         assert got == pytest.approx(want, rel=2e-4, abs=1e-5)
     for got, want in zip(jax.tree.leaves(state), jax.tree.leaves(twin_state), strict=True):
         np.testing.assert_allclose(got, want, rtol=1e-3, atol=2e-5)
+
+
+@pytest.mark.parametrize("n_devices", [1, 2, 4])
+def test_shard_map_gives_the_bits_of_pmap(n_devices):
+    """State and metrics of several calls of several steps, with dropout."""
+    _, state, step = setup(**(MODEL if n_devices == 2 else SMALL), dropout_rate=0.5)
+    devices = jax.devices()[:n_devices]
+    results = {}
+    for way in mapping.WAYS:
+        scanned = functools.partial(steps.train_steps, step=step)
+        mapped = parallel.map_train_step(scanned, devices=devices, way=way)
+        now = parallel.replicate(fresh(state), devices=devices)
+        for batch in parallel.prefetch(stacked(n_devices, 2, 2), devices=devices):
+            now, metrics = mapped(now, batch)
+        parallel.assert_replicated(now)
+        results[way] = jax.tree.leaves((now, metrics))
+    assert len(results["pmap"]) > 40
+    for a, b in zip(*results.values(), strict=True):
+        assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
+
+
+def test_an_unknown_way_onto_devices_is_refused():
+    with pytest.raises(ValueError, match="parallel: 'pjit'; available: pmap, shard_map"):
+        parallel.map_train_step(lambda state, batch: state, way="pjit")
 
 
 def test_gradients_do_not_depend_on_the_number_of_devices():
@@ -345,12 +375,13 @@ def test_the_moving_average_follows_parameters_and_statistics(name):
     assert new_state.eval_variables()[name] is new_state.averages[name]
 
 
-def test_the_eval_step_on_devices_equals_the_plain_one():
+@pytest.mark.parametrize("way", mapping.WAYS)
+def test_the_eval_step_on_devices_equals_the_plain_one(way):
     model, state, _ = setup()
     step = functools.partial(steps.eval_step, model=model)
     batch = {k: v[0] for k, v in next(batches(1)).items()}
     variables = state.eval_variables()
-    got = parallel.map_eval_step(step)(
+    got = parallel.map_eval_step(step, way=way)(
         parallel.replicate(variables), batch["log_mel"], batch["mask"]
     )
     want = step(variables, batch["log_mel"], batch["mask"])

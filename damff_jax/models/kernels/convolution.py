@@ -5,51 +5,58 @@ Letters: N segments (batch × time), H frames, W Mel bins, C channels in, D chan
 
 from collections.abc import Iterable
 from functools import partial
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 
 Size = tuple[int, int]
 Pads = tuple[Size, Size]
+# How accelerators compute it, with equal results: XLA's own operation; a product over each kernel's
+# taps; or one over the taps of all kernels, with zeros where a kernel has none.
+Form = Literal["plain", "folded", "merged"]
 # What the gradient of a convolution needs: its input and its kernels.
 Residuals = tuple[jax.Array, list[jax.Array]]
 
 
-@jax.custom_vjp
-def conv2d_same(x_NxHxWxC: jax.Array, kernels: list[jax.Array]) -> list[jax.Array]:
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def conv2d_same(
+    x_NxHxWxC: jax.Array, kernels: list[jax.Array], form: Form = "plain"
+) -> list[jax.Array]:
     """Convolves one input with several kernels (h, w, C, D), each 'same'-padded with stride 1.
 
     The kernels of a stage's branches are passed in one call, because on the CPU their gradients
-    share work. XLA's own kernel gradients took more than half of a training step there.
+    share work. XLA's own kernel gradients took more than half of a training step there. `form`
+    has no effect on the CPU.
     """
     pads = [_same_pads(_size(kernel)) for kernel in kernels]
     return jax.lax.platform_dependent(
         x_NxHxWxC,
         kernels,
         cpu=partial(_cpu_convolutions, pads=pads),
-        default=partial(_xla_convolutions, pads=pads),
+        default=partial(_xla_convolutions, pads=pads, form=form),
     )
 
 
 def _conv2d_same_forward(
-    x_NxHxWxC: jax.Array, kernels: list[jax.Array]
+    x_NxHxWxC: jax.Array, kernels: list[jax.Array], form: Form
 ) -> tuple[list[jax.Array], Residuals]:
-    return conv2d_same(x_NxHxWxC, kernels), (x_NxHxWxC, kernels)
+    return conv2d_same(x_NxHxWxC, kernels, form), (x_NxHxWxC, kernels)
 
 
 def _conv2d_same_backward(
-    residuals: Residuals, ys: list[jax.Array]
+    form: Form, residuals: Residuals, ys: list[jax.Array]
 ) -> tuple[jax.Array, list[jax.Array]]:
     x_NxHxWxC, kernels = residuals
     x_grad = jax.lax.platform_dependent(
-        kernels, ys, cpu=_cpu_input_grad, default=partial(_xla_input_grad, x_NxHxWxC)
+        kernels, ys, cpu=_cpu_input_grad, default=partial(_xla_input_grad, x_NxHxWxC, form=form)
     )
     sizes = [_size(kernel) for kernel in kernels]
     kernel_grads = jax.lax.platform_dependent(
         x_NxHxWxC,
         ys,
         cpu=partial(_kernel_grads, sizes=sizes),
-        default=partial(_xla_kernel_grads, kernels),
+        default=partial(_xla_kernel_grads, kernels, form=form),
     )
     return x_grad, kernel_grads
 
@@ -76,23 +83,58 @@ def _flipped_pads(size: Size) -> Pads:
 
 
 def _xla_convolutions(
-    x_NxHxWxC: jax.Array, kernels: list[jax.Array], *, pads: list[Pads]
+    x_NxHxWxC: jax.Array, kernels: list[jax.Array], *, pads: list[Pads], form: Form = "plain"
 ) -> list[jax.Array]:
+    if form == "merged":
+        return _product_of_taps(x_NxHxWxC, kernels)
+    if form == "folded":
+        return [_product_of_taps(x_NxHxWxC, [kernel])[0] for kernel in kernels]
     return [_convolution(x_NxHxWxC, k, (1, 1), p) for k, p in zip(kernels, pads, strict=True)]
 
 
+def _product_of_taps(x_NxHxWxC: jax.Array, kernels: list[jax.Array]) -> list[jax.Array]:
+    """Convolutions as one matrix product, which contracts taps and channels together.
+
+    A matrix unit is 128 wide. The few channels of a convolution fill little of it: those of all
+    taps fill its rows, and the outputs of all kernels its columns.
+    """
+    _, h, w, _ = x_NxHxWxC.shape
+    by_tap = [
+        dict(zip(_taps(_size(kernel)), kernel.reshape(-1, *kernel.shape[2:]), strict=True))
+        for kernel in kernels
+    ]
+    taps = sorted(set().union(*by_tap))
+    reach_h, reach_w = (max(abs(tap[axis]) for tap in taps) for axis in (0, 1))
+    padded = jnp.pad(x_NxHxWxC, ((0, 0), (reach_h, reach_h), (reach_w, reach_w), (0, 0)))
+    patches = jnp.concatenate(
+        [padded[:, reach_h + i : reach_h + i + h, reach_w + j : reach_w + j + w] for i, j in taps],
+        axis=-1,
+    )
+    zero_CxD = jnp.zeros_like(kernels[0][0, 0])
+    columns = [jnp.concatenate([of.get(tap, zero_CxD) for tap in taps]) for of in by_tap]
+    return jnp.split(patches @ jnp.concatenate(columns, axis=-1), len(kernels), axis=-1)
+
+
+def _taps(size: Size) -> list[Size]:
+    """The points of a kernel, row by row, as offsets from its centre."""
+    h, w = size
+    return [(i - (h - 1) // 2, j - (w - 1) // 2) for i in range(h) for j in range(w)]
+
+
 def _xla_input_grad(
-    x_NxHxWxC: jax.Array, kernels: list[jax.Array], ys: list[jax.Array]
+    x_NxHxWxC: jax.Array, kernels: list[jax.Array], ys: list[jax.Array], *, form: Form = "plain"
 ) -> jax.Array:
     pads = [_same_pads(_size(kernel)) for kernel in kernels]
-    return jax.vjp(lambda x: _xla_convolutions(x, kernels, pads=pads), x_NxHxWxC)[1](ys)[0]
+    convolve = partial(_xla_convolutions, pads=pads, form=form)
+    return jax.vjp(lambda x: convolve(x, kernels), x_NxHxWxC)[1](ys)[0]
 
 
 def _xla_kernel_grads(
-    kernels: list[jax.Array], x_NxHxWxC: jax.Array, ys: list[jax.Array]
+    kernels: list[jax.Array], x_NxHxWxC: jax.Array, ys: list[jax.Array], *, form: Form = "plain"
 ) -> list[jax.Array]:
     pads = [_same_pads(_size(kernel)) for kernel in kernels]
-    return jax.vjp(partial(_xla_convolutions, x_NxHxWxC, pads=pads), kernels)[1](ys)[0]
+    convolve = partial(_xla_convolutions, x_NxHxWxC, pads=pads, form=form)
+    return jax.vjp(convolve, kernels)[1](ys)[0]
 
 
 def _convolution(x_NxHxWxC: jax.Array, kernel: jax.Array, strides: Size, pads: Pads) -> jax.Array:
@@ -159,10 +201,7 @@ def _kernel_grads(x_NxHxWxC: jax.Array, ys: list[jax.Array], sizes: list[Size]) 
     are computed image by image, so that the patches, up to 25 times the image, stay in the cache.
     """
     _, h, w, c = x_NxHxWxC.shape
-    taps = [
-        [(i - (kh - 1) // 2, j - (kw - 1) // 2) for i in range(kh) for j in range(kw)]
-        for kh, kw in sizes
-    ]
+    taps = [_taps(size) for size in sizes]
     sharers: dict[tuple[int, ...], list[Size]] = {}  # the kernels that share some taps → these taps
     for tap in sorted(set().union(*taps)):
         sharers.setdefault(tuple(k for k in range(len(taps)) if tap in taps[k]), []).append(tap)
