@@ -14,10 +14,12 @@ from damff_jax.evaluation.band import LEVEL, coverage
 from damff_jax.evaluation.predictions import PredictionsError, read_disjoint
 from damff_jax.system.command_line import Parser, program
 from damff_jax.system.places import local
+from damff_jax.system.terminal import robust
 
 _PROGRAM = program("band")
 
 
+@robust(_PROGRAM, result_is_printed=True)
 def main(argv: Sequence[str] | None = None) -> int:
     parser = Parser("band", description=__doc__.split("\n\n")[0])
     parser.add_argument("files", nargs="+", type=local, metavar="PREDICTIONS.csv")

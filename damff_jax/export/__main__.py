@@ -15,18 +15,22 @@ from pathlib import Path
 
 from damff_jax import pretrained
 from damff_jax.system import extras
-from damff_jax.system.command_line import Parser, program
+from damff_jax.system.command_line import Parser, printable, program
+from damff_jax.system.places import local
+from damff_jax.system.terminal import robust
 
 _PROGRAM = program("export")
 # Formats, each a module of this package, and the extra that it needs.
 FORMATS = {"stablehlo": None, "saved_model": "train", "onnx": "onnx"}
 
 
+@robust(_PROGRAM)
 def main(argv: Sequence[str] | None = None) -> int:
     parser = Parser("export", description=__doc__.split("\n\n")[0])
-    parser.add_argument("--output_dir", required=True, metavar="DIR")
+    parser.add_argument("--output_dir", required=True, type=local, metavar="DIR")
     parser.add_argument(
         "--checkpoint",
+        type=local,
         default=pretrained.DEFAULT,
         metavar="WORKDIR|FILE|NAME",
         help="a training run's workdir, a .safetensors file, or weights shipped with the package: "
@@ -46,6 +50,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         if (extra := FORMATS[name]) and (message := extras.missing(extra)):
             parser.error(f"--formats={name} {message}")
     # Imported late, because JAX takes seconds: a usage error should not wait for it.
+    from damff_jax import weights
+
+    try:
+        weights.check_exists(arguments.checkpoint)
+    except ValueError as error:
+        parser.error(printable(str(error)))
     from damff_jax.export import folder
     from damff_jax.prediction import trained
 
@@ -59,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             folder.write(path, loaded, kind)
             print(f"wrote {path}: {kind.FILE}, {folder.EXAMPLE}, {folder.SETTINGS}, {folder.CARD}")
     except (ValueError, OSError) as error:
-        print(f"{_PROGRAM}: error: {error}", file=sys.stderr)
+        print(f"{_PROGRAM}: error: {printable(str(error))}", file=sys.stderr)
         return 1
     return 0
 

@@ -313,7 +313,7 @@ def test_the_train_step_trains_and_is_compiled_once():
     )
     train_step.lower(state, batch).compile()
     n_compiled = len(compiled)
-    call = step._training(train_step, state, batch)
+    call = step.training(train_step, state, batch)
     losses = [float(call()[1]["loss"]) for _ in range(3)]
     assert losses[2] < losses[0]
     assert len(compiled) == n_compiled
@@ -529,6 +529,7 @@ def test_predict_takes_the_checkpoint(tmp_path, capsys):
 
 
 def test_a_prediction_that_fails_is_an_error(tmp_path):
+    (tmp_path / "song.mp3").touch()
     with pytest.raises(BenchmarkError, match=r"status 2: predict: error: .*no checkpoint"):
         predict._predict(tmp_path / "song.mp3", tmp_path, tmp_path / "cache")
 

@@ -36,6 +36,7 @@ def facts_of(curves, splits):
         "n_segments": sum(n_segments.values()),
         "seconds_of_songs": [0.0, 15.0],
         "n_cut_off": {"before": 0, "past": 3},
+        "failed": {"broken": "broken.wav: not readable as audio"},
         "left_out": {"labels without audio": ["gone <1>"]},
         "notes": {"decoder warnings": ["a"]},
         "labels": {song: summary.to_json() for song, summary in labels.items()},

@@ -110,6 +110,6 @@ def test_a_dumb_terminal_shows_no_progress(monkeypatch, term, shows):
 
 def test_every_command_has_robust_streams():
     scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
-    for place in {*scripts.values(), "damff_jax.lag:main"}:
+    for place in {*scripts.values(), "damff_jax.lag:main", "damff_jax.band:main"}:
         module, _, name = place.partition(":")
         assert hasattr(getattr(importlib.import_module(module), name), "__wrapped__"), place
