@@ -18,7 +18,12 @@ class Tags(NamedTuple):
 def read(path: str | os.PathLike[str]) -> Tags:
     """The tags of a file; empty ones if it has none or cannot be read."""
     try:
-        with open(path, "rb", buffering=0) as raw, open_container(Nameless(raw)) as opened:
+        with (
+            # What FFmpeg notes about the file is reported where its sound is decoded.
+            av.logging.Capture(),
+            open(path, "rb", buffering=0) as raw,
+            open_container(Nameless(raw)) as opened,
+        ):
             # In Ogg files, a stream has the tags.
             sources = [opened.metadata, *(x.metadata for x in opened.streams.audio)]
     except (av.FFmpegError, OSError, ValueError, MemoryError):

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from damff_jax import audio
 from damff_jax.audio import tags
 from damff_jax.audio.tags import Tags
 
@@ -52,3 +53,13 @@ def test_playlist_opens_no_other_file(tmp_path):
     playlist = tmp_path / "list.m3u8"
     playlist.write_text(f"#EXTM3U\n#EXTINF:1,\n{song}\n#EXT-X-ENDLIST\n")
     assert tags.read(playlist) == Tags()
+
+
+def test_what_ffmpeg_notes_about_a_file_is_not_shown(tmp_path, caplog):
+    path = write(tmp_path / "a.mp3", "mp3", {})
+    content = path.read_bytes()
+    # Without the header that says how long it is, FFmpeg notes that it estimates the length.
+    path.write_bytes(content[content.index(b"\xff\xfb", 200) :])
+    audio.load(path, 16_000)  # From here on, FFmpeg's notes are noticed.
+    assert tags.read(path) == Tags()
+    assert not caplog.records
