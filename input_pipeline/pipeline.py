@@ -1,7 +1,8 @@
 """From shards to batches. Songs are read into memory once, or from the shards crop by crop.
 
-A batch is put together by a few threads, ahead of the step that takes it. Its crops depend on the
-step alone, so training can resume at any step, and needs no state of the pipeline for that.
+The batches are a dataset of tf.data. Each is put together by a few threads, ahead of the step that
+takes it. Its crops depend on the step alone, so training can resume at any step, and needs no state
+of the pipeline for that.
 
 Letters: D devices, S steps per call, B batch per device, T segments, R segments of all songs,
 F frames per segment, M Mel bins, V = 2.
@@ -11,9 +12,11 @@ import collections
 import concurrent.futures
 import dataclasses
 import itertools
+import math
 from collections.abc import Collection, Iterator, Mapping
 
 import numpy as np
+import tensorflow as tf
 
 from damff_jax.songs import LabelledSongs, Songs
 from damff_jax.training.crops import Crops
@@ -24,6 +27,8 @@ from input_pipeline.shards import RECORD_SEGMENTS, check_shards
 Batch = dict[str, np.ndarray]
 # Calls whose batches are being put together while another one is used.
 _CALLS_AHEAD = 2
+# Of TensorFlow's tensors in memory, in bytes.
+_ALIGNMENT = 64
 
 
 def load_songs(builder: SongBuilder, song_ids: Collection[str]) -> Songs:
@@ -63,21 +68,56 @@ def load_songs(builder: SongBuilder, song_ids: Collection[str]) -> Songs:
 
 
 def train_batches(crops: Crops) -> Iterator[Batch]:
-    """Endless batches of random crops, cut by threads that end with the iterator.
-
-    The batches of several calls are in memory at once. With large batches and many steps per call,
-    it is better to keep the songs on the devices, see `Crops.calls`.
-
-    Yields:
-      `log_mel` (D, S, B, T, F, M) float16, `labels` (D, S, B, T, V) float32, `label_mask`
-      (D, S, B, T, V) bool, `mask` (D, S, B, T) bool, false at padding, and the songs' targets.
+    """Endless batches of random crops, as NumPy arrays; see `dataset`.
 
     Raises:
       CorpusError: a record is damaged.
     """
+    failures: list[Exception] = []
+    try:
+        for batch in dataset(crops, failures):
+            # Unlike `as_numpy_iterator`, without a copy.
+            yield {name: np.asarray(memoryview(tensor)) for name, tensor in batch.items()}
+    except tf.errors.OpError as error:
+        raise (failures[0] if failures else error) from None
+
+
+def dataset(crops: Crops, failures: list[Exception] | None = None) -> tf.data.Dataset:
+    """Endless batches of random crops.
+
+    The batches of several calls are in memory at once. With large batches and many steps per call,
+    it is better to keep the songs on the devices, see `Crops.calls`.
+
+    Args:
+      crops: what to cut.
+      failures: gets the error that ends the dataset, which tf.data itself tells only as text.
+
+    Returns:
+      A dataset of `log_mel` (D, S, B, T, F, M) float16, `labels` (D, S, B, T, V) float32,
+      `label_mask` (D, S, B, T, V) bool, `mask` (D, S, B, T) bool, false at padding, and the songs'
+      targets.
+    """
+
+    def batches() -> Iterator[Batch]:
+        try:
+            yield from _cut_batches(crops)
+        except Exception as error:
+            if failures is not None:
+                failures.append(error)
+            raise
+
+    per_device = crops.batch_size // (crops.n_devices * crops.process_count)
+    leading = crops.n_devices, crops.steps_per_call, per_device, crops.crop_segments
+    signature = {"mask": tf.TensorSpec(leading, tf.bool)}
+    for name, (shape, dtype) in crops.songs.layout().items():
+        signature[name] = tf.TensorSpec((*leading, *shape), dtype)
+    return tf.data.Dataset.from_generator(batches, output_signature=signature)
+
+
+def _cut_batches(crops: Crops) -> Iterator[Batch]:
     # Its threads end when nothing refers to it any more. To wait for them is not possible if Python
     # is about to exit.
-    pool = concurrent.futures.ThreadPoolExecutor(THREADS)
+    pool = concurrent.futures.ThreadPoolExecutor(THREADS, thread_name_prefix="crops")
     pending: collections.deque[_Pending] = collections.deque()
     try:
         for call in crops.calls():
@@ -108,7 +148,7 @@ class _Pending:
         row, n = call["row"], call["n"]
         batch: Batch = {"mask": np.arange(t) < n[..., None]}
         for name, (shape, dtype) in songs.layout().items():
-            batch[name] = np.empty((*n.shape, t, *shape), dtype)
+            batch[name] = _empty((*n.shape, t, *shape), dtype)
         crops = [
             pool.submit(_cut, songs, int(row[at]), int(n[at]), {k: x[at] for k, x in batch.items()})
             for at in np.ndindex(n.shape)
@@ -123,6 +163,14 @@ class _Pending:
     def cancel(self) -> None:
         for crop in self.crops:
             crop.cancel()
+
+
+def _empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """An array that begins where TensorFlow wants tensors to, so that it need not copy it."""
+    n_bytes = math.prod(shape) * np.dtype(dtype).itemsize
+    buffer = np.empty(n_bytes + _ALIGNMENT, np.uint8)
+    start = -buffer.ctypes.data % _ALIGNMENT
+    return buffer[start : start + n_bytes].view(dtype).reshape(shape)
 
 
 def _cut(songs: LabelledSongs, row: int, n: int, crop: Mapping[str, np.ndarray]) -> None:
