@@ -16,7 +16,7 @@ import tensorflow_datasets as tfds
 
 from damff_jax import audio
 from damff_jax.features import FeatureConfig, log_mel_blocks, segments
-from damff_jax.report import data_page
+from damff_jax.report.pages import data_page
 from input_pipeline import datasets
 from input_pipeline.annotations import read_labels
 from input_pipeline.corpus import AudioFile

@@ -26,7 +26,7 @@ from damff_jax.evaluation import metrics, predictions
 from damff_jax.evaluation.metrics import Curve
 from damff_jax.features import FeatureConfig
 from damff_jax.models import create_model
-from damff_jax.report import training_page
+from damff_jax.report.pages import training_page
 from damff_jax.run import checkpoint, checkpoint_files, history, loop, train_flags
 from damff_jax.run.checkpoint import CheckpointError
 from damff_jax.run.identity import check_compatible
