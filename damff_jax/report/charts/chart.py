@@ -56,7 +56,7 @@ class Chart:
         self._name(name, f"dots {css}")
 
     def density(self, counts_XxY: np.ndarray, css: str, *, name: str = "") -> None:
-        """Cells of equal size over the whole frame, the darker the more they count.
+        """Cells of equal size over the whole frame, the stronger the more they count.
 
         The opacity is proportional to the square root of the count.
         """

@@ -158,7 +158,8 @@ def _plane(facts: Mapping[str, Any], of_songs: Mapping[str, LabelSummary]) -> st
     for words in QUADRANTS:
         chart.words(*place(words), words)
     return elements.figure(
-        chart.svg(), "Labels on the plane. Darker cells hold more segments, a dot is a song's mean."
+        chart.svg(),
+        "Labels on the plane. Stronger cells hold more segments, a dot is a song's mean.",
     )
 
 

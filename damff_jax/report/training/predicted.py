@@ -41,7 +41,7 @@ def _against(name: str, truth_N: np.ndarray, prediction_N: np.ndarray) -> str:
     spread = f"{prediction_N.std():.2f} against {truth_N.std():.2f}"
     return elements.figure(
         chart.svg(),
-        f"{name.capitalize()}, predicted against true; darker cells hold more of the "
+        f"{name.capitalize()}, predicted against true; stronger cells hold more of the "
         f"{len(truth_N):,} segments. Standard deviation {spread} of the labels.",
     )
 
