@@ -69,6 +69,9 @@ def test_page_has_no_serious_fault_and_fits(open_page, request, which, width, sc
         summary.click()
     assert serious_faults(page) == []
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    # No heading of a row is squeezed into a column of single letters.
+    widths = page.evaluate("[...document.querySelectorAll('tbody th')].map((th) => th.offsetWidth)")
+    assert min(widths) > 40
 
 
 def test_print_is_light(open_page, song):
