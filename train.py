@@ -134,7 +134,7 @@ def evaluate(this: "Run", dataset: "Dataset") -> dict[str, Any]:
     Raises:
       CheckpointError: there is none, or it belongs to another model or data set.
     """
-    from damff_jax.report.workdir import write_facts
+    from damff_jax.report.training.workdir import write_facts
     from damff_jax.run import checkpoint, history, processes
     from damff_jax.run.run import curves_of, load_evaluated
     from damff_jax.run.train_log import banner
@@ -198,7 +198,7 @@ def write_report(workdir: Path) -> None:
     """Writes report.html from the workdir's other files; without it, the results are complete."""
     import warnings
 
-    from damff_jax.report import training_page
+    from damff_jax.report.pages import training_page
     from damff_jax.run.launch import ReportWarning
 
     try:

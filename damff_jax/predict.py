@@ -126,6 +126,7 @@ def _work(
     warnings.simplefilter("always", audio.AudioWarning)
     n_done = n_failed = 0
     folder = Folder(arguments.output_dir)
+    stopped: Preempted | None = None
     try:
         with preemption.raised():
             try:
@@ -137,13 +138,18 @@ def _work(
                 parser.error(printable(str(error)))
             name = printable(predictor.name)
             print(f"{_PROGRAM}: {name}: {predictor.origin}", file=sys.stderr)
-            for is_done in _predict_and_write(predictor, job.to_do, arguments, folder):
-                n_done, n_failed = n_done + is_done, n_failed + (not is_done)
-            if arguments.html and not _write_index(folder, job, predictor.origin):
-                n_failed += 1
+            try:
+                for is_done in _predict_and_write(predictor, job.to_do, arguments, folder):
+                    n_done, n_failed = n_done + is_done, n_failed + (not is_done)
+            except preemption.Preempted as preempted:
+                stopped = preempted
+            # A run that was stopped before its first song leaves an earlier index as it is.
+            if arguments.html and (folder.entries or stopped is None):
+                with preemption.held_back():
+                    n_failed += not _write_index(folder, job, predictor.origin, stopped)
     except preemption.Preempted as preempted:
-        return preempted, n_done, n_failed
-    return None, n_done, n_failed
+        stopped = stopped or preempted
+    return stopped, n_done, n_failed
 
 
 def _summary(job: _Job, output_dir: str, n_done: int, n_failed: int) -> str:
@@ -195,10 +201,14 @@ def _predict_and_write(
             yield True
 
 
-def _write_index(folder: "Folder", job: _Job, model: str) -> bool:
+def _write_index(folder: "Folder", job: _Job, model: str, stopped: "Preempted | None") -> bool:
     """Writes the index of several files; returns whether it could be written."""
     if len(job.to_do) + len(job.skipped) + len(job.left_out) < 2:
         return True
+    reached = {*folder.failures, *(entry.source for entry in folder.entries)}
+    for path in job.to_do:
+        if path not in reached:
+            folder.fail(path, f"{path}: not reached, because {stopped} ended the run")
     for path, name in job.skipped.items():
         folder.keep(path, name)
     for remark in job.left_out:

@@ -119,7 +119,7 @@ class Dataset:
         }
 
     def facts(self) -> dict[str, Any]:
-        """What a report says about the data, as JSON; see `damff_jax.report.data_page`."""
+        """What a report says about the data, as JSON; see `damff_jax.report.pages.data_page`."""
         return {
             "name": self.builder.name,
             "identity": self.identity,

@@ -82,7 +82,7 @@ def _prepare(arguments: Arguments) -> int:
 
 def write_report(path: Path, facts: dict[str, Any]) -> None:
     """Writes the data report; an error is printed, because the data set is complete without it."""
-    from damff_jax.report import data_page
+    from damff_jax.report.pages import data_page
 
     try:
         data_page.write(path, facts)

@@ -177,7 +177,7 @@ class Curve:
         Raises:
           OSError: the page cannot be written, or the song cannot be read.
         """
-        from damff_jax.report import song_page
+        from damff_jax.report.pages import song_page
 
         song_page.write(path, self, embed_audio=embed_audio)
 

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from damff_jax.audio import tags
-from damff_jax.report import folder_page
 from damff_jax.report.curve import Curve
-from damff_jax.report.summary import QUADRANTS, Summary
+from damff_jax.report.pages import folder_page
+from damff_jax.report.quadrants import QUADRANTS
+from damff_jax.report.summary import Summary
 from damff_jax.system.command_line import printable
 from damff_jax.system.files import atomic_write
 

@@ -14,8 +14,10 @@ from matplotlib.figure import Figure
 
 from damff_jax.evaluation.metrics import DIMENSIONS, Curve
 from damff_jax.features import SEGMENT_SECONDS
-from damff_jax.report import COLOURS, QUADRANTS, fonts
-from damff_jax.report.axes import time as time_axis
+from damff_jax.report import fonts
+from damff_jax.report.charts.axes import time as time_axis
+from damff_jax.report.colours import COLOURS
+from damff_jax.report.quadrants import QUADRANTS, place
 from damff_jax.system.files import atomic_write
 
 FORMATS = ("png", "svg", "pdf")
@@ -51,7 +53,7 @@ def plot_curve(
     for v, name in enumerate(DIMENSIONS):
         # The curve of half a second is a point.
         marker = "o" if len(times_T) == 1 else None
-        axes.plot(times_T, curve_TxV[:, v], marker=marker, color=COLOURS[name], label=name)
+        axes.plot(times_T, curve_TxV[:, v], marker=marker, color=COLOURS[name].light, label=name)
     _time_axis(axes, times_T)
     axes.set_ylim(-1, 1)
     axes.set_yticks(_SCALE)
@@ -82,8 +84,8 @@ def _draw_plane(axes: Axes, times_T: np.ndarray, curve_TxV: np.ndarray) -> None:
     for place_V, word, fill in ((curve_TxV[0], "start", "white"), (curve_TxV[-1], "end", "0.2")):
         axes.plot(*place_V, "o", mfc=fill, color="0.2")
         axes.annotate(word, place_V, (6, 6), textcoords="offset points", fontsize="small")
-    for (x, y), word in QUADRANTS.items():
-        axes.text(x, y, word, ha="center", va="center", fontsize="small", color="0.4")
+    for words in QUADRANTS:
+        axes.text(*place(words), words, ha="center", va="center", fontsize="small", color="0.4")
     axes.set_xticks(_SCALE)
     axes.set_yticks(_SCALE)
     axes.axhline(0, color="0.6", lw=0.8)
@@ -129,7 +131,10 @@ def plot_comparison(
         for v, (name, axes) in enumerate(zip(DIMENSIONS, row, strict=True)):
             axes.plot(times[song_id], truth_TxV[:, v], color="0.4", label="true")
             axes.plot(
-                times[song_id], curve.prediction_TxV[:, v], color=COLOURS[name], label="predicted"
+                times[song_id],
+                curve.prediction_TxV[:, v],
+                color=COLOURS[name].light,
+                label="predicted",
             )
             _finish(axes, f"{song_id}: {name}")
     for first, last in zip(grid[0], grid[-1], strict=True):
@@ -151,8 +156,8 @@ def plot_learning(path: str | os.PathLike, title: str, events: Sequence[Mapping[
 
     plot(loss_axes, "train/loss", color="0.3")
     for name in DIMENSIONS:
-        plot(ccc_axes, f"train/{name}/ccc", color=COLOURS[name], alpha=0.35)
-        plot(ccc_axes, f"validation/{name}/ccc", color=COLOURS[name], marker="o")
+        plot(ccc_axes, f"train/{name}/ccc", color=COLOURS[name].light, alpha=0.35)
+        plot(ccc_axes, f"validation/{name}/ccc", color=COLOURS[name].light, marker="o")
     for axes, label in ((loss_axes, "loss"), (ccc_axes, "CCC, pooled")):
         axes.set_xlabel("step")
         axes.set_ylabel(label)

@@ -6,15 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from damff_jax.evaluation.metrics import DIMENSIONS
-
-# Words for the quadrants of the valence-arousal plane, after Russell's circumplex model of affect;
-# a value of 0 counts as positive.
-QUADRANTS = {
-    "excited": (True, True),
-    "tense": (False, True),
-    "sad": (False, False),
-    "calm": (True, False),
-}
+from damff_jax.report.quadrants import QUADRANTS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,13 +57,3 @@ class Summary:
             for words, signs in QUADRANTS.items()
         }
         return cls(ranges, shares)
-
-
-def clock(seconds: float, *, decimals: int = 0) -> str:
-    """Seconds as m:ss or h:mm:ss, as players show them."""
-    units = round(seconds * 10**decimals)
-    whole, rest = divmod(units, 10**decimals)
-    minutes, s = divmod(whole, 60)
-    hours, m = divmod(minutes, 60)
-    text = f"{hours}:{m:02}:{s:02}" if hours else f"{m}:{s:02}"
-    return f"{text}.{rest:0{decimals}}" if decimals else text

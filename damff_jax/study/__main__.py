@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from damff_jax import configs
-from damff_jax.report import study_page
+from damff_jax.report.pages import study_page
 from damff_jax.study import StudyError, table
 from damff_jax.study.planning import plan
 from damff_jax.study.results import results_of_protocols

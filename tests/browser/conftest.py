@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from damff_jax.report import song_page
+from damff_jax.report.pages import song_page
 from tests.report.pages import make_curve
 
 SECONDS = 12

@@ -2,7 +2,7 @@
 
 import pytest
 
-from damff_jax.report import song_page
+from damff_jax.report.pages import song_page
 from tests.browser.conftest import SECONDS, full_curve
 from tests.report.pages import make_curve
 from tests.report.test_song_page import FORMATS, HOSTILE

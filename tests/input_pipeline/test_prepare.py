@@ -16,7 +16,7 @@ import tensorflow_datasets as tfds
 
 from damff_jax import audio
 from damff_jax.features import FeatureConfig, log_mel_blocks, segments
-from damff_jax.report import data_page
+from damff_jax.report.pages import data_page
 from input_pipeline import datasets
 from input_pipeline.annotations import read_labels
 from input_pipeline.corpus import AudioFile
@@ -124,7 +124,7 @@ def test_the_data_report_shows_songs_labels_and_what_was_left_out(prepare, manua
     assert (
         f"{len(examples)} songs with {sum(len(e['mask']) for e in examples.values())} seg" in page
     )
-    reason = '<th scope="row">labels without audio</th><td>left out</td><td>1</td>'
+    reason = '<th scope="row"><bdi>labels without audio</bdi></th><td>left out</td><td>1</td>'
     assert reason in page and "song 1" in page
     report = info.metadata["report"]
     for song_id, example in examples.items():

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 import warnings
@@ -16,6 +17,7 @@ import soundfile
 from damff_jax import audio, predict, weights
 from damff_jax.evaluation.familiarity import Profile
 from damff_jax.features import log_mel, segments
+from damff_jax.report.folder import Folder
 from damff_jax.run.checkpoint import CheckpointError
 from tests.prediction.test_weights import FEATURES, META, small_state
 
@@ -337,6 +339,44 @@ def test_index_has_the_songs_of_earlier_runs(command, tmp_path):
     curve = np.loadtxt(tmp_path / "curves" / "a.csv", delimiter=",", skiprows=1)
     (kept,) = [row for row in rows if row["page"] == "a.html"]
     assert float(kept["arousal_mean"]) == pytest.approx(curve[:, 2].mean(), abs=1e-4)
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_stopped_run_has_an_index_of_the_songs_that_are_done(
+    command, tmp_path, monkeypatch, number, status
+):
+    for name in "abc":
+        write(tmp_path / "in" / f"{name}.wav")
+    real = Folder.add
+
+    def add(folder, curve, name):
+        real(folder, curve, name)
+        if name == "b":
+            os.kill(os.getpid(), number)
+
+    monkeypatch.setattr(Folder, "add", add)
+    stopped, _, err = command(tmp_path / "in", "--html")
+    assert stopped == status and f"stopped by {number.name}; " in err
+    with open(tmp_path / "curves" / "summary.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["status"] for row in rows] == ["done", "done", "failed"]
+    assert rows[2]["remarks"].endswith(f"c.wav: not reached, because {number.name} ended the run")
+    index = (tmp_path / "curves" / "index.html").read_text()
+    assert 'href="./b.html"' in index and "ended the run" in index
+
+
+def test_run_that_is_stopped_before_its_first_song_leaves_the_index(command, tmp_path, monkeypatch):
+    for name in "ab":
+        write(tmp_path / "in" / f"{name}.wav")
+    command(tmp_path / "in", "--html")
+    index = (tmp_path / "curves" / "index.html").read_bytes()
+
+    def stop(*_, **__):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr("damff_jax.prediction.output.write", stop)
+    assert command(tmp_path / "in", "--html")[0] == 143
+    assert (tmp_path / "curves" / "index.html").read_bytes() == index
 
 
 def test_page_links_its_song(command, tmp_path):

@@ -6,8 +6,10 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from damff_jax.report import axes
-from damff_jax.report.charts import WIDTH, Chart, Interval, intervals
+from damff_jax.report import text
+from damff_jax.report.charts import axes
+from damff_jax.report.charts.chart import WIDTH, Chart
+from damff_jax.report.charts.intervals import Interval, intervals
 
 
 def parsed(svg):
@@ -75,7 +77,7 @@ def test_names_are_text_and_never_markup():
 
 
 def test_an_interval_is_drawn_from_end_to_end_and_one_beyond_the_axis_is_said_to_be():
-    axis = axes.linear([0, 1], "x", text=axes.decimals)
+    axis = axes.linear([0, 1], "x", text=text.decimals)
     rows = [Interval("a", 0.5, 0.25, 1.0, "a"), Interval("b", -3.0, css="b")]
     elements = parsed(intervals("x", rows, axis))
     (whisker,) = (e.get("d") for e in elements if e.get("class") == "whisker a")
@@ -119,7 +121,7 @@ def test_times_are_minutes_and_seconds_at_round_places():
 
 
 def test_numbers_have_a_minus_sign_and_no_negative_zero():
-    assert [axes.number(x) for x in (-0.25, 3, 1500, 0, 0.0002)] == [
+    assert [text.number(x) for x in (-0.25, 3, 1500, 0, 0.0002)] == [
         *("−0.25", "3", "1,500", "0", "2e−04")
     ]
-    assert axes.decimals(-0.001) == "0.00" and axes.decimals(-0.5) == "−0.50"
+    assert text.decimals(-0.001) == "0.00" and text.decimals(-0.5) == "−0.50"

@@ -5,9 +5,9 @@ import csv
 import numpy as np
 import pytest
 
-from damff_jax.report import folder_page
 from damff_jax.report.curve import Curve
 from damff_jax.report.folder import Entry, Folder
+from damff_jax.report.pages import folder_page
 from tests.report.test_song_page import HOSTILE, Reader
 
 FAILURES = {"in/bad.mp3": "in/bad.mp3: the file is empty", "in/x.wav": "in/x.wav: not readable"}

@@ -96,6 +96,18 @@ def test_json_says_everything_about_the_curve(curve):
     assert json.loads(make_curve(band=None).to_json())["band"] is None
 
 
+def test_json_and_jams_carry_the_tags_besides_the_files_name():
+    tagged, untagged = make_curve(name="A Name", artist="Somebody"), make_curve()
+    told = [json.loads(curve.to_json()) for curve in (tagged, untagged)]
+    assert [(x["title"], x["artist"]) for x in told] == [("A Name", "Somebody"), (None, None)]
+    told = [json.loads(curve.to_jams()) for curve in (tagged, untagged)]
+    metadata = [x["file_metadata"] for x in told]
+    assert [(x["title"], x["artist"]) for x in metadata] == [
+        ("A Name", "Somebody"), (untagged.title, ""),
+    ]  # fmt: skip
+    assert [x["sandbox"] for x in told] == 2 * [{"source": untagged.title}]
+
+
 # JAMS ----------------------------------------------------------------------------------------
 
 

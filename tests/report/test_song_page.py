@@ -14,8 +14,10 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from damff_jax.report import song_page
-from damff_jax.report.summary import QUADRANTS, Summary, clock
+from damff_jax.report.pages import song_page
+from damff_jax.report.quadrants import QUADRANTS
+from damff_jax.report.summary import Summary
+from damff_jax.report.text import clock
 from damff_jax.system.command_line import printable
 from tests.report.pages import make_curve
 

@@ -10,8 +10,9 @@ from damff_jax.configs import synthetic
 from damff_jax.evaluation import metrics, predictions
 from damff_jax.evaluation.label_summary import LabelSummary, plane_counts
 from damff_jax.evaluation.metrics import Curve
-from damff_jax.report import training_page, verdict
-from damff_jax.report.workdir import write_facts
+from damff_jax.report.pages import training_page
+from damff_jax.report.training import comparison
+from damff_jax.report.training.workdir import write_facts
 from tests.report.checks import check, section
 
 
@@ -109,10 +110,10 @@ def test_the_verdict_has_the_scores_their_intervals_and_the_constants(tmp_path):
 
 
 def test_intervals_equal_those_of_a_bootstrap_that_joins_the_songs_drawn():
-    systems = {"ours": TEST, "constant": verdict.constant(TEST, np.array([0.1, -0.2]))}
-    compared = verdict.compare(systems)
+    systems = {"ours": TEST, "constant": comparison.constant(TEST, np.array([0.1, -0.2]))}
+    compared = comparison.compare(systems)
     rng = np.random.default_rng(0)
-    songs, drawn = list(TEST), rng.integers(len(TEST), size=(verdict.N_RESAMPLES, len(TEST)))
+    songs, drawn = list(TEST), rng.integers(len(TEST), size=(comparison.N_RESAMPLES, len(TEST)))
     scores = []
     for draw in drawn:
         joined = [
@@ -172,7 +173,7 @@ def test_runs_without_steps_or_validation_have_a_report(tmp_path, events, model,
 
 
 def test_a_constant_has_a_report(tmp_path):
-    constant = verdict.constant(TEST, np.array([0.123456789, -0.3]))
+    constant = comparison.constant(TEST, np.array([0.123456789, -0.3]))
     text = check(report_of(workdir_of(tmp_path, constant, model="constant", step=1)))
     assert "This run is the constant" in text and "beyond the axis" not in text
 
@@ -185,7 +186,7 @@ def test_songs_are_ranked_by_their_error(tmp_path):
     ranked = sorted(error, key=error.get)
     headings = re.findall(r"<h3>(.*?)</h3>", page)
     assert headings == [f"Best: {ranked[0]}", f"Median: {ranked[3]}", f"Worst: {ranked[-1]}"]
-    rows = re.findall(r'<th scope="row">(.*?)</th>', page)
+    rows = re.findall(r'<th scope="row"><bdi>(.*?)</bdi></th>', page)
     assert rows == ranked and page.count("<svg") == 6
 
 
@@ -200,7 +201,7 @@ def test_names_are_escaped_and_labels_may_be_missing(tmp_path):
 
 def test_settings_that_differ_and_the_data_report_are_there(tmp_path):
     page = report_of(workdir_of(tmp_path, TEST, **{"optim.learning_rate": 0.125}))
-    row = '<th scope="row">optim.learning_rate</th><td>0.125</td><td>0.001</td>'
+    row = '<th scope="row"><bdi>optim.learning_rate</bdi></th><td>0.125</td><td>0.001</td>'
     assert row in section(page, "settings")
     data = section(page, "data")
     assert "labels without audio" in data and "gone &lt;1&gt;" in data

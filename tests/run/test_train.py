@@ -26,7 +26,7 @@ from damff_jax.evaluation import metrics, predictions
 from damff_jax.evaluation.metrics import Curve
 from damff_jax.features import FeatureConfig
 from damff_jax.models import create_model
-from damff_jax.report import training_page
+from damff_jax.report.pages import training_page
 from damff_jax.run import checkpoint, checkpoint_files, history, loop, train_flags
 from damff_jax.run.checkpoint import CheckpointError
 from damff_jax.run.identity import check_compatible
@@ -152,7 +152,7 @@ def test_the_report_has_the_constants_error_and_every_start(finished, data_dir):
     for v, name in enumerate(metrics.DIMENSIONS):
         mean = songs.labels_RxV[songs.mask_RxV[:, v], v].mean()
         errors = np.concatenate([mean - c.truth_TxV[c.mask_TxV[:, v], v] for c in truth.values()])
-        row = rf"{name}, constant</th><td>[^<]*</td><td>([\d.]+)"
+        row = rf"{name}, constant</bdi></th><td>[^<]*</td><td>([\d.]+)"
         assert float(re.search(row, page)[1]) == pytest.approx(
             np.sqrt(np.mean(errors**2)), abs=1e-3
         )

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from damff_jax.evaluation import metrics, predictions
 from damff_jax.evaluation.metrics import Curve
 from damff_jax.evaluation.predictions import PredictionsError
-from damff_jax.report import study_page
+from damff_jax.report.pages import study_page
 from damff_jax.study import StudyError, __main__, averaged, results, runs, scores, table
 from damff_jax.study.planning import plan
 from damff_jax.study.runs import PREDICTIONS

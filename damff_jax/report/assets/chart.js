@@ -1,5 +1,5 @@
 // Drawing: a song's curves over time, and its path on the valence-arousal plane.
-// A song is {hop, n, duration, valence, arousal, band, context}; a view is {from, to} in seconds,
+// A song is {hop, n, duration, valence, arousal, band, context, quadrants}; a view is {from, to} in seconds,
 // and a scale {low, high} in values.
 
 const DIMENSIONS = ["valence", "arousal"];
@@ -21,7 +21,7 @@ function clock(seconds, decimals = 0) {
 }
 
 // A value as people write it, with a minus sign of a plus sign's width.
-const signed = (x) => (x < 0 ? "−" : "+") + Math.abs(x).toFixed(2);
+const signed = (x) => (x <= -0.005 ? "−" : "+") + Math.abs(x).toFixed(2);
 
 // A canvas's context, cleared, in units of CSS pixels.
 function prepared(canvas) {
@@ -228,12 +228,10 @@ function valueAt(values, song, time) {
   return values[i] + (position - i) * (values[i + 1] - values[i]);
 }
 
-const QUADRANTS = [
-  ["excited", 1, 1], ["tense", -1, 1], ["sad", -1, -1], ["calm", 1, -1],
-];
-
-function quadrant(valence, arousal) {
-  return QUADRANTS.find(([, v, a]) => v > 0 === valence >= 0 && a > 0 === arousal >= 0)[0];
+// The words of a quadrant, by whether valence and whether arousal are positive.
+function quadrant(song, { valence, arousal }) {
+  const signs = [valence >= 0, arousal >= 0];
+  return Object.keys(song.quadrants).find((words) => `${song.quadrants[words]}` === `${signs}`);
 }
 
 // The plane's points: of a long song, means over several segments.
@@ -276,7 +274,8 @@ function drawPlane(canvas, song, points, view) {
   context.font = "12px system-ui, sans-serif";
   context.fillStyle = colour("faint-ink");
   context.textBaseline = "middle";
-  for (const [words, v, a] of QUADRANTS) {
+  for (const [words, signs] of Object.entries(song.quadrants)) {
+    const [v, a] = signs.map((isPositive) => (isPositive ? 1 : -1));
     context.textAlign = v > 0 ? "right" : "left";
     const [x, y] = planePoint(v, a, area);
     context.fillText(words, x - 8 * v, y + 12 * a);

@@ -33,5 +33,3 @@ document.getElementById("find").addEventListener("input", (event) => {
   const n = rows.filter((row) => !row.hidden).length;
   document.getElementById("found").textContent = wanted ? `${n} of ${rows.length} songs` : "";
 });
-
-setUpTheme(() => {});

@@ -58,7 +58,7 @@ function show() {
     $("chart").setAttribute("aria-valuenow", position.toFixed(1));
     $("chart").setAttribute("aria-valuetext", `${clock(position, 1)}: ${inWords(now)}`);
     drawDot($("dot"), now.valence, now.arousal);
-    $("plane-now").textContent = `${clock(position, 1)}, ${quadrant(now.valence, now.arousal)}`;
+    $("plane-now").textContent = `${clock(position, 1)}, ${quadrant(song, now)}`;
   }
   if (lastShown.position !== position || lastShown.hovered !== hovered) showReadout(hovered ?? position);
   lastShown = { position, hovered };
@@ -87,7 +87,7 @@ function showReadout(time) {
     const band = song.band ? ` (${signed(now[`${name}_low`])} to ${signed(now[`${name}_high`])})` : "";
     $(`value-${name}`).textContent = `${name} ${signed(now[name])}${band}`;
   }
-  $("value-words").textContent = quadrant(now.valence, now.arousal);
+  $("value-words").textContent = quadrant(song, now);
 }
 
 // Zoom -------------------------------------------------------------------------------------------
@@ -281,7 +281,7 @@ function setUpControls() {
 }
 
 isStale = false;
-setUpTheme(redraw);
+document.documentElement.addEventListener("themechange", redraw);
 setUpChart();
 setUpOverview();
 setUpPlane();

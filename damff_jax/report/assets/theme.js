@@ -1,15 +1,17 @@
-// The colours of the page: the system's scheme, or the one chosen with the button.
+// The colours of the page: the system's scheme, or the one chosen with the button. The document's
+// element gets the event `themechange` whenever they change.
 
 const THEMES = ["auto", "light", "dark"];
 
-function setUpTheme(onChange) {
+function setUpTheme() {
   const root = document.documentElement;
   const button = document.getElementById("theme");
+  const changed = () => root.dispatchEvent(new Event("themechange"));
   const show = (theme) => {
     if (theme === "auto") delete root.dataset.theme;
     else root.dataset.theme = theme;
     button.textContent = `Theme: ${theme}`;
-    onChange();
+    changed();
   };
   let theme = remembered("theme");
   if (!THEMES.includes(theme)) theme = "auto";
@@ -20,11 +22,13 @@ function setUpTheme(onChange) {
     remember("theme", theme);
     show(theme);
   });
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", onChange);
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", changed);
   // Paper is white, whatever the screen is.
-  addEventListener("beforeprint", () => { root.dataset.theme = "light"; onChange(); });
+  addEventListener("beforeprint", () => { root.dataset.theme = "light"; changed(); });
   addEventListener("afterprint", () => show(theme));
 }
+
+setUpTheme();
 
 // A browser may keep nothing for pages that are opened from a file.
 function remembered(name) {

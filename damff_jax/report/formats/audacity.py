@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from damff_jax.features import SEGMENT_SECONDS
-from damff_jax.report.summary import QUADRANTS
+from damff_jax.report.quadrants import QUADRANTS
 
 if TYPE_CHECKING:
     from damff_jax.report.curve import Curve

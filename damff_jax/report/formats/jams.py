@@ -26,15 +26,15 @@ def text(curve: "Curve") -> str:
     """The content of a JAMS file, which the library `jams` validates."""
     content = {
         "file_metadata": {
-            "title": curve.title,
-            "artist": "",
+            "title": curve.name or curve.title,
+            "artist": curve.artist,
             "release": "",
             "duration": curve.duration,
             "identifiers": {},
             "jams_version": _VERSION,
         },
         "annotations": [_annotation(curve)],
-        "sandbox": {},
+        "sandbox": {"source": curve.title},
     }
     return json.dumps(content, allow_nan=False)
 

@@ -20,6 +20,8 @@ def as_dict(curve: "Curve") -> dict[str, Any]:
     """The object that the file holds."""
     return {
         "source": curve.title,
+        "title": curve.name or None,
+        "artist": curve.artist or None,
         "model": curve.model,
         "names": ["valence", "arousal"],
         "scale": [-1, 1],

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
 from damff_jax.evaluation.metrics import DIMENSIONS
-from damff_jax.report import COLOURS
+from damff_jax.report.colours import COLOURS
 
 if TYPE_CHECKING:
     from damff_jax.report.curve import Curve
@@ -55,7 +55,7 @@ def text(curve: "Curve") -> str:
             "model": model,
             "plotStyle": _CONNECTED_POINTS,
             "verticalScale": _PLUS_MINUS_ONE,
-            "colour": COLOURS[name],
+            "colour": COLOURS[name].light,
             "colourName": name.capitalize(),
             "darkBackground": "false",
         }

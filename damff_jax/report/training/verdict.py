@@ -3,10 +3,13 @@
 from collections.abc import Mapping
 
 from damff_jax.evaluation.metrics import DIMENSIONS
-from damff_jax.report import axes, data_page, skeleton, verdict
-from damff_jax.report.charts import Interval, intervals
-from damff_jax.report.verdict import Estimate, System
-from damff_jax.report.workdir import Workdir
+from damff_jax.report.charts import axes
+from damff_jax.report.charts.intervals import Interval, intervals
+from damff_jax.report.pages import data_page, elements
+from damff_jax.report.text import decimals, signed
+from damff_jax.report.training import comparison
+from damff_jax.report.training.comparison import Estimate, System
+from damff_jax.report.training.workdir import Workdir
 
 _TITLES = {"ccc": "CCC, pooled", "rmse": "RMSE", "within_ccc": "CCC within songs"}
 _THIS = "this run"
@@ -19,8 +22,8 @@ def compared(run: Workdir, split: str) -> dict[str, System]:
     if split in run.ridge:
         systems["ridge"] = run.ridge[split].curves
     if run.model != "constant":
-        systems["constant"] = verdict.constant(curves, data_page.constant_of(run.facts["data"]))
-    return verdict.compare(systems)
+        systems["constant"] = comparison.constant(curves, data_page.constant_of(run.facts["data"]))
+    return comparison.compare(systems)
 
 
 def section(run: Workdir, systems: Mapping[str, System]) -> str:
@@ -32,22 +35,22 @@ def section(run: Workdir, systems: Mapping[str, System]) -> str:
     split, parts = run.main_split, []
     if run.config["data"]["dataset"] == "synthetic":
         note = "These songs are synthetic: the scores only show that the program works."
-        parts.append(skeleton.paragraph(note, "note"))
+        parts.append(elements.notice(note))
     if split != "test":
         note = f"No test songs were evaluated; these are the {split} songs."
-        parts.append(skeleton.paragraph(note, "note"))
+        parts.append(elements.notice(note))
     cards = "".join(_card(name, systems) for name in DIMENSIONS)
     parts.append(f'<div class="cards">{cards}</div>')
     n_songs = len(run.splits[split].curves)
-    parts.append(skeleton.paragraph(_explained(n_songs), "quiet"))
-    parts.append(skeleton.grid(_figures(systems)))
+    parts.append(elements.paragraph(_explained(n_songs), "hint"))
+    parts.append(elements.grid(_figures(systems)))
     parts.append(_table(run, split, systems))
     parts += [
-        skeleton.details(f"Scores on the {name} songs", _table(run, name, None))
+        elements.details(f"Scores on the {name} songs", _table(run, name, None))
         for name in run.splits
         if name != split
     ]
-    parts.append(skeleton.paragraph(_baselines(run), "quiet"))
+    parts.append(elements.paragraph(_baselines(run), "hint"))
     return "".join(parts)
 
 
@@ -56,7 +59,7 @@ def _card(dimension: str, systems: Mapping[str, System]) -> str:
     ccc = ours[dimension, "ccc"]
     interval = "" if ccc.low is None else f" {_range(ccc)}"
     others = "".join(
-        skeleton.paragraph(against(name, dimension, system))
+        elements.paragraph(against(name, dimension, system))
         for name, system in systems.items()
         if name != _THIS
     )
@@ -66,8 +69,8 @@ def _card(dimension: str, systems: Mapping[str, System]) -> str:
     )
     return (
         f'<div class="card"><h3 class="{dimension}">{dimension}</h3>'
-        f'<p class="big">{axes.decimals(ccc.value)} <small>pooled CCC{interval}</small></p>'
-        f"{skeleton.paragraph(scores)}{others}</div>"
+        f'<p class="big">{decimals(ccc.value)} <small>pooled CCC{interval}</small></p>'
+        f"{elements.paragraph(scores)}{others}</div>"
     )
 
 
@@ -81,8 +84,8 @@ def against(name: str, dimension: str, system: System) -> str:
     title = "RMSE" if measure == "rmse" else "pooled CCC"
     baseline = "the constant" if name == "constant" else name
     if lead.low is None or lead.high is None:
-        return f"{title} {_signed(lead.value)} beside {baseline}."
-    interval = f"{title} {_signed(lead.value)} [{_signed(lead.low)}, {_signed(lead.high)}]"
+        return f"{title} {signed(lead.value, 3)} beside {baseline}."
+    interval = f"{title} {signed(lead.value, 3)} [{signed(lead.low, 3)}, {signed(lead.high, 3)}]"
     if lead.low <= 0 <= lead.high:
         return f"Not distinguishable from {baseline}: {interval}."
     better = (lead.value > 0) != (measure == "rmse")
@@ -90,7 +93,7 @@ def against(name: str, dimension: str, system: System) -> str:
 
 
 def _explained(n_songs: int) -> str:
-    if n_songs < verdict.MIN_SONGS:
+    if n_songs < comparison.MIN_SONGS:
         return f"{n_songs} songs are too few for intervals."
     return (
         f"On {n_songs:,} songs. Brackets are 95 % intervals of a bootstrap over songs: how much "
@@ -107,11 +110,11 @@ def _figures(systems: Mapping[str, System]) -> list[str]:
                 for name, system in systems.items()
             ]
             ends = [x for row in rows for x in (row.value, row.low, row.high) if x is not None]
-            axis = axes.linear([0, *ends], f"{title}, {dimension}", text=axes.decimals)
+            axis = axes.linear([0, *ends], f"{title}, {dimension}", text=decimals)
             label = f"{title} in {dimension}, by system"
             better = "lower is better" if measure == "rmse" else "higher is better"
             svg = intervals(label, rows, axis)
-            figures.append(skeleton.figure(svg, f"{title}, {dimension}; {better}."))
+            figures.append(elements.figure(svg, f"{title}, {dimension}; {better}."))
     # Valence above arousal, where three fit beside each other.
     return figures[::2] + figures[1::2]
 
@@ -122,14 +125,14 @@ def _css(name: str, dimension: str) -> str:
 
 def _table(run: Workdir, split: str, systems: Mapping[str, System] | None) -> str:
     systems = systems or compared(run, split)
-    head = ["dimension, system", *(_TITLES[measure] for measure in verdict.MEASURES)]
+    head = ["dimension, system", *(_TITLES[measure] for measure in comparison.MEASURES)]
     rows = [
         [f"{dimension}, {name}"]
-        + [_text(system.scores[dimension, measure], 3) for measure in verdict.MEASURES]
+        + [_text(system.scores[dimension, measure], 3) for measure in comparison.MEASURES]
         for dimension in DIMENSIONS
         for name, system in systems.items()
     ]
-    return skeleton.table(head, rows, caption=f"Scores on the {split} songs")
+    return elements.table(head, rows, caption=f"Scores on the {split} songs")
 
 
 def _baselines(run: Workdir) -> str:
@@ -144,19 +147,10 @@ def _baselines(run: Workdir) -> str:
 
 
 def _text(estimate: Estimate, n_digits: int = 2) -> str:
-    value = _number(estimate.value, n_digits)
+    value = decimals(estimate.value, n_digits)
     return value if estimate.low is None else f"{value} {_range(estimate, n_digits)}"
 
 
 def _range(estimate: Estimate, n_digits: int = 2) -> str:
-    low, high = (_number(x or 0.0, n_digits) for x in (estimate.low, estimate.high))
+    low, high = (decimals(x or 0.0, n_digits) for x in (estimate.low, estimate.high))
     return f"[{low}, {high}]"
-
-
-def _number(x: float, n_digits: int) -> str:
-    # Without −0.00.
-    return f"{round(x, n_digits) + 0.0:.{n_digits}f}".replace("-", "−")
-
-
-def _signed(x: float) -> str:
-    return f"{round(x, 3) + 0.0:+.3f}".replace("-", "−")

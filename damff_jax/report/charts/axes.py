@@ -6,26 +6,7 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-
-def number(x: float) -> str:
-    """Up to three significant decimals, with a minus sign: −0.25, 3, 1,500, 2e−04."""
-    if x and not 1e-3 <= abs(x) < 1e7:
-        text = f"{x:.0e}"
-    else:
-        text = f"{x:,.4g}" if abs(x) < 1000 else f"{x:,.0f}"
-    return text.replace("-", "−")
-
-
-def decimals(x: float) -> str:
-    """Two decimals, with a minus sign."""
-    return f"{x + 0.0:.2f}".replace("-0.00", "0.00").replace("-", "−")
-
-
-def clock(seconds: float) -> str:
-    """Minutes and seconds, and hours if there are any: 0:05, 1:01:30."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+from damff_jax.report.text import clock, number
 
 
 @dataclasses.dataclass(frozen=True)

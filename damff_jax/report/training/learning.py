@@ -6,22 +6,23 @@ from typing import Any
 import numpy as np
 
 from damff_jax.evaluation.metrics import DIMENSIONS
-from damff_jax.report import axes, skeleton
-from damff_jax.report.axes import Axis
-from damff_jax.report.charts import Chart
-from damff_jax.report.workdir import Workdir
+from damff_jax.report.charts import axes
+from damff_jax.report.charts.axes import Axis
+from damff_jax.report.charts.chart import Chart
+from damff_jax.report.pages import elements
+from damff_jax.report.training.workdir import Workdir
 
 
 def section(run: Workdir) -> str:
     """Loss, CCC, learning rate and gradient norm over the steps, and the chosen step."""
     if not run.events:
-        return skeleton.paragraph("This run logged nothing: it had no validation songs.")
+        return elements.paragraph("This run logged nothing: it had no validation songs.")
     steps = np.array([event["step"] for event in run.events])
     is_solved = "train/loss" not in run.events[0]
     x = axes.linear([0, steps.max()], "candidate" if is_solved else "step")
     charts = [_ccc(run, x)] if is_solved else [_loss(run, x), _ccc(run, x), _rate(run, x)]
     charts += [] if is_solved else [_gradient(run, x), *_skipped(run, x)]
-    return skeleton.paragraph(_text(run, is_solved)) + skeleton.grid(charts, "pairs")
+    return elements.paragraph(_text(run, is_solved)) + elements.grid(charts, "pairs")
 
 
 def _text(run: Workdir, is_solved: bool) -> str:
@@ -64,7 +65,7 @@ def _loss(run: Workdir, x: Axis) -> str:
     chart.line(*train, "plain faint", name="training crops")
     if len(validation[0]):
         chart.line(*validation, "ours", name="validation songs", dots=True)
-    return skeleton.figure(chart.svg(), f"Loss: {_terms(run.config['loss'])}.")
+    return elements.figure(chart.svg(), f"Loss: {_terms(run.config['loss'])}.")
 
 
 def _terms(weights: Mapping[str, float]) -> str:
@@ -96,7 +97,7 @@ def _ccc(run: Workdir, x: Axis) -> str:
             chart.line(*points, f"{name} faint")
     has_train = any(len(x) for (part, _), (x, _) in series.items() if part == "train")
     faint = "; faint: of a step's training crops" if has_train else ""
-    return skeleton.figure(chart.svg(), f"CCC of the validation songs{faint}.")
+    return elements.figure(chart.svg(), f"CCC of the validation songs{faint}.")
 
 
 def _rate(run: Workdir, x: Axis) -> str:
@@ -104,7 +105,7 @@ def _rate(run: Workdir, x: Axis) -> str:
     chart = _chart(run, "Learning rate", x, axes.linear([0, *points[1]], "learning rate"))
     chart.line(*points, "plain")
     schedule, warmup = (run.config["optim"][name] for name in ("schedule", "warmup_fraction"))
-    return skeleton.figure(
+    return elements.figure(
         chart.svg(), f"Learning rate: {schedule}, after a warm-up over {warmup:.0%} of the steps."
     )
 
@@ -120,7 +121,7 @@ def _gradient(run: Workdir, x: Axis) -> str:
         chart.line(ends, np.full(2, limit), "guide", name="clipped above")
         share = float(np.mean(points[1] > limit)) if len(points[1]) else 0.0
         text += f", above {limit:g} in {share:.0%} of the logged steps"
-    return skeleton.figure(chart.svg(), f"{text}.")
+    return elements.figure(chart.svg(), f"{text}.")
 
 
 def _skipped(run: Workdir, x: Axis) -> list[str]:
@@ -129,7 +130,7 @@ def _skipped(run: Workdir, x: Axis) -> list[str]:
         return []
     chart = _chart(run, "Skipped steps", x, axes.linear([0, *points[1]], "skipped so far"))
     chart.line(*points, "plain")
-    return [skeleton.figure(chart.svg(), "Steps skipped so far, because they were not finite.")]
+    return [elements.figure(chart.svg(), "Steps skipped so far, because they were not finite.")]
 
 
 def _chart(run: Workdir, label: str, x: Axis, y: Axis) -> Chart:

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 
 from damff_jax.evaluation.metrics import DIMENSIONS
 from damff_jax.features import SEGMENT_SECONDS, FeatureConfig
-from damff_jax.report import axes
-from damff_jax.report.verdict import Estimate, System
-from damff_jax.report.workdir import Workdir
+from damff_jax.report.text import decimals
+from damff_jax.report.training.comparison import Estimate, System
+from damff_jax.report.training.workdir import Workdir
 
 _PAPER = """\
 @inproceedings{zhang2023damff,
@@ -70,7 +70,7 @@ def _scores(run: Workdir, systems: Mapping[str, System]) -> str:
 
 
 def _interval(estimate: Estimate) -> str:
-    numbers = [axes.decimals(x) for x in estimate if x is not None]
+    numbers = [decimals(x) for x in estimate if x is not None]
     return numbers[0] if len(numbers) == 1 else f"{numbers[0]} [{numbers[1]}, {numbers[2]}]"
 
 

@@ -1,6 +1,5 @@
 """The index of a folder as a page: its songs in a table and on the plane, and what failed."""
 
-import html
 import os
 import urllib.parse
 from collections.abc import Mapping, Sequence
@@ -8,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from damff_jax.report import document
-from damff_jax.report.song_page import signed
-from damff_jax.report.summary import QUADRANTS, clock
+from damff_jax.report.pages import document, elements
+from damff_jax.report.quadrants import QUADRANTS
+from damff_jax.report.text import clock, escape, signed
 from damff_jax.system.command_line import printable
 
 if TYPE_CHECKING:
@@ -31,21 +30,26 @@ def text(name: str, entries: Sequence["Entry"], failures: Mapping[str, str], *, 
     counts += [f"<b>{total}</b> of music"]
     counts += [f"<b>{unlike:,}</b> unlike the training songs"] * bool(unlike)
     counts += [f'<a href="#failed-title"><b>{len(failures):,}</b> failed</a>'] * bool(failures)
-    return document.render(
+    main = document.filled(
         "folder.html",
-        title=f"{name}: valence and arousal of {len(entries):,} songs",
-        scripts=("theme.js", "folder.js"),
-        name=html.escape(name),
-        model=html.escape(model),
-        numbers="".join(f"<span>{count}</span>" for count in counts),
+        model=escape(model),
+        totals="".join(f"<span>{count}</span>" for count in counts),
         map=_map(entries),
         rows="\n".join(map(_table_row, entries)),
         failed=_failed(failures),
     )
+    return document.render(
+        name,
+        main,
+        title=f"{name}: valence and arousal of {len(entries):,} songs",
+        subtitle='<p class="meta">Valence and arousal of the songs in this folder</p>',
+        styles=("folder.css",),
+        scripts=("folder.js",),
+    )
 
 
 def _address(page: str) -> str:
-    return html.escape("./" + urllib.parse.quote(os.fsencode(page)))
+    return escape("./" + urllib.parse.quote(os.fsencode(page)))
 
 
 def _table_row(entry: "Entry") -> str:
@@ -56,11 +60,11 @@ def _table_row(entry: "Entry") -> str:
         badges.append('<span class="badge">unlike the training songs</span>')
     for remark in entry.remarks:
         if not remark.startswith("unlike"):
-            badges.append(f'<span class="badge">{html.escape(printable(remark))}</span>')
-    artist = f'<div class="hint"><bdi>{html.escape(entry.artist)}</bdi></div>'
+            badges.append(f'<span class="badge">{escape(printable(remark))}</span>')
+    artist = f'<div class="hint"><bdi>{escape(entry.artist)}</bdi></div>'
     cells = [
-        f'<th scope="row" data-sort="{html.escape(entry.name.casefold())}">'
-        f'<a href="{_address(entry.page)}"><bdi>{html.escape(entry.name)}</bdi></a>'
+        f'<th scope="row" data-sort="{escape(entry.name.casefold())}">'
+        f'<a href="{_address(entry.page)}"><bdi>{escape(entry.name)}</bdi></a>'
         f"{''.join(badges)}{artist if entry.artist else ''}</th>",
         f"<td>{_spark(entry.spark_PxV)}</td>",
         f'<td class="wide" data-sort="{entry.seconds:g}">{clock(entry.seconds)}</td>',
@@ -97,7 +101,7 @@ def _map(entries: Sequence["Entry"]) -> str:
         )
     for entry in entries:
         v, a = (entry.summary.ranges[name].mean for name in ("valence", "arousal"))
-        label = html.escape(f"{entry.name}: valence {signed(v)}, arousal {signed(a)}")
+        label = escape(f"{entry.name}: valence {signed(v)}, arousal {signed(a)}")
         # Not in the order of the Tab key, because the table has the same links.
         parts.append(
             f'<a href="{_address(entry.page)}" tabindex="-1" aria-label="{label}">'
@@ -113,16 +117,13 @@ def _map(entries: Sequence["Entry"]) -> str:
 def _failed(failures: Mapping[str, str]) -> str:
     if not failures:
         return ""
-    items = "\n".join(
-        f'<tr><th scope="row"><bdi>{html.escape(printable(path))}</bdi></th>'
-        f'<td class="text">{html.escape(printable(why.removeprefix(f"{path}: ")))}</td></tr>'
+    rows = (
+        (printable(path), printable(why.removeprefix(f"{path}: ")))
         for path, why in failures.items()
     )
+    table = elements.table(["File", "Why"], rows, label="Failed or left out", numbers=False)
     return (
         '<section aria-labelledby="failed-title">'
         '<h2 id="failed-title" class="errors">Failed or left out</h2>'
-        '<div class="scroll tall" tabindex="0" role="region" aria-labelledby="failed-title">'
-        '<table class="songs"><thead><tr><th scope="col">File</th>'
-        f'<th scope="col" class="text">Why</th></tr></thead><tbody>{items}</tbody></table>'
-        "</div></section>"
+        f"{table}</section>"
     )

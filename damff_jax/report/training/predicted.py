@@ -5,9 +5,11 @@ from collections.abc import Mapping
 import numpy as np
 
 from damff_jax.evaluation.metrics import DIMENSIONS, Curve
-from damff_jax.report import axes, skeleton
-from damff_jax.report.charts import Chart
-from damff_jax.report.workdir import Evaluated
+from damff_jax.report.charts import axes
+from damff_jax.report.charts.chart import Chart
+from damff_jax.report.pages import elements
+from damff_jax.report.text import decimals
+from damff_jax.report.training.workdir import Evaluated
 
 _CELLS = np.linspace(-1, 1, 41)
 # Points of a curve that are drawn; a longer one is averaged over blocks.
@@ -25,7 +27,7 @@ def points(evaluated: Evaluated) -> str:
         ]
         truth_N, prediction_N = map(np.concatenate, zip(*pairs, strict=True))
         figures += [_against(name, truth_N, prediction_N), _errors(name, prediction_N - truth_N)]
-    return skeleton.grid([figures[0], figures[2], figures[1], figures[3]], "pairs")
+    return elements.grid([figures[0], figures[2], figures[1], figures[3]], "pairs")
 
 
 def _against(name: str, truth_N: np.ndarray, prediction_N: np.ndarray) -> str:
@@ -37,9 +39,9 @@ def _against(name: str, truth_N: np.ndarray, prediction_N: np.ndarray) -> str:
     chart.density(counts, name, name="segments")
     chart.diagonal(name="equal")
     spread = f"{prediction_N.std():.2f} against {truth_N.std():.2f}"
-    return skeleton.figure(
+    return elements.figure(
         chart.svg(),
-        f"{name.capitalize()}, predicted against true; darker cells hold more of the "
+        f"{name.capitalize()}, predicted against true; stronger cells hold more of the "
         f"{len(truth_N):,} segments. Standard deviation {spread} of the labels.",
     )
 
@@ -54,8 +56,8 @@ def _errors(name: str, error_N: np.ndarray) -> str:
     chart.bars(edges, counts, name)
     chart.vertical(0.0)
     within = float(np.percentile(np.abs(error_N), 80))
-    mean = axes.decimals(float(error_N.mean()))
-    return skeleton.figure(
+    mean = decimals(float(error_N.mean()))
+    return elements.figure(
         chart.svg(),
         f"Errors in {name}: mean {mean}, standard deviation {error_N.std():.2f}; 80 % are smaller "
         f"than {within:.2f}.",
@@ -69,15 +71,15 @@ def songs(evaluated: Evaluated) -> str:
     places = {"Best": 0, "Median": (len(ranked) - 1) // 2, "Worst": len(ranked) - 1}
     chosen = {ranked[place]: word for word, place in reversed(places.items())}
     parts = [
-        skeleton.paragraph(
+        elements.paragraph(
             f"The {len(ranked):,} songs are ranked by their RMSE over both dimensions."
         )
     ]
     for song in sorted(chosen, key=ranked.index):
         curve, times_T = evaluated.curves[song], evaluated.times[song]
         figures = [_curve(song, v, curve, times_T, errors[song][v]) for v in range(len(DIMENSIONS))]
-        parts += [skeleton.heading(f"{chosen[song]}: {song}"), skeleton.grid(figures, "pairs")]
-    return "".join(parts) + skeleton.details("All songs", _table(evaluated.curves, errors, ranked))
+        parts += [elements.heading(f"{chosen[song]}: {song}"), elements.grid(figures, "pairs")]
+    return "".join(parts) + elements.details("All songs", _table(evaluated.curves, errors, ranked))
 
 
 def _curve(song: str, v: int, curve: Curve, times_T: np.ndarray, rmse: float) -> str:
@@ -91,7 +93,7 @@ def _curve(song: str, v: int, curve: Curve, times_T: np.ndarray, rmse: float) ->
     chart.line(times_T, truth_T, "truth", name="label")
     chart.line(times_T, prediction_T, name, name="predicted")
     score = "no labels" if np.isnan(rmse) else f"RMSE {rmse:.2f}"
-    return skeleton.figure(chart.svg(), f"{name.capitalize()}: {score}.")
+    return elements.figure(chart.svg(), f"{name.capitalize()}: {score}.")
 
 
 def _thinned(x_T: np.ndarray) -> np.ndarray:
@@ -117,9 +119,9 @@ def _table(curves: Mapping[str, Curve], errors: Mapping[str, np.ndarray], ranked
                 row += ["–", "–", "–"]
                 continue
             means = (z[rows_T, v].mean() for z in (curve.truth_TxV, curve.prediction_TxV))
-            row += [f"{errors[song][v]:.3f}", *(axes.decimals(float(mean)) for mean in means)]
+            row += [f"{errors[song][v]:.3f}", *(decimals(float(mean)) for mean in means)]
         rows.append(row)
-    return skeleton.table(head, rows, caption="All songs, the best first")
+    return elements.table(head, rows, caption="All songs, the best first")
 
 
 def _rmse(curve: Curve) -> np.ndarray:

@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 
 from damff_jax.evaluation.metrics import DIMENSIONS
-from damff_jax.report import axes, skeleton
-from damff_jax.report.charts import Interval, intervals
+from damff_jax.report.charts import axes
+from damff_jax.report.charts.intervals import Interval, intervals
 from damff_jax.report.files import write_if_changed
-from damff_jax.report.skeleton import Section
+from damff_jax.report.pages import document, elements
+from damff_jax.report.text import decimals, signed
 
 _SCORES = {
     "ccc": "CCC",
@@ -37,13 +38,13 @@ def write(path: str | os.PathLike, title: str, results: Mapping[str, Any]) -> No
     """
     reference = results["reference"]
     sections = [
-        Section(f"protocol-{i}", name or "Results", _protocol(part, reference))
+        document.Section(f"protocol-{i}", name or "Results", _protocol(part, reference))
         for i, (name, part) in enumerate(results["protocols"].items())
         if part["systems"]
     ]
     n_systems = len({name for part in results["protocols"].values() for name in part["systems"]})
     subtitle = f"{n_systems} systems, compared with {reference}"
-    write_if_changed(path, skeleton.page(f"Study: {title}", subtitle, sections))
+    write_if_changed(path, document.report(f"Study: {title}", subtitle, sections))
 
 
 def _protocol(part: Mapping[str, Any], reference: str) -> str:
@@ -57,8 +58,8 @@ def _protocol(part: Mapping[str, Any], reference: str) -> str:
         text += f", seconds {first:g} to {end:g} of the songs"
     figures = [_scores(systems, name) for name in DIMENSIONS]
     figures += [x for name in DIMENSIONS if (x := _differences(systems, name, reference))]
-    parts = [skeleton.paragraph(f"{text}."), skeleton.grid(figures, "pairs")]
-    parts.append(skeleton.paragraph(_explained(systems), "quiet"))
+    parts = [elements.paragraph(f"{text}."), elements.grid(figures, "pairs")]
+    parts.append(elements.paragraph(_explained(systems), "hint"))
     parts += [_table(systems, name, reference) for name in DIMENSIONS]
     return "".join([*parts, _cost(systems)])
 
@@ -80,9 +81,9 @@ def _scores(systems: Mapping[str, Any], dimension: str) -> str:
         ends = (mean - std, mean + std) if len(row["seeds"]) > 1 else (None, None)
         rows.append(Interval(name, mean, ends[0], ends[1], css=dimension))
     title = f"CCC in {dimension}"
-    axis = axes.linear([0, *_ends(rows)], title, text=axes.decimals)
-    svg = intervals(f"{title} of {len(rows)} systems", rows, axis, text=_text)
-    return skeleton.figure(svg, f"{title}, pooled.")
+    axis = axes.linear([0, *_ends(rows)], title, text=decimals)
+    svg = intervals(f"{title} of {len(rows)} systems", rows, axis, text=lambda x: decimals(x, 3))
+    return elements.figure(svg, f"{title}, pooled.")
 
 
 def _differences(systems: Mapping[str, Any], dimension: str, reference: str) -> str:
@@ -97,10 +98,10 @@ def _differences(systems: Mapping[str, Any], dimension: str, reference: str) -> 
     # A system that is far worse than all others must not make their differences invisible.
     limit = _FAR * float(np.median([abs(row.value) for row in rows]))
     near = [row for row in rows if abs(row.value) <= limit]
-    axis = axes.linear([0, *_ends(near)], title, text=axes.decimals)
+    axis = axes.linear([0, *_ends(near)], title, text=decimals)
     label = f"{title}, with 95 % intervals"
-    svg = intervals(label, rows, axis, text=lambda x: _text(x, "+"), zero=True)
-    return skeleton.figure(svg, f"{title}: right of 0 is better than {reference}.")
+    svg = intervals(label, rows, axis, text=lambda x: signed(x, 3), zero=True)
+    return elements.figure(svg, f"{title}: right of 0 is better than {reference}.")
 
 
 def _ends(rows: list[Interval]) -> list[float]:
@@ -115,7 +116,7 @@ def _table(systems: Mapping[str, Any], dimension: str, reference: str) -> str:
         several = len(row["seeds"]) > 1
         cells = [_number(row["scores"][f"{dimension}/{score}"], several) for score in _SCORES]
         rows.append([name, cells[0], _difference(row["against"].get(dimension)), *cells[1:]])
-    return skeleton.table(head, rows, caption=f"{dimension.capitalize()}, pooled unless said")
+    return elements.table(head, rows, caption=f"{dimension.capitalize()}, pooled unless said")
 
 
 def _cost(systems: Mapping[str, Any]) -> str:
@@ -128,22 +129,18 @@ def _cost(systems: Mapping[str, Any]) -> str:
         ]
         for name, row in systems.items()
     ]
-    return skeleton.table(
+    return elements.table(
         ["system", "seeds", "parameters", "minutes per run"], rows, caption="Cost"
     )
 
 
 def _number(mean_and_std: tuple[float, float], several: bool) -> str:
     mean, std = mean_and_std
-    return f"{_text(mean)} ± {std:.3f}" if several else _text(mean)
+    return f"{decimals(mean, 3)} ± {std:.3f}" if several else decimals(mean, 3)
 
 
 def _difference(x: Mapping[str, float] | None) -> str:
     if x is None:
         return ""
-    low, high = (_text(x[end], "+") for end in ("low", "high"))
-    return f"{_text(x['difference'], '+')} [{low}, {high}]"
-
-
-def _text(x: float, sign: str = "-") -> str:
-    return f"{x:{sign}.3f}".replace("-", "−")
+    low, high = (signed(x[end], 3) for end in ("low", "high"))
+    return f"{signed(x['difference'], 3)} [{low}, {high}]"

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from damff_jax.configs import default, models
-from damff_jax.report import data_page, learning, model_card, predicted, skeleton, verdict_section
 from damff_jax.report.files import write_if_changed
-from damff_jax.report.skeleton import Section
-from damff_jax.report.workdir import Workdir
+from damff_jax.report.pages import data_page, document, elements
+from damff_jax.report.training import learning, model_card, predicted, verdict
+from damff_jax.report.training.workdir import Workdir
 from damff_jax.run import history
 from damff_jax.run.train_log import format_seconds
 
@@ -23,11 +23,11 @@ def write(workdir: str | os.PathLike) -> None:
       OSError, ValueError: a file of the workdir is missing or damaged, or cannot be written.
     """
     run = Workdir.read(workdir)
-    systems = verdict_section.compared(run, run.main_split)
+    systems = verdict.compared(run, run.main_split)
     card = model_card.markdown(run, systems)
     evaluated = run.splits[run.main_split]
     bodies = (
-        ("verdict", "Verdict", verdict_section.section(run, systems)),
+        ("verdict", "Verdict", verdict.section(run, systems)),
         ("learning", "Learning", learning.section(run)),
         ("predictions", "Predicted and true", predicted.points(evaluated)),
         (
@@ -37,12 +37,12 @@ def write(workdir: str | os.PathLike) -> None:
         ),
         ("data", "Data", _data(run.facts["data"])),
         ("settings", "Settings", _settings(run.config)),
-        ("card", "Model card", skeleton.code(card)),
+        ("card", "Model card", elements.code(card)),
         ("times", "Repeat it: command, versions, hardware, times", _times(run)),
     )
     title = f"Training report: {run.model} on {run.facts['data']['name']}"
     subtitle = f"{run.facts['n_parameters']:,} parameters, seed {run.config['seed']}"
-    page = skeleton.page(title, subtitle, [Section(*body) for body in bodies])
+    page = document.report(title, subtitle, [document.Section(*body) for body in bodies])
     write_if_changed(Path(workdir) / "report.html", page)
     write_if_changed(Path(workdir) / "model_card.md", card)
 
@@ -55,7 +55,7 @@ def _data(facts: Mapping[str, Any]) -> str:
         ("Source", data_page.source),
     )
     return "".join(
-        f"{skeleton.heading(title) if title else ''}{part(facts)}" for title, part in parts
+        f"{elements.heading(title) if title else ''}{part(facts)}" for title, part in parts
     )
 
 
@@ -70,13 +70,13 @@ def _settings(config: Mapping[str, Any]) -> str:
     text = "No setting differs from the defaults."
     if rows:
         text = f"{len(rows)} of {len(ours)} settings differ from the defaults, or have none."
-    every = skeleton.table(
+    every = elements.table(
         ["setting", "this run"], [[name, _shown(x)] for name, x in ours.items()],
         caption="All settings", numbers=False,
     )  # fmt: skip
-    differing = skeleton.table(head, rows, caption="Settings that differ", numbers=False)
+    differing = elements.table(head, rows, caption="Settings that differ", numbers=False)
     return (
-        skeleton.paragraph(text) + differing * bool(rows) + skeleton.details("All settings", every)
+        elements.paragraph(text) + differing * bool(rows) + elements.details("All settings", every)
     )
 
 
@@ -103,13 +103,13 @@ def _shown(value: Any) -> str:
 
 def _times(run: Workdir) -> str:
     if not run.starts:
-        return skeleton.paragraph("Not recorded.")
+        return elements.paragraph("Not recorded.")
     first = next((start for start in run.starts if start["mode"] == "train"), run.starts[0])
     last, parts = run.starts[-1], []
     if first["command"]:
-        parts += [skeleton.paragraph("The command:"), skeleton.code(_command(first["command"]))]
+        parts += [elements.paragraph("The command:"), elements.code(_command(first["command"]))]
     else:
-        parts.append(skeleton.paragraph("The run was started from Python, by train.run."))
+        parts.append(elements.paragraph("The run was started from Python, by train.run."))
     rows = [
         [
             start["started"].replace("T", " ").partition(".")[0],
@@ -120,11 +120,11 @@ def _times(run: Workdir) -> str:
         for start in run.starts
     ]
     head = ["started (UTC)", "mode", "took (h:min:s)", "devices"]
-    parts.append(skeleton.table(head, rows, caption="Starts", numbers=False))
+    parts.append(elements.table(head, rows, caption="Starts", numbers=False))
     machine = f"{last['device']['processor']}, {last['device']['cores']} cores"
     found = [["processor", machine], *last["versions"].items()]
     parts.append(
-        skeleton.table(["what", "version"], found, caption="Of the last start", numbers=False)
+        elements.table(["what", "version"], found, caption="Of the last start", numbers=False)
     )
     return "".join(parts)
 

@@ -4,7 +4,6 @@ It loads nothing from elsewhere but the song, which is linked or embedded.
 """
 
 import base64
-import html
 import mimetypes
 import os
 import urllib.parse
@@ -16,15 +15,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from damff_jax.features import SEGMENT_SECONDS
-from damff_jax.report import document, formats, spectrogram
-from damff_jax.report.summary import QUADRANTS, Summary, clock
+from damff_jax.report import formats, spectrogram
+from damff_jax.report.pages import document, elements
+from damff_jax.report.quadrants import QUADRANTS
+from damff_jax.report.summary import Summary
+from damff_jax.report.text import clock, escape, signed
 from damff_jax.system.command_line import printable
 from damff_jax.system.files import atomic_write
 
 if TYPE_CHECKING:
     from damff_jax.report.curve import Curve
 
-_SCRIPTS = ("theme.js", "chart.js", "player.js", "song.js")
+_SCRIPTS = ("chart.js", "player.js", "song.js")
 # Where the operating system's list of media types may be silent or says what browsers do not know.
 _MEDIA_TYPES = {
     ".aac": "audio/aac",
@@ -76,19 +78,27 @@ def write(path: str | os.PathLike[str], curve: "Curve", *, embed_audio: bool = F
 def text(curve: "Curve", *, folder: Path, stem: str, embed_audio: bool = False) -> str:
     """The page as HTML, for a file in `folder`; for the arguments see `write`."""
     name = printable(curve.name) or curve.title
-    summary = Summary.of(curve.times, curve.values)
     facts = [curve.title] if name != curve.title else []
     facts += [clock(curve.duration), f"{len(curve):,} values, one every {SEGMENT_SECONDS:g} s"]
     downloads = _downloads(curve, printable(stem))
+    byline = f'<p class="byline"><bdi>{_escape(curve.artist)}</bdi></p>\n' * bool(curve.artist)
+    meta = " · ".join(f"<bdi>{_escape(fact)}</bdi>" for fact in facts)
     return document.render(
-        "song.html",
+        name,
+        _main(curve, folder, downloads, embed_audio=embed_audio),
         title=f"{name}: valence and arousal",
+        subtitle=f'{byline}<p class="meta">{meta}</p>',
+        styles=("song.css",),
         scripts=_SCRIPTS,
         data=_data(curve, downloads),
-        name=_escape(name),
-        byline=f'<p class="byline"><bdi>{_escape(curve.artist)}</bdi></p>' * bool(curve.artist),
-        meta=" · ".join(f"<bdi>{_escape(fact)}</bdi>" for fact in facts),
-        notices="".join(f'<p class="notice" role="note">{_escape(x)}</p>' for x in _notices(curve)),
+    )
+
+
+def _main(curve: "Curve", folder: Path, downloads: Sequence[Download], *, embed_audio: bool) -> str:
+    summary = Summary.of(curve.times, curve.values)
+    return document.filled(
+        "song.html",
+        notices="".join(elements.notice(printable(x)) for x in _notices(curve)),
         audio=_audio(curve.source, folder, embed=embed_audio),
         no_sound=_no_sound(curve),
         duration=f"{curve.duration:g}",
@@ -121,6 +131,7 @@ def _data(curve: "Curve", downloads: Sequence[Download]) -> dict[str, Any]:
         "band": {name: _rounded(x_T) for name, x_T in limits.items()} or None,
         "lag": curve.lag_s or 0,
         "context": curve.context_s,
+        "quadrants": QUADRANTS,
         "downloads": {
             download.name: {
                 "type": download.media_type,
@@ -152,7 +163,7 @@ def _rounded(x_T: np.ndarray) -> list[float]:
 
 
 def _escape(text: str) -> str:
-    return html.escape(printable(text))
+    return escape(printable(text))
 
 
 # The song ----------------------------------------------------------------------------------------
@@ -258,11 +269,6 @@ def _notes(curve: "Curve") -> list[str]:
             "nothing."
         )
     return notes
-
-
-def signed(x: float) -> str:
-    """A value with two decimals and its sign, as `signed` of the script writes it."""
-    return f"{'−' if x < 0 else '+'}{abs(x):.2f}"
 
 
 # Summary and table -------------------------------------------------------------------------------

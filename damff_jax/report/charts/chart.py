@@ -1,33 +1,22 @@
 """Charts as inline SVG, without a library: axes, and marks that are drawn on them.
 
-Colours and fonts are the page's, by CSS classes such as `valence`; see `report.css`. A chart is as
+Colours and fonts are the page's, by CSS classes such as `valence`; see `charts.css`. A chart is as
 wide as a phone, so that its text is readable there.
 """
 
 import dataclasses
-import html
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
 
 import numpy as np
 
-from damff_jax.report.axes import Axis
+from damff_jax.report.charts.axes import Axis
+from damff_jax.report.text import escape
 
 WIDTH, HEIGHT = 420, 280
 # Of the frame: left, top, right, bottom.
 _PAD = (58, 30, 14, 44)
 # Opacities of the cells of a density.
 _LEVELS = (0.12, 0.26, 0.42, 0.58, 0.76, 1.0)
-
-
-class Interval(NamedTuple):
-    """A row of `intervals`: a value, and the ends of its interval if there is one."""
-
-    name: str
-    value: float
-    low: float | None = None
-    high: float | None = None
-    css: str = "plain"
 
 
 @dataclasses.dataclass
@@ -67,7 +56,7 @@ class Chart:
         self._name(name, f"dots {css}")
 
     def density(self, counts_XxY: np.ndarray, css: str, *, name: str = "") -> None:
-        """Cells of equal size over the whole frame, the darker the more they count.
+        """Cells of equal size over the whole frame, the stronger the more they count.
 
         The opacity is proportional to the square root of the count.
         """
@@ -123,12 +112,12 @@ class Chart:
         """A word in the frame, centred on a point."""
         ((place_x, place_y),) = self._places(np.array([x]), np.array([y]))
         self._marks.append(
-            f'<text class="word" x="{place_x:.1f}" y="{place_y:.1f}">{html.escape(text)}</text>'
+            f'<text class="word" x="{place_x:.1f}" y="{place_y:.1f}">{escape(text)}</text>'
         )
 
     def svg(self) -> str:
         body = [*self._axes(), *self._marks, *self._legend_row()]
-        return _svg(self.label, WIDTH, self.height, body)
+        return drawing(self.label, self.height, body)
 
     def _name(self, name: str, css: str) -> None:
         if name:
@@ -154,17 +143,17 @@ class Chart:
         bottom, parts = top + height, []
         for value, place in zip(self.y.ticks, self._y(np.array(self.y.ticks)), strict=True):
             parts.append(f'<path class="grid" d="M{left} {place:.1f}h{width}"/>')
-            text = html.escape(self.y.text(value))
+            text = escape(self.y.text(value))
             parts.append(f'<text class="end" x="{left - 6}" y="{place + 4:.1f}">{text}</text>')
         for value, place in zip(self.x.ticks, self._x(np.array(self.x.ticks)), strict=True):
             parts.append(f'<path class="grid" d="M{place:.1f} {top}v{height}"/>')
-            text = html.escape(self.x.text(value))
+            text = escape(self.x.text(value))
             parts.append(f'<text class="mid" x="{place:.1f}" y="{bottom + 16}">{text}</text>')
-        parts.append(_text("mid label", left + width / 2, self.height - 8, self.x.label))
+        parts.append(words_at("mid label", left + width / 2, self.height - 8, self.x.label))
         middle = top + height / 2
         parts.append(
             f'<text class="mid label" transform="translate(10 {middle:.0f}) rotate(-90)">'
-            f"{html.escape(self.y.label)}</text>"
+            f"{escape(self.y.label)}</text>"
         )
         return parts
 
@@ -177,64 +166,21 @@ class Chart:
                 mark = f'<path class="{css}" d="M{x + 8:.0f} 15h0"/>'
             else:
                 mark = f'<path class="{css}" d="M{x + 3:.0f} 10h10v10h-10z"/>'
-            parts += [mark, _text("legend", x + 21, 19, name)]
+            parts += [mark, words_at("legend", x + 21, 19, name)]
             x += 34 + 6.4 * len(name)
         return parts
 
 
-def intervals(
-    label: str,
-    rows: Sequence[Interval],
-    axis: Axis,
-    *,
-    text: Callable[[float], str] | None = None,
-    zero: bool = False,
-) -> str:
-    """A row per value: a dot, a line from end to end of its interval, and the value as text.
-
-    What lies beyond the axis is drawn at its end, and said to be there.
-
-    Args:
-      text: of the values; by default like that of the axis.
-      zero: whether to draw a line at 0.
-    """
-    text = text or axis.text
-    row_height, top, left = 40, 8, 20
-    width, bottom = WIDTH - 2 * left, top + row_height * len(rows)
-    parts = []
-    for tick in axis.ticks:
-        x = left + width * axis.shares(np.array([tick]))[0]
-        css = "guide line" if zero and tick == 0 else "grid"
-        parts.append(f'<path class="{css}" d="M{x:.1f} {top}V{bottom}"/>')
-        parts.append(_text("mid", x, bottom + 16, axis.text(tick)))
-    for i, row in enumerate(rows):
-        ends = [row.value if end is None else end for end in (row.low, row.value, row.high)]
-        low, x, high = left + width * axis.shares(np.array(ends))
-        y = top + row_height * i + 28
-        interval = "" if row.low is None else f" [{text(ends[0])}, {text(ends[2])}]"
-        value = f"{text(row.value)}{interval}"
-        slack = 1e-9 * (axis.high - axis.low)
-        is_within = axis.low - slack <= row.value <= axis.high + slack
-        name = row.name if is_within else f"{row.name} (beyond the axis)"
-        parts.append(f'<path class="grid" d="M{left} {y}h{width}"/>')
-        # Names stand above their lines, so that long ones need no margin.
-        parts.append(_text("name", left, y - 9, name))
-        parts.append(_text("end name", WIDTH - left, y - 9, value))
-        if row.low is not None:
-            parts.append(f'<path class="whisker {row.css}" d="M{low:.1f} {y}H{high:.1f}"/>')
-        parts.append(f'<circle class="fill {row.css}" cx="{x:.1f}" cy="{y}" r="4.5"/>')
-    parts.append(_text("mid label", left + width / 2, bottom + 34, axis.label))
-    return _svg(label, WIDTH, bottom + 42, parts)
-
-
-def _svg(label: str, width: int, height: int, body: Sequence[str]) -> str:
-    text = html.escape(label, quote=True)
-    head = f'<svg role="img" aria-label="{text}" viewBox="0 0 {width} {height}">'
+def drawing(label: str, height: int, body: Sequence[str]) -> str:
+    """An SVG as wide as a phone, with its text alternative."""
+    text = escape(label)
+    head = f'<svg role="img" aria-label="{text}" viewBox="0 0 {WIDTH} {height}">'
     return f"{head}{''.join(body)}</svg>"
 
 
-def _text(css: str, x: float, y: float, text: str) -> str:
-    return f'<text class="{css}" x="{x:.1f}" y="{y:.1f}">{html.escape(text)}</text>'
+def words_at(css: str, x: float, y: float, text: str) -> str:
+    """A text of a drawing."""
+    return f'<text class="{css}" x="{x:.1f}" y="{y:.1f}">{escape(text)}</text>'
 
 
 def _dots(points_Nx2: np.ndarray) -> str:

@@ -9,10 +9,12 @@ import numpy as np
 from damff_jax.evaluation.label_summary import LabelSummary, mean_of
 from damff_jax.evaluation.metrics import DIMENSIONS
 from damff_jax.features import SEGMENT_SECONDS
-from damff_jax.report import QUADRANTS, axes, skeleton
-from damff_jax.report.charts import Chart
+from damff_jax.report.charts import axes
+from damff_jax.report.charts.chart import Chart
 from damff_jax.report.files import write_if_changed
-from damff_jax.report.skeleton import Section
+from damff_jax.report.pages import document, elements
+from damff_jax.report.quadrants import QUADRANTS, place
+from damff_jax.report.text import clock, decimals
 
 # Names of songs that are listed per reason.
 _MAX_NAMES = 500
@@ -35,7 +37,7 @@ def write(path: str | os.PathLike, facts: Mapping[str, Any]) -> None:
         ("source", "Source", source(facts)),
     )
     title = f"Data report: {facts['name']}"
-    page = skeleton.page(title, facts["identity"], [Section(*body) for body in bodies])
+    page = document.report(title, facts["identity"], [document.Section(*body) for body in bodies])
     write_if_changed(path, page)
 
 
@@ -54,7 +56,7 @@ def songs(facts: Mapping[str, Any]) -> str:
         f"{report['n_songs']:,} songs with {report['n_segments']:,} segments of 0.5 s, from second "
         f"{first:g} to {end:g} of the songs. A song is in one split only."
     )
-    return skeleton.paragraph(text) + skeleton.table(head, rows, caption="Songs by split")
+    return elements.paragraph(text) + elements.table(head, rows, caption="Songs by split")
 
 
 def labels(facts: Mapping[str, Any]) -> str:
@@ -67,8 +69,8 @@ def labels(facts: Mapping[str, Any]) -> str:
         for name, within, between in zip(DIMENSIONS, within_V, between_V, strict=True)
     )
     figures = [_plane(facts, of_songs), *_levels(facts, of_songs), _durations(facts)]
-    spread = skeleton.paragraph(f"Standard deviations: {movement}.")
-    return skeleton.grid(figures, "beside") + spread
+    spread = elements.paragraph(f"Standard deviations: {movement}.")
+    return elements.grid(figures, "beside") + spread
 
 
 def left_out(facts: Mapping[str, Any]) -> str:
@@ -89,22 +91,22 @@ def left_out(facts: Mapping[str, Any]) -> str:
         if n
     ]
     if not rows:
-        return skeleton.paragraph("Nothing: every labelled song is here as it was found.")
+        return elements.paragraph("Nothing: every labelled song is here as it was found.")
     lists = [
-        skeleton.details(f"{kind}: {reason} ({len(names):,})", skeleton.paragraph(_named(names)))
+        elements.details(f"{kind}: {reason} ({len(names):,})", elements.paragraph(_named(names)))
         for kind, reason, names in entries
     ]
     head = ["what", "done", "number"]
     caption = "What was left out, cut off or repaired"
-    return skeleton.table(head, rows, caption=caption) + "".join(lists)
+    return elements.table(head, rows, caption=caption) + "".join(lists)
 
 
 def source(facts: Mapping[str, Any]) -> str:
     """Where the data set comes from, and how to cite it."""
-    parts = [skeleton.prose(text) for text in facts["description"].split("\n\n") if text]
+    parts = [elements.prose(text) for text in facts["description"].split("\n\n") if text]
     if facts["citation"]:
-        parts += [skeleton.paragraph("To cite:"), skeleton.code(facts["citation"])]
-    return "".join(parts) or skeleton.paragraph("The data set describes no source.")
+        parts += [elements.paragraph("To cite:"), elements.code(facts["citation"])]
+    return "".join(parts) or elements.paragraph("The data set describes no source.")
 
 
 def _summaries(facts: Mapping[str, Any]) -> dict[str, LabelSummary]:
@@ -129,7 +131,7 @@ def _split_row(
     chosen = [of_songs[song] for song in ids]
     mean_V, std_V = mean_of(chosen), _std_of(chosen)
     spread = [
-        f"{axes.decimals(mean)} ± {std:.2f}" if np.isfinite(mean) else "–"
+        f"{decimals(mean)} ± {std:.2f}" if np.isfinite(mean) else "–"
         for mean, std in zip(mean_V, std_V, strict=True)
     ]
     minutes = total * SEGMENT_SECONDS / 60
@@ -153,10 +155,11 @@ def _plane(facts: Mapping[str, Any], of_songs: Mapping[str, LabelSummary]) -> st
     chart.density(np.array(facts["report"]["plane"]), "ours", name="segments")
     chart.points(mean_SxV[:, 0], mean_SxV[:, 1], "plain", name="songs' means")
     chart.cross()
-    for place, word in QUADRANTS.items():
-        chart.words(*place, word)
-    return skeleton.figure(
-        chart.svg(), "Labels on the plane. Darker cells hold more segments, a dot is a song's mean."
+    for words in QUADRANTS:
+        chart.words(*place(words), words)
+    return elements.figure(
+        chart.svg(),
+        "Labels on the plane. Stronger cells hold more segments, a dot is a song's mean.",
     )
 
 
@@ -170,7 +173,7 @@ def _levels(facts: Mapping[str, Any], of_songs: Mapping[str, LabelSummary]) -> l
         y = axes.linear([0, counts.max()], "segments")
         chart = Chart(f"Histogram of {name} labels", axes.scale(name), y)
         chart.bars(edges, counts, name)
-        figures.append(skeleton.figure(chart.svg(), f"{name.capitalize()} of all segments."))
+        figures.append(elements.figure(chart.svg(), f"{name.capitalize()} of all segments."))
     return figures
 
 
@@ -183,9 +186,9 @@ def _durations(facts: Mapping[str, Any]) -> str:
     y = axes.linear([0, counts.max()], "songs")
     chart = Chart("Histogram of labelled durations", axes.time(low, high, "labelled duration"), y)
     chart.bars(edges, counts, "plain")
-    middle = axes.clock(float(np.median(seconds)))
+    middle = clock(float(np.median(seconds)))
     caption = f"Labelled duration of the songs, from first to last label; median {middle}."
-    return skeleton.figure(chart.svg(), caption)
+    return elements.figure(chart.svg(), caption)
 
 
 def _named(names: Sequence[str]) -> str:

@@ -1,0 +1,1 @@
+"""Charts of reports, as inline SVG."""

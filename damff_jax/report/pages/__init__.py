@@ -1,0 +1,1 @@
+"""Pages: each a self-contained HTML file that needs no network, all in one frame."""

@@ -1,0 +1,1 @@
+"""What a training report is made of: the run's files, its scores beside baselines, its sections."""
