@@ -10,6 +10,7 @@ from typing import Any, NoReturn, TextIO
 
 import damff_jax
 from damff_jax.system import completion
+from damff_jax.system.progress import aside
 
 VERSION = f"damff_jax {damff_jax.__version__}"
 
@@ -56,7 +57,8 @@ def show_warnings(program: str, *categories: type[Warning]) -> None:
     """From now on, shows warnings of these categories as one line each, others as Python does."""
 
     def show(message: str) -> None:
-        print(f"{program}: warning: {printable(message)}", file=sys.stderr)
+        with aside():
+            print(f"{program}: warning: {printable(message)}", file=sys.stderr)
 
     show_warnings_by(show, *categories)
 

@@ -52,4 +52,4 @@ def script(parser: argparse.ArgumentParser, command: str, shell: str) -> str:
             folder = action.metavar == "DIR"
             action.complete = shtab.DIRECTORY if folder else shtab.FILE  # type: ignore[attr-defined]
     parser.prog = f"damff-{command}"
-    return shtab.complete(parser, shell=shell)
+    return shtab.complete(parser, shell)
