@@ -15,7 +15,7 @@ import errno
 import os
 import sys
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -23,6 +23,7 @@ from damff_jax import pretrained
 from damff_jax.system import extras
 from damff_jax.system.command_line import Parser, printable, program, show_warnings
 from damff_jax.system.places import PlaceError, check_exists, local
+from damff_jax.system.progress import aside
 from damff_jax.system.terminal import robust
 
 if TYPE_CHECKING:
@@ -115,6 +116,7 @@ def _work(
 ) -> tuple["Preempted | None", int, int]:
     """Predicts and writes; returns what stopped it, and how many were done and failed."""
     from damff_jax import audio
+    from damff_jax.prediction.file_progress import FileProgress
     from damff_jax.prediction.predictor import Predictor
     from damff_jax.report.folder import Folder
     from damff_jax.run.checkpoint_errors import CheckpointWarning
@@ -139,8 +141,11 @@ def _work(
             name = printable(predictor.name)
             print(f"{_PROGRAM}: {name}: {predictor.origin}", file=sys.stderr)
             try:
-                for is_done in _predict_and_write(predictor, job.to_do, arguments, folder):
-                    n_done, n_failed = n_done + is_done, n_failed + (not is_done)
+                with FileProgress(job.to_do) as progress:
+                    for is_done in _predict_and_write(
+                        predictor, job.to_do, arguments, folder, progress.hear
+                    ):
+                        n_done, n_failed = n_done + is_done, n_failed + (not is_done)
             except preemption.Preempted as preempted:
                 stopped = preempted
             # A run that was stopped before its first song leaves an earlier index as it is.
@@ -171,12 +176,13 @@ def _predict_and_write(
     to_do: Mapping[str, str],
     arguments: argparse.Namespace,
     folder: "Folder",
+    listen: Callable[[str, float], None],
 ) -> Iterator[bool]:
     """Yields for each file whether its curve was written, and adds it to the folder."""
     from damff_jax.audio import AudioError
     from damff_jax.prediction import output
 
-    results = predictor.curves(to_do, strict=arguments.strict)
+    results = predictor.curves(to_do, strict=arguments.strict, listen=listen)
     for (path, name), result in zip(to_do.items(), results, strict=True):
         try:
             if not result.ok:
@@ -191,13 +197,15 @@ def _predict_and_write(
                 plot_plane=arguments.plot_plane,
             )
         except (AudioError, OSError) as error:
-            print(f"{_PROGRAM}: error: {printable(str(error))}", file=sys.stderr)
+            with aside():
+                print(f"{_PROGRAM}: error: {printable(str(error))}", file=sys.stderr)
             folder.fail(path, str(error))
             yield False
         else:
             folder.add(result, name)
             n_rows = len(result)
-            print(f"{printable(path)} -> {printable(name)}.csv: {n_rows} rows", flush=True)
+            with aside():
+                print(f"{printable(path)} -> {printable(name)}.csv: {n_rows} rows", flush=True)
             yield True
 
 

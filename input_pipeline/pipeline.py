@@ -1,8 +1,7 @@
 """From shards to batches. Songs are read into memory once, or from the shards crop by crop.
 
-The batches are a dataset of tf.data. Each is put together by a few threads, ahead of the step that
-takes it. Its crops depend on the step alone, so training can resume at any step, and needs no state
-of the pipeline for that.
+A batch is put together by a few threads, ahead of the step that takes it. Its crops depend on the
+step alone, so training can resume at any step, and needs no state of the pipeline for that.
 
 Letters: D devices, S steps per call, B batch per device, T segments, R segments of all songs,
 F frames per segment, M Mel bins, V = 2.
@@ -12,7 +11,6 @@ import collections
 import concurrent.futures
 import dataclasses
 import itertools
-import math
 from collections.abc import Collection, Iterator, Mapping
 
 import numpy as np
@@ -27,8 +25,6 @@ from input_pipeline.shards import RECORD_SEGMENTS, check_shards
 Batch = dict[str, np.ndarray]
 # Calls whose batches are being put together while another one is used.
 _CALLS_AHEAD = 2
-# Of TensorFlow's tensors in memory, in bytes.
-_ALIGNMENT = 64
 
 
 def load_songs(builder: SongBuilder, song_ids: Collection[str]) -> Songs:
@@ -68,53 +64,18 @@ def load_songs(builder: SongBuilder, song_ids: Collection[str]) -> Songs:
 
 
 def train_batches(crops: Crops) -> Iterator[Batch]:
-    """Endless batches of random crops, as NumPy arrays; see `dataset`.
-
-    Raises:
-      CorpusError: a record is damaged.
-    """
-    failures: list[Exception] = []
-    try:
-        for batch in dataset(crops, failures):
-            # Unlike `as_numpy_iterator`, without a copy.
-            yield {name: np.asarray(memoryview(tensor)) for name, tensor in batch.items()}
-    except tf.errors.OpError as error:
-        raise (failures[0] if failures else error) from None
-
-
-def dataset(crops: Crops, failures: list[Exception] | None = None) -> tf.data.Dataset:
-    """Endless batches of random crops.
+    """Endless batches of random crops, cut by threads that end with the iterator.
 
     The batches of several calls are in memory at once. With large batches and many steps per call,
     it is better to keep the songs on the devices, see `Crops.calls`.
 
-    Args:
-      crops: what to cut.
-      failures: gets the error that ends the dataset, which tf.data itself tells only as text.
+    Yields:
+      `log_mel` (D, S, B, T, F, M) float16, `labels` (D, S, B, T, V) float32, `label_mask`
+      (D, S, B, T, V) bool, `mask` (D, S, B, T) bool, false at padding, and the songs' targets.
 
-    Returns:
-      A dataset of `log_mel` (D, S, B, T, F, M) float16, `labels` (D, S, B, T, V) float32,
-      `label_mask` (D, S, B, T, V) bool, `mask` (D, S, B, T) bool, false at padding, and the songs'
-      targets.
+    Raises:
+      CorpusError: a record is damaged.
     """
-
-    def batches() -> Iterator[Batch]:
-        try:
-            yield from _cut_batches(crops)
-        except Exception as error:
-            if failures is not None:
-                failures.append(error)
-            raise
-
-    per_device = crops.batch_size // (crops.n_devices * crops.process_count)
-    leading = crops.n_devices, crops.steps_per_call, per_device, crops.crop_segments
-    signature = {"mask": tf.TensorSpec(leading, tf.bool)}
-    for name, (shape, dtype) in crops.songs.layout().items():
-        signature[name] = tf.TensorSpec((*leading, *shape), dtype)
-    return tf.data.Dataset.from_generator(batches, output_signature=signature)
-
-
-def _cut_batches(crops: Crops) -> Iterator[Batch]:
     # Its threads end when nothing refers to it any more. To wait for them is not possible if Python
     # is about to exit.
     pool = concurrent.futures.ThreadPoolExecutor(THREADS, thread_name_prefix="crops")
@@ -127,6 +88,20 @@ def _cut_batches(crops: Crops) -> Iterator[Batch]:
     finally:
         for call_pending in pending:
             call_pending.cancel()
+
+
+def dataset(crops: Crops) -> tf.data.Dataset:
+    """The batches of `train_batches` as a dataset of tf.data, for transformations of one's own.
+
+    Training itself takes them as they are: tf.data copies each batch several times, which takes
+    longer than cutting it.
+    """
+    per_device = crops.batch_size // (crops.n_devices * crops.process_count)
+    leading = crops.n_devices, crops.steps_per_call, per_device, crops.crop_segments
+    signature = {"mask": tf.TensorSpec(leading, tf.bool)}
+    for name, (shape, dtype) in crops.songs.layout().items():
+        signature[name] = tf.TensorSpec((*leading, *shape), dtype)
+    return tf.data.Dataset.from_generator(lambda: train_batches(crops), output_signature=signature)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,7 +123,7 @@ class _Pending:
         row, n = call["row"], call["n"]
         batch: Batch = {"mask": np.arange(t) < n[..., None]}
         for name, (shape, dtype) in songs.layout().items():
-            batch[name] = _empty((*n.shape, t, *shape), dtype)
+            batch[name] = np.empty((*n.shape, t, *shape), dtype)
         crops = [
             pool.submit(_cut, songs, int(row[at]), int(n[at]), {k: x[at] for k, x in batch.items()})
             for at in np.ndindex(n.shape)
@@ -163,14 +138,6 @@ class _Pending:
     def cancel(self) -> None:
         for crop in self.crops:
             crop.cancel()
-
-
-def _empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    """An array that begins where TensorFlow wants tensors to, so that it need not copy it."""
-    n_bytes = math.prod(shape) * np.dtype(dtype).itemsize
-    buffer = np.empty(n_bytes + _ALIGNMENT, np.uint8)
-    start = -buffer.ctypes.data % _ALIGNMENT
-    return buffer[start : start + n_bytes].view(dtype).reshape(shape)
 
 
 def _cut(songs: LabelledSongs, row: int, n: int, crop: Mapping[str, np.ndarray]) -> None:

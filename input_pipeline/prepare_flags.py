@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from damff_jax.features import FeatureConfig
 from damff_jax.songs import SPLITS
 from damff_jax.system.command_line import Parser
+from damff_jax.system.completion import suggest
 from damff_jax.system.places import check_exists, check_unicode, local
 from input_pipeline import settings
 from input_pipeline.corpus import CorpusError, Options
@@ -75,12 +76,13 @@ def _parser() -> Parser:
         add_help=False,
     )
     add = parser.add_argument
-    add(
+    dataset = add(
         "--dataset",
         required=True,
         metavar="NAME",
         help="one of those below, one of a plug-in, or a file NAME.py",
     )
+    suggest(dataset, settings.listed())
     add("--manual_dir", type=local, metavar="DIR", help="folder with the files of the data set")
     add(
         "--data_dir",

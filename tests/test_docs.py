@@ -15,6 +15,8 @@ import pytest
 import soundfile
 
 from damff_jax import configs
+from damff_jax.features import FeatureConfig
+from damff_jax.models.damff import DAMFF
 
 ROOT = Path(__file__).parents[1]
 REPOSITORY = "https://github.com/damff-jax/damff_jax/"
@@ -91,11 +93,13 @@ def test_every_script_exists(page):
 
 @each_page
 def test_every_config_exists(page):
-    for name in re.findall(r"--config=([\w/.]+(?::\w+)?)", page.read_text()):
+    text = page.read_text()
+    for name in re.findall(r"--config=([\w/.]+(?::\w+)?)", text):
         if name in ("NAME", "configs/X.py"):
             continue
         path, _, model = configs.path_of(name).partition(":")
-        assert (ROOT / path).is_file(), name
+        # Or the page itself shows the file.
+        assert (ROOT / path).is_file() or f"`{path}`:\n\n```python" in text, name
         assert not model or model in configs.model_names(), name
 
 
@@ -127,6 +131,15 @@ def test_the_examples_of_the_api_run(tmp_path):
         command, cwd=tmp_path, env=environment, check=False, capture_output=True, text=True
     )
     assert not done.returncode, done.stderr
+
+
+def test_the_figure_of_the_architecture_has_the_shapes_of_the_model():
+    script = ROOT / "docs" / "architecture.py"
+    spec = importlib.util.spec_from_file_location("architecture", script)
+    architecture = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(architecture)
+    drawn = architecture.draw(DAMFF(axis_name=None), FeatureConfig())
+    assert architecture.FIGURE.read_text() == drawn, "run python docs/architecture.py"
 
 
 @pytest.mark.filterwarnings("ignore::damff_jax.audio.AudioWarning")  # It makes its own sound.

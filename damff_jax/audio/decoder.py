@@ -130,6 +130,11 @@ class Decoder:
                 raise self._unreadable(self._first_error)
             raise AudioError(f"{self._path}: no audio in the file{self._failure}")
 
+    @property
+    def declared_seconds(self) -> float | None:
+        """The length that the file declares, if it does."""
+        return self._declared
+
     def problem(self) -> str:
         """Says what is wrong with a file whose frames were all taken; '' for nothing."""
         if self._failure or is_off(self.seconds, self._declared, self._stream):

@@ -59,6 +59,15 @@ def sample_rate(path: str | os.PathLike[str]) -> int:
         return decoder.sample_rate
 
 
+def declared_seconds(path: str | os.PathLike[str]) -> float | None:
+    """The length that a file declares, in seconds; None if there is none, or it cannot be read."""
+    try:
+        with open_regular(path) as raw, Decoder(raw, path) as decoder:
+            return decoder.declared_seconds
+    except AudioError:
+        return None
+
+
 def _checked(decoder: Decoder, path: str | os.PathLike[str]) -> Iterator[tuple[int, np.ndarray]]:
     """Sample rates and samples that are finite and within limits."""
     last_rate, seconds, limited = None, 0.0, 0

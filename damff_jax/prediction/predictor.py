@@ -5,7 +5,7 @@ import contextlib
 import functools
 import itertools
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import IO, overload
 
 import jax
@@ -105,18 +105,30 @@ class Predictor:
             yield result.values if result.ok else result.error
 
     def curves(
-        self, songs: Iterable[Song], sample_rate: float | None = None, *, strict: bool = False
+        self,
+        songs: Iterable[Song],
+        sample_rate: float | None = None,
+        *,
+        strict: bool = False,
+        listen: Callable[[str, float], None] | None = None,
     ) -> Iterator[Curve | Failure]:
         """The results of songs in their order, read in advance as by `from_files`.
 
-        A song that is unlike the training songs also causes an `AudioWarning`. For the arguments
-        see `__call__`.
+        A song that is unlike the training songs also causes an `AudioWarning`. For the other
+        arguments see `__call__`.
+
+        Args:
+          listen: is told a song's name, and how many seconds of it have been read so far.
         """
         with contextlib.ExitStack() as copies:
             opened = (sources.source_of(song, copies) for song in songs)
-            songs_1, songs_2, songs_3 = itertools.tee(opened, 3)
+            songs_1, songs_2, songs_3, songs_4 = itertools.tee(opened, 4)
             streams = sources.streams(
                 songs_1, self.features, sample_rate=sample_rate, strict=strict
+            )
+            listened = (
+                _told(song.name, stream, listen) if listen else stream
+                for song, stream in zip(songs_4, streams, strict=True)
             )
             # Of the songs that have been read but not yet predicted.
             notes: collections.deque[Notes] = collections.deque()
@@ -124,7 +136,7 @@ class Predictor:
                 self._apply,
                 (
                     heard(song, stream, self._profile, notes.append)
-                    for song, stream in zip(songs_2, streams, strict=True)
+                    for song, stream in zip(songs_2, listened, strict=True)
                 ),
                 windowing=self._windowing,
                 batch_size=self._batch_size,
@@ -214,3 +226,13 @@ class Predictor:
             self._apply, [blocks], windowing=self._windowing, batch_size=self._batch_size
         )
         return curve
+
+
+def _told(
+    name: str, blocks: Iterable[np.ndarray], listen: Callable[[str, float], None]
+) -> Iterator[np.ndarray]:
+    n_segments = 0
+    for block in blocks:
+        n_segments += len(block)
+        listen(name, SEGMENT_SECONDS * n_segments)
+        yield block

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -11,7 +11,8 @@ from absl import flags
 from damff_jax import configs
 from damff_jax.pretrained import shipped_name
 from damff_jax.system import extras
-from damff_jax.system.command_line import VERSION, program
+from damff_jax.system.command_line import VERSION, Parser, program
+from damff_jax.system.completion import suggest
 from damff_jax.system.places import check_exists, check_local, check_room, check_unicode, local
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ _PROGRAM = program("train.py")
 
 # Settings of the config's group `data` that are paths.
 _PLACES = ("data_dir", "manual_dir", "heard", "teacher")
+MODES = ("train", "evaluate")
 _OF_PROCESSES = ("coordinator_address", "num_processes", "process_id")
 
 
@@ -41,11 +43,13 @@ def parse(argv: Sequence[str], description: str) -> Arguments:
     """Reads a command line; an error in it or in the config file is printed as one line, and ends
     the program with status 2.
     """
-    argv = [argv[0], *map(configs.with_path, argv[1:])]
+    argv = [argv[0], *map(configs.with_path, _joined(argv[1:]))]
     if "--version" in argv:
         print(VERSION)
         sys.exit(0)
     extras.require(_PROGRAM, "train")
+    if any(argument.startswith("--print_completion") for argument in argv):
+        _completed().parse_args(argv[1:])
     if {"--help", "-h", "-help"} & set(argv):
         print(f"{description}\n{_help()}")
         sys.exit(0)
@@ -86,6 +90,41 @@ def parse(argv: Sequence[str], description: str) -> Arguments:
     return Arguments(values.config, workdir, values.mode, multihost if values.multihost else None)
 
 
+def _joined(arguments: Sequence[str]) -> list[str]:
+    """The arguments with `--config NAME`, as a shell completes it, made one of them."""
+    joined: list[str] = []
+    for argument in arguments:
+        if joined and joined[-1] == "--config":
+            joined[-1] += f"={argument}"
+        else:
+            joined.append(argument)
+    return joined
+
+
+def _completed() -> Parser:
+    """A parser of the same options, by which the shell completes them."""
+    from damff_jax.configs import default
+
+    parser = Parser("train", description=None)
+    suggest(parser.add_argument("--config", help="NAME or NAME:MODEL"), configs.listed())
+    parser.add_argument("--workdir", type=local, metavar="DIR", help="folder of the run")
+    parser.add_argument("--mode", choices=MODES, help="evaluate skips the training")
+    parser.add_argument("--multihost", action="store_true", help="train with other processes")
+    for name in _OF_PROCESSES:
+        parser.add_argument(f"--{name}")
+    for name in sorted(_settings(default.get_config())):
+        parser.add_argument(f"--config.{name}", help="a setting of the config")
+    return parser
+
+
+def _settings(config: "ConfigDict") -> Iterator[str]:
+    for name, value in config.items():
+        if hasattr(value, "items"):
+            yield from (f"{name}.{inner}" for inner in _settings(value))
+        else:
+            yield name
+
+
 def default_workdir(config: str) -> Path:
     """runs/vgmidi for configs/vgmidi.py, and runs/vgmidi-ridge for configs/vgmidi.py:ridge."""
     path, _, model = config.partition(":")
@@ -121,7 +160,7 @@ def _define(values: flags.FlagValues, argv: Sequence[str]) -> None:
     flags.DEFINE_integer("num_processes", None, "of all hosts", flag_values=values)
     flags.DEFINE_integer("process_id", None, "from 0", flag_values=values)
     flags.DEFINE_enum(
-        "mode", "train", ["train", "evaluate"], "evaluate skips the training", flag_values=values
+        "mode", "train", list(MODES), "evaluate skips the training", flag_values=values
     )
 
 
@@ -135,7 +174,7 @@ options:
   --mode=train|evaluate      evaluate skips the training
   --multihost                train together with other processes; where JAX does not find them:
     --coordinator_address=HOST:PORT --num_processes=N --process_id=I
-  --help, --version
+  --help, --version, --print_completion=bash|zsh
 
 configs, in {configs.FOLDER}:
 {listed}

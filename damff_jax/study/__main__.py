@@ -24,6 +24,7 @@ from damff_jax.study.runs import StudyRun
 from damff_jax.study.scheduler import run_all
 from damff_jax.system import extras
 from damff_jax.system.command_line import Parser, program
+from damff_jax.system.completion import suggest
 from damff_jax.system.files import atomic_write
 from damff_jax.system.places import PlaceError, check_exists, local
 from damff_jax.system.terminal import robust
@@ -88,12 +89,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> Parser:
     parser = Parser("study", description=__doc__.split("\n\n")[0])
     add = parser.add_argument
-    add(
+    config = add(
         "--config",
         required=True,
         metavar="NAME",
         help=f"{', '.join(configs.listed('studies'))}, or the path of such a Python file",
     )
+    suggest(config, configs.listed("studies"))
     add(
         "--manual_dir",
         type=local,

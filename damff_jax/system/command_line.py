@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
 import damff_jax
+from damff_jax.system import completion
+from damff_jax.system.progress import aside
 
 VERSION = f"damff_jax {damff_jax.__version__}"
 
@@ -24,11 +26,22 @@ def program(name: str) -> str:
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser with --version; a usage error prints one line and exits with status 2."""
+    """An argument parser with --version; a usage error prints one line and exits with status 2.
+
+    Installed commands also have --print_completion, see `completion`.
+    """
 
     def __init__(self, name: str, **more: Any):
         super().__init__(program(name), **more)
         self.add_argument("--version", action="version", version=VERSION)
+        if name in completion.COMMANDS:
+            self.add_argument(
+                "--print_completion",
+                action=completion.PrintCompletion,
+                command=name,
+                choices=completion.SHELLS,
+                help="print a script by which the shell completes this command; see docs/README.md",
+            )
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: error: {message}\n")
@@ -44,7 +57,8 @@ def show_warnings(program: str, *categories: type[Warning]) -> None:
     """From now on, shows warnings of these categories as one line each, others as Python does."""
 
     def show(message: str) -> None:
-        print(f"{program}: warning: {printable(message)}", file=sys.stderr)
+        with aside():
+            print(f"{program}: warning: {printable(message)}", file=sys.stderr)
 
     show_warnings_by(show, *categories)
 

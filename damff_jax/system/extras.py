@@ -11,6 +11,7 @@ _MODULES = {
     "onnx": ("jax2onnx",),
     "benchmark": ("librosa", "matplotlib", "tensorflow", "tensorflow_datasets"),
     "parity": ("torch",),
+    "completion": ("shtab",),
 }
 
 

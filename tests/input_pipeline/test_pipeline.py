@@ -275,3 +275,12 @@ def test_the_identity_names_data_set_version_and_songs(built):
     # Settings that assign the same songs are the same split.
     same = Dataset.of(built.builder, SyntheticSplit(validation_fraction=0.2))
     assert same.song_ids == built.song_ids and same.identity == built.identity
+
+
+def test_the_batches_are_a_dataset_of_tf_data_too():
+    crops = Crops(make_songs([5, 9, 2]), 4, 3, seed=0, steps_per_call=2, n_devices=2)
+    ours = itertools.islice(pipeline.dataset(crops).as_numpy_iterator(), 3)
+    for a, b in zip(ours, train_batches(crops), strict=False):
+        assert a.keys() == b.keys()
+        for name in a:
+            np.testing.assert_array_equal(a[name], b[name], strict=True)

@@ -187,8 +187,7 @@ def test_processes_make_one_batch_and_read_their_own_part_only(dataset, n_proces
     for i in range(n_processes):
         reads.clear()
         parts.append(next(batches_of(from_shards, process_index=i, **layout)))
-        # tf.data asks for one more batch than was taken.
-        n_crops = 2 * 8 // n_processes
+        n_crops = 8 // n_processes
         assert len(reads) <= n_crops * (CROP // 20 + 2)
     for name, x in whole.items():
         joined = np.concatenate([part[name].reshape(-1, *x.shape[3:]) for part in parts])
