@@ -143,7 +143,7 @@ class BeamJob:
                 found = result.metrics().query()["string_sets"]
             except Exception as error:  # Runners raise errors of many kinds.
                 raise BeamError(f"{self.runner}: the job failed: {_line(error)}") from error
-        errors = sorted(text for metric in found for text in metric.result.string_set)
+        errors = sorted(text for metric in found for text in metric.result)
         if errors:
             raise BeamError(f"{self.runner}: {errors[0]}")
 

@@ -94,6 +94,7 @@ def test_a_worker_that_does_not_see_the_shared_folder_says_so(tmp_path):
     assert len(list(tmp_path.glob("*/*"))) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("apache_beam") is None, reason="needs apache-beam")
 @pytest.mark.parametrize("workers", [1, 2])
 def test_beam_gives_a_local_build(local, tmp_path, workers):
@@ -110,3 +111,23 @@ def test_beam_gives_a_local_build(local, tmp_path, workers):
     assert result.returncode == 0, result.stderr
     assert built(tmp_path) == local
     assert not list(tmp_path.glob("feature_cache/.beam*"))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("apache_beam") is None, reason="needs apache-beam")
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_full_disk_on_a_worker_ends_the_job_with_its_line(tmp_path, workers):
+    arguments = command(tmp_path, "--runner=DirectRunner", f"--workers={workers}")
+    limited = 'ulimit -f 2; exec "$@"'
+    result = subprocess.run(
+        ["bash", "-c", limited, "bash", sys.executable, "-m", "input_pipeline.prepare", *arguments],
+        cwd=ROOT,
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert result.returncode == 1
+    last = result.stderr.splitlines()[-1]
+    assert last.startswith("prepare: error: DirectRunner: ") and "File too large" in last
+    assert not list(tmp_path.rglob("*.tmp")) and not list(tmp_path.glob("folder/*/*"))
