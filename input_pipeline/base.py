@@ -7,7 +7,7 @@ import inspect
 import json
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
@@ -45,6 +45,8 @@ from input_pipeline.splits import (
 )
 
 _Options = TypeVar("_Options", bound=Options)
+# Computes songs' features into the cache; it may leave out any.
+Prefill = Callable[[FeatureCache, Sequence[Recording], FeatureConfig], None]
 
 
 @dataclasses.dataclass(eq=False)
@@ -97,8 +99,10 @@ class SongBuilder(  # type: ignore[call-arg]  # TFDS accepts the keyword, but is
 
     # Set by the caller of a build: worker processes (None: none); a split that must be possible
     # with the songs; whether missing audio of one of its songs is an error, and a file that cannot
-    # be read; splits of which one must have songs; and whether to show progress.
+    # be read; splits of which one must have songs; and whether to show progress. `prefill` computes
+    # songs' features on other machines: what it has put into the cache is not computed here.
     executor: Executor | None = None
+    prefill: Prefill | None = None
     split: Split | None = None
     require_all: bool = False
     needed_splits: tuple[str, ...] = ()
@@ -151,6 +155,12 @@ class SongBuilder(  # type: ignore[call-arg]  # TFDS accepts the keyword, but is
     @property
     def options(self) -> _Options:
         return self.builder_config.options
+
+    @property
+    def cache(self) -> FeatureCache:
+        """The features of all songs that have been computed so far."""
+        # data_dir is <folder>/<data set>/<config>/<version>; all data sets share the cache.
+        return FeatureCache(Path(self.data_dir).parents[2] / CACHE_FOLDER)
 
     def _info(self) -> tfds.core.DatasetInfo:
         f, m = self.features.frames_per_segment, self.features.n_mels
@@ -242,9 +252,9 @@ class SongBuilder(  # type: ignore[call-arg]  # TFDS accepts the keyword, but is
 
     def _extracted(self, corpus: Corpus) -> Iterator[tuple[Recording, Extracted | AudioError]]:
         """The songs with their features."""
-        # data_dir is <folder>/<data set>/<config>/<version>; all data sets share the cache.
-        cache = FeatureCache(Path(self.data_dir).parents[2] / CACHE_FOLDER)
-        return cache.extract_all(corpus.songs, self.features, self.executor)
+        if self.prefill is not None:
+            self.prefill(self.cache, corpus.songs, self.features)
+        return self.cache.extract_all(corpus.songs, self.features, self.executor)
 
 
 def records_of(song_id: str, labels: Labels, log_mel_TxFxM: np.ndarray) -> Iterator[dict[str, Any]]:

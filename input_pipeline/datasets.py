@@ -26,7 +26,7 @@ from damff_jax.system.command_line import AlreadyReportedError
 from damff_jax.system.files import remove_left_behind
 from damff_jax.system.memory import total_memory
 from damff_jax.system.subprocesses import environment
-from input_pipeline.base import SongBuilder, hide_accelerators_from_tensorflow
+from input_pipeline.base import Prefill, SongBuilder, hide_accelerators_from_tensorflow
 from input_pipeline.corpus import CorpusError, Options
 from input_pipeline.embeddings import Embeddings, read_embeddings, teacher_targets
 from input_pipeline.extraction import pool
@@ -339,6 +339,7 @@ def prepare(
     require_all: bool = False,
     needed_splits: Sequence[str] = (),
     progress: bool = False,
+    prefill: Prefill | None = None,
 ) -> bool:
     """Builds a data set unless it exists, made from the same files; returns whether it was built.
 
@@ -352,6 +353,7 @@ def prepare(
         cannot be read. Otherwise the build goes on without it, and reports it.
       needed_splits: splits of which at least one must have songs.
       progress: whether to show progress bars.
+      prefill: computes features into the cache first, on other machines for example.
 
     Raises:
       AudioError, CorpusError, LabelError, OSError: nothing is left behind.
@@ -365,7 +367,7 @@ def prepare(
         return False
     _remove_left_behind(builder)
     builder.split, builder.require_all, builder.progress = split, require_all, progress
-    builder.needed_splits = tuple(needed_splits)
+    builder.needed_splits, builder.prefill = tuple(needed_splits), prefill
     version = Path(builder.data_dir)
     kept = version.with_name(f".{version.name}.old")
     try:

@@ -19,10 +19,8 @@ import numpy as np
 
 from damff_jax.audio import AudioWarning
 from damff_jax.features import SEGMENT_SECONDS, FeatureConfig, log_mel_blocks, segments
+from damff_jax.system.subprocesses import SINGLE_THREADED, temporary_environment
 from input_pipeline.corpus import CorpusError, Recording, first_segment
-
-# Numerical libraries would otherwise start a thread per core in every worker.
-_SINGLE_THREADED = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,12 +79,12 @@ def pool(workers: int) -> Iterator[concurrent.futures.ProcessPoolExecutor]:
     Raises:
       CorpusError: one of them died.
     """
-    saved = {name: os.environ.get(name) for name in _SINGLE_THREADED}
-    os.environ.update(dict.fromkeys(_SINGLE_THREADED, "1"))
+    context = multiprocessing.get_context("spawn")
     try:
-        with concurrent.futures.ProcessPoolExecutor(
-            workers, multiprocessing.get_context("spawn"), _start_worker
-        ) as executor:
+        with (
+            temporary_environment(SINGLE_THREADED),
+            concurrent.futures.ProcessPoolExecutor(workers, context, _start_worker) as executor,
+        ):
             try:
                 yield executor
             except BaseException:
@@ -97,12 +95,6 @@ def pool(workers: int) -> Iterator[concurrent.futures.ProcessPoolExecutor]:
         raise CorpusError(
             "a worker process died, perhaps because memory ran out: try fewer --workers"
         ) from error
-    finally:
-        for name, value in saved.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
 
 
 def _start_worker() -> None:

@@ -80,7 +80,7 @@ class FeatureCache:
         pending = collections.deque()
         try:
             for song in songs:
-                pending.append((song, executor.submit(self._fill, song, config)))
+                pending.append((song, executor.submit(self.fill, song, config)))
                 if len(pending) > _AHEAD:
                     yield self._filled(pending.popleft(), config)
             while pending:
@@ -89,11 +89,14 @@ class FeatureCache:
             for _, future in pending:
                 future.cancel()
 
-    def _fill(self, song: Recording, config: FeatureConfig) -> Path:
+    def fill(self, song: Recording, config: FeatureConfig) -> Path:
         """Makes sure that a song has its file, and returns only its path.
 
         Features are too large for the pipe between two processes: if a worker is killed in the
         middle of a message, the reader waits for the rest for ever.
+
+        Raises:
+          AudioError, OSError: see `extract`.
         """
         path = self._path(song, config)
         if not path.exists():

@@ -19,13 +19,14 @@ from damff_jax.system import extras
 from damff_jax.system.command_line import printable, program
 from damff_jax.system.preemption import Preempted, raised
 from damff_jax.system.terminal import is_interactive, robust
-from input_pipeline import prepare_flags, report
+from input_pipeline import parts, prepare_flags, report
 from input_pipeline.corpus import CorpusError
 from input_pipeline.csv_files import LabelError
+from input_pipeline.parts import Part
 from input_pipeline.prepare_flags import Arguments
 
 if TYPE_CHECKING:
-    from input_pipeline.base import SongBuilder
+    from input_pipeline.base import Prefill, SongBuilder
 
 _PROGRAM = program("prepare")
 
@@ -34,6 +35,8 @@ _PROGRAM = program("prepare")
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = prepare_flags.parse(sys.argv[1:] if argv is None else argv)
     extras.require(_PROGRAM, "train")
+    if arguments.runner:
+        extras.require(_PROGRAM, "beam")
     from absl import logging
 
     from input_pipeline.base import hide_accelerators_from_tensorflow
@@ -42,6 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     hide_accelerators_from_tensorflow()
     try:
         with raised():
+            if arguments.part is not None:
+                return _extract(arguments, arguments.part)
             return _plan(arguments) if arguments.dry_run else _prepare(arguments)
     except (AudioError, CorpusError, LabelError, OSError) as error:
         print(f"{_PROGRAM}: error: {printable(str(error))}", file=sys.stderr)
@@ -57,6 +62,7 @@ def _prepare(arguments: Arguments) -> int:
     """Builds the data set unless it is built, and prints its report."""
     from input_pipeline import datasets
 
+    prefill = _prefill(arguments)
     # Opened under the lock, so that what another process has just built is seen.
     with datasets.lock(arguments.data_dir):
         builder = _open(arguments)
@@ -68,6 +74,7 @@ def _prepare(arguments: Arguments) -> int:
             require_all=arguments.require_all,
             needed_splits=arguments.needed_splits,
             progress=is_interactive(),
+            prefill=prefill,
         )
     dataset = datasets.Dataset.of(builder, arguments.split, arguments.manual_dir or "")
     manifest = builder.info.metadata["report"]
@@ -90,6 +97,41 @@ def write_report(path: Path, facts: dict[str, Any]) -> None:
         print(f"{_PROGRAM}: warning: {path} was not written: {error}", file=sys.stderr)
     else:
         print(f"report: {path}")
+
+
+def _prefill(arguments: Arguments) -> "Prefill | None":
+    """The Beam job that was asked for; exits with status 2 if its options are wrong."""
+    if arguments.runner is None:
+        return None
+    from input_pipeline.beam_job import BeamError, BeamJob
+
+    try:
+        return BeamJob.of(arguments.runner, arguments.beam_options, arguments.workers)
+    except BeamError as error:
+        print(f"{_PROGRAM}: error: {printable(str(error))}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _extract(arguments: Arguments, part: Part) -> int:
+    """Computes the features of a part of the songs, for a build that comes later."""
+    from input_pipeline import datasets
+
+    builder = _open(arguments)
+    folder = datasets.folder_of(builder, arguments.manual_dir)
+    if datasets.is_built(builder) and not (folder and datasets.is_outdated(builder, folder)):
+        print(f"already built: {builder.data_dir}")
+        return 0
+    builder.split, builder.require_all = arguments.split, arguments.require_all
+    builder.needed_splits = arguments.needed_splits
+    n_songs, failed = parts.extract_part(
+        builder, part, folder, workers=arguments.workers, progress=is_interactive()
+    )
+    print(f"features: {builder.cache.folder}; without --shard, the same command builds from them")
+    for song_id, reason in failed.items():
+        print(f"  failed: {printable(song_id)}: {printable(reason)}")
+    outcome = {"n_songs": n_songs, "failed": failed, "left_out": {}}
+    print(report.outcome(outcome, f"songs of part {part} done", "the lines above"))
+    return 1 if failed else 0
 
 
 def _plan(arguments: Arguments) -> int:

@@ -5,6 +5,7 @@ import dataclasses
 import inspect
 import os
 import re
+import shlex
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -15,7 +16,11 @@ from damff_jax.system.completion import suggest
 from damff_jax.system.places import check_exists, check_unicode, local
 from input_pipeline import settings
 from input_pipeline.corpus import CorpusError, Options
+from input_pipeline.parts import Part
 from input_pipeline.splits import Split
+
+# Of Apache Beam; others would be untested names.
+RUNNERS = ("DirectRunner", "DataflowRunner", "FlinkRunner", "SparkRunner", "PortableRunner")
 
 
 class Arguments(NamedTuple):
@@ -28,6 +33,9 @@ class Arguments(NamedTuple):
     require_all: bool
     needed_splits: tuple[str, ...]
     dry_run: bool
+    part: Part | None
+    runner: str | None
+    beam_options: tuple[str, ...]
     features: FeatureConfig
     options: Options
     split: Split
@@ -56,6 +64,7 @@ def parse(argv: Sequence[str]) -> Arguments:
             check_exists(values["manual_dir"], folder=True)
         if values["workers"] < 1:
             raise ValueError("--workers must be positive")
+        _check_together(values)
         return Arguments(
             **{name: values[name] for name in Arguments._fields if name in values},
             features=FeatureConfig(**_given(values, FeatureConfig, "features.")),
@@ -106,8 +115,57 @@ def _parser() -> Parser:
         help="build nothing unless one of these splits has songs",
     )
     add("--dry_run", action="store_true", help="say what would be built; write nothing")
+    _add_machines(parser)
     add("-h", "--help", action="store_true", help="show this help and exit")
     return parser
+
+
+def _add_machines(parser: Parser) -> None:
+    group = parser.add_argument_group("several machines, with a file system that all of them see")
+    group.add_argument(
+        "--shard",
+        dest="part",
+        type=_part,
+        metavar="I/N",
+        help="only compute the features of part I of N of the songs, I from 0; the command without "
+        "this builds the data set from all parts",
+    )
+    group.add_argument(
+        "--runner",
+        choices=RUNNERS,
+        metavar="NAME",
+        help=f"compute features by Apache Beam: {', '.join(RUNNERS)}; needs the extra [beam]",
+    )
+    group.add_argument(
+        "--beam_options",
+        type=_words,
+        default=(),
+        metavar="TEXT",
+        help="options of Beam and the runner, as in --beam_options='--project=P --region=R'",
+    )
+
+
+def _check_together(values: dict[str, Any]) -> None:
+    given = [name for name in ("part", "runner", "dry_run") if values[name]]
+    if len(given) > 1:
+        first, second = ("--shard" if name == "part" else f"--{name}" for name in given[:2])
+        raise ValueError(f"{first} and {second} exclude each other")
+    if values["beam_options"] and not values["runner"]:
+        raise ValueError("--beam_options needs --runner")
+
+
+def _part(text: str) -> Part:
+    try:
+        return Part.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _words(text: str) -> tuple[str, ...]:
+    try:
+        return tuple(shlex.split(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r}: {error}") from None
 
 
 def _names(text: str) -> tuple[str, ...]:

@@ -29,7 +29,7 @@ from damff_jax.features import SEGMENT_SECONDS, FeatureConfig, log_mel_blocks, s
 from damff_jax.system import preemption
 from damff_jax.system.command_line import show_warnings_by
 from damff_jax.system.machine import n_cores
-from damff_jax.system.subprocesses import environment
+from damff_jax.system.subprocesses import SINGLE_THREADED, environment
 
 # Below this level (dB, the loudest Mel bin of the loudest frame) there is practically no music.
 LOW_ENERGY_DB = -50.0
@@ -39,8 +39,6 @@ _MOST_READERS = 8
 _AHEAD = 4
 # Several clips of 45 s; the largest pipe that Linux allows every user.
 _PIPE_BYTES = 2**20
-# The readers themselves use all cores.
-_SINGLE_THREADED = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def read(
@@ -154,7 +152,8 @@ class _Reader:
             [sys.executable, "-P", "-m", "damff_jax.prediction.readers", self._settings],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env=environment() | dict.fromkeys(_SINGLE_THREADED, "1"),
+            # The readers themselves use all cores.
+            env=environment() | SINGLE_THREADED,
             process_group=0,
         )
         paths, messages = self._process.stdin, self._process.stdout

@@ -8,6 +8,7 @@ _MODULES = {
     "train": ("ml_collections", "tensorboard", "tensorflow", "tensorflow_datasets", "matplotlib"),
     "plot": ("matplotlib",),
     "midi": ("mido",),
+    "beam": ("apache_beam",),
     "onnx": ("jax2onnx",),
     "benchmark": ("librosa", "matplotlib", "tensorflow", "tensorflow_datasets"),
     "parity": ("torch",),

@@ -1,7 +1,9 @@
 """Atomic writes: a file is written completely or not at all."""
 
 import contextlib
+import functools
 import os
+import platform
 import re
 import shutil
 import zlib
@@ -32,7 +34,7 @@ def atomic_write(
     """
     folder, name = os.path.split(os.fspath(path))
     # Not derived from the whole name, which may be as long as the file system allows.
-    temporary = os.path.join(folder, f".{zlib.crc32(os.fsencode(name)):08x}.{os.getpid()}.tmp")
+    temporary = os.path.join(folder, temporary_name(f".{zlib.crc32(os.fsencode(name)):08x}"))
     encoding = None if "b" in mode else "utf-8"
     try:
         with naming(path, temporary):
@@ -62,8 +64,24 @@ def _named(error: OSError, path: str | os.PathLike[str]) -> OSError:
     return OSError(error.errno, error.strerror, os.fspath(path))
 
 
+def temporary_name(stem: str, pid: int | None = None) -> str:
+    """A name of a file or folder of a process, this one by default; see `remove_left_behind`."""
+    return f"{stem}.{_machine()}.{pid or os.getpid()}.tmp"
+
+
+@functools.cache
+def _machine() -> str:
+    """Identifies what gave this process its number: several machines may share a folder."""
+    # Containers of one image may have equal names, but each numbers its processes by itself.
+    space = os.readlink("/proc/self/ns/pid") if os.path.exists("/proc/self/ns/pid") else ""
+    return f"{zlib.crc32(os.fsencode(f'{platform.node()} {space}')):08x}"
+
+
 def remove_left_behind(folder: str | os.PathLike[str]) -> None:
-    """Removes the files and folders `*.<pid>.tmp` that killed processes have left in a folder."""
+    """Removes the files and folders that killed processes have left under a `temporary_name`.
+
+    Those of other machines stay, because their processes may be running.
+    """
     with os.scandir(folder) as entries:
         left = [entry for entry in entries if _is_left_behind(entry.name)]
     for entry in left:
@@ -75,11 +93,11 @@ def remove_left_behind(folder: str | os.PathLike[str]) -> None:
 
 
 def _is_left_behind(name: str) -> bool:
-    match = re.search(r"\.([1-9]\d{0,8})\.tmp$", name, re.ASCII)
-    if match is None:
+    match = re.search(r"\.([0-9a-f]{8})\.([1-9]\d{0,8})\.tmp$", name, re.ASCII)
+    if match is None or match[1] != _machine():
         return False
     try:
-        os.kill(int(match[1]), 0)  # Signal 0 only checks that the process exists.
+        os.kill(int(match[2]), 0)  # Signal 0 only checks that the process exists.
     except ProcessLookupError:
         return True
     except OSError:

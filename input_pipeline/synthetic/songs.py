@@ -14,6 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from damff_jax.audio.encoding import encode
+from damff_jax.system.files import temporary_name
 from input_pipeline.corpus import CorpusError
 from input_pipeline.synthetic.composer import SEGMENT_S, compose_song
 
@@ -44,7 +45,7 @@ def write_songs(
     folder = parent / f"songs-{digest}"
     if folder.is_dir():
         return folder
-    unfinished = parent / f"songs-{digest}.{os.getpid()}.tmp"
+    unfinished = parent / temporary_name(f"songs-{digest}")
     labels = unfinished / "annotations averaged per song" / "dynamic (per second annotations)"
     try:
         (unfinished / "MEMD_audio").mkdir(parents=True)
@@ -57,13 +58,23 @@ def write_songs(
         curves = dict(zip(ids, bar, strict=True))
         for v, name in enumerate(("valence", "arousal")):
             write_curves(labels / f"{name}.csv", {i: curves[i][v] for i in ids})
-        os.replace(unfinished, folder)
+        _finish(unfinished, folder)
     except BaseException as error:
         shutil.rmtree(unfinished, ignore_errors=True)
         if isinstance(error, ValueError):
             raise CorpusError(str(error)) from error
         raise
     return folder
+
+
+def _finish(unfinished: Path, folder: Path) -> None:
+    try:
+        os.replace(unfinished, folder)
+    except OSError:
+        # Another machine has composed the same songs, and was faster.
+        if not folder.is_dir():
+            raise
+        shutil.rmtree(unfinished)
 
 
 def write_curves(path: Path, curves: Mapping[int, Sequence[float]]) -> None:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from damff_jax.audio import AudioError, AudioWarning
 from damff_jax.features import FeatureConfig, log_mel
+from damff_jax.system import subprocesses
 from input_pipeline import extraction
 from input_pipeline.annotations import Labels
 from input_pipeline.corpus import AudioFile, CorpusError, Recording, first_segment
@@ -241,13 +242,13 @@ def test_death_of_a_worker_is_an_error(songs, tmp_path):
 
 
 def modules_and_threads(*_):
-    return set(sys.modules), {name: os.environ.get(name) for name in extraction._SINGLE_THREADED}
+    return set(sys.modules), {name: os.environ.get(name) for name in subprocesses.SINGLE_THREADED}
 
 
 def test_workers_import_neither_jax_nor_tensorflow():
     # Everything that workers are sent, for all data sets: unpickling imports its module.
     sent = extract, song_of(AudioFile("a")), MidiFile("a", "b", 1.0), synthetic_songs.write_songs
-    sent += (FeatureCache(Path("a"))._fill,)
+    sent += (FeatureCache(Path("a")).fill,)
     with extraction.pool(1) as executor:
         modules, _ = executor.submit(modules_and_threads, *sent).result()
     assert {"jax", "jaxlib", "flax", "tensorflow", "tensorflow_datasets"}.isdisjoint(modules)

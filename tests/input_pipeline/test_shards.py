@@ -14,6 +14,7 @@ import tensorflow as tf
 from array_record.python import array_record_module
 
 from damff_jax.features import FeatureConfig
+from damff_jax.system.files import temporary_name
 from input_pipeline import datasets, shards
 from input_pipeline.corpus import CorpusError
 from input_pipeline.deam.deam_dataset_builder import Builder as Deam
@@ -267,14 +268,14 @@ def test_leftovers_of_killed_builds_are_removed_but_not_files_of_others(data_dir
     (cache,) = (data_dir / "feature_cache").iterdir()
     left = [
         version.parent / "incomplete.ABC123_3.1.0" / "shard",
-        folder / f"songs-0.{dead}.tmp" / "MEMD_audio" / "1.flac",
-        cache / f".01234567.{dead}.tmp",
+        folder / temporary_name("songs-0", dead) / "MEMD_audio" / "1.flac",
+        cache / temporary_name(".01234567", dead),
     ]
     kept = [
-        cache / f".01234567.{os.getpid()}.tmp",
-        folder / f"songs-0.{os.getppid()}.tmp" / "1.flac",
+        cache / temporary_name(".01234567"),
+        folder / temporary_name("songs-0", os.getppid()) / "1.flac",
         folder / "mine.tmp" / "notes",
-        cache / ".01234567.0.tmp",
+        cache / f".01234567.0badcafe.{dead}.tmp",  # Of another machine.
     ]
     for path in (*left, *kept):
         path.parent.mkdir(parents=True, exist_ok=True)
