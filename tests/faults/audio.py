@@ -72,7 +72,9 @@ class Trials:
         self._seed = seed
         self._files = []
         self._predictor = Predictor.__new__(Predictor)  # Without the weights, for speed.
-        self._predictor._profile = None
+        self._predictor.name = self._predictor.origin = "none"
+        self._predictor.lag_s = self._predictor._profile = self._predictor._errors = None
+        self._predictor._facts = {}
         self._predictor.features = FEATURES
         self._predictor._windowing, self._predictor._batch_size = Windowing(4, 1), 2
         self._predictor._apply = lambda x, mask: np.tanh(x.mean(axis=(2, 3))[..., None] + [0, 1])
