@@ -41,7 +41,8 @@ class Records:
     """The records of a built data set. Several threads may read at the same time.
 
     Raises:
-      CorpusError: the shards do not have the number of records that follows from the manifest.
+      CorpusError: TFDS's description of the shards is damaged, or they do not have the number of
+        records that follows from the manifest.
     """
 
     def __init__(self, builder: SongBuilder):
@@ -50,17 +51,23 @@ class Records:
         n_records = [n_records_of(n) for n in self._n_segments.values()]
         positions = itertools.accumulate(n_records, initial=0)
         self._position = dict(zip(self._n_segments, positions, strict=False))
-        split = builder.info.splits[SONGS]
-        self._paths, lengths = split.filepaths, split.shard_lengths
-        self._ends = list(itertools.accumulate(lengths))
+        # TFDS's own decoding takes longer than everything else.
+        raw = tfds.decode.DeserializeMethod.RAW_BYTES
+        try:
+            split = builder.info.splits[SONGS]
+            self._paths = split.filepaths
+            self._ends = list(itertools.accumulate(split.shard_lengths))
+            self._source = builder.as_data_source(split=SONGS, deserialize_method=raw)
+        except _ERRORS as error:
+            reason = " ".join(str(error).split())
+            raise CorpusError(
+                f"{builder.data_dir}: dataset_info.json is damaged ({reason}); {REMEDY}"
+            ) from error
         if sum(n_records) != self._ends[-1]:
             raise CorpusError(
                 f"{builder.data_dir}: {self._ends[-1]} records instead of {sum(n_records)} for the "
                 f"songs that its manifest lists; {REMEDY}"
             )
-        # TFDS's own decoding takes longer than everything else.
-        raw = tfds.decode.DeserializeMethod.RAW_BYTES
-        self._source = builder.as_data_source(split=SONGS, deserialize_method=raw)
         f, m = builder.features.frames_per_segment, builder.features.n_mels
         self._form: dict[str, tuple[np.dtype, tuple[int, ...]]] = {
             "log_mel": (np.dtype("<f2"), (f, m)),

@@ -169,6 +169,14 @@ def test_damaged_shard_is_an_error_that_names_it(data_dir, spoil):
     assert "\n" not in message
 
 
+def test_a_damaged_description_of_the_shards_is_an_error_of_one_line(data_dir):
+    (path,) = data_dir.rglob("dataset_info.json")
+    path.write_text(path.read_text().replace("{DATASET}", "{DATASETASET}"))
+    with pytest.raises(CorpusError, match=r"dataset_info\.json is damaged") as caught:
+        load(data_dir)
+    assert str(caught.value).startswith(f"{path.parent}: ") and "\n" not in str(caught.value)
+
+
 def assert_same(ours, theirs):
     assert ours.keys() == theirs.keys()
     for split, songs in ours.items():
