@@ -4,7 +4,9 @@ Importing this does not import any framework.
 """
 
 import ast
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 FOLDER = Path(__file__).parent
 # Parts of other configs.
@@ -53,3 +55,14 @@ def model_names() -> list[str]:
     from damff_jax.configs import models
 
     return list(models.MODELS)
+
+
+def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Settings by their whole names, such as `optim.learning_rate`, instead of in groups."""
+    named: dict[str, Any] = {}
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            named |= flat(value, f"{prefix}{name}.")
+        else:
+            named[prefix + name] = value
+    return named

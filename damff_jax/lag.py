@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from damff_jax import pretrained
 from damff_jax.features import SEGMENT_SECONDS
 from damff_jax.system.command_line import Parser, printable, program
 from damff_jax.system.places import PlaceError, check_exists, local
@@ -94,9 +93,7 @@ def _crossing(time_T: np.ndarray, x_T: np.ndarray, level: float) -> float:
 def main(argv: Sequence[str] | None = None) -> int:
     parser = Parser("lag", description=__doc__.split("\n\n")[0])
     parser.add_argument("inputs", nargs="+", type=local, metavar="AUDIO_OR_FOLDER")
-    parser.add_argument(
-        "--checkpoint", type=local, default=pretrained.DEFAULT, metavar="WORKDIR|FILE|NAME"
-    )
+    parser.add_checkpoint()
     parser.add_argument("--pairs", type=int, default=20, metavar="N")
     arguments = parser.parse_args(argv)
     if arguments.pairs < 1:

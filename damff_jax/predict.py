@@ -19,7 +19,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from damff_jax import pretrained
 from damff_jax.system import extras
 from damff_jax.system.command_line import Parser, printable, program, show_warnings
 from damff_jax.system.places import PlaceError, check_exists, local
@@ -245,14 +244,7 @@ def _parser() -> Parser:
         metavar="AUDIO_OR_FOLDER",
         help="or -, for a list of paths on standard input, in lines or separated by NUL",
     )
-    parser.add_argument(
-        "--checkpoint",
-        type=local,
-        default=pretrained.DEFAULT,
-        metavar="WORKDIR|FILE|NAME",
-        help="a training run's workdir, a .safetensors file, or weights shipped with the package: "
-        f"{', '.join(pretrained.shipped())}; default: {pretrained.DEFAULT.stem}",
-    )
+    parser.add_checkpoint()
     parser.add_argument(
         "--output_dir", type=local, default=".", metavar="DIR", help="default: current folder"
     )

@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from damff_jax.training import optim, train_state
+
 BATCH, SEGMENTS, FRAMES, MELS = 2, 3, 8, 16
 
 
@@ -40,3 +42,19 @@ def loss_and_grads(model, variables, log_mel, labels, mask):
         return jnp.sum(jnp.where(present, (y - labels) ** 2, 0)), (y, updates)
 
     return jax.value_and_grad(loss_fn, has_aux=True)(variables["params"])
+
+
+def optimizer_and_state(model, segment_shape, **settings):
+    """An optimiser for ten steps with these settings, and the state before the first of them."""
+    config = optim.OptimConfig(**settings)
+    optimizer = optim.make_optimizer(config, optim.learning_rate_schedule(config, 10))
+    n_mels = segment_shape[1]
+    state = train_state.create(
+        model,
+        optimizer,
+        seed=0,
+        segment_shape=segment_shape,
+        input_stats={"mean": np.full(n_mels, -30.0), "std": np.full(n_mels, 20.0)},
+        with_ema=config.ema_decay > 0,
+    )
+    return optimizer, state

@@ -13,7 +13,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from damff_jax import pretrained
 from damff_jax.system import extras
 from damff_jax.system.command_line import Parser, printable, program
 from damff_jax.system.places import local
@@ -28,14 +27,7 @@ FORMATS = {"stablehlo": None, "saved_model": "train", "onnx": "onnx"}
 def main(argv: Sequence[str] | None = None) -> int:
     parser = Parser("export", description=__doc__.split("\n\n")[0])
     parser.add_argument("--output_dir", required=True, type=local, metavar="DIR")
-    parser.add_argument(
-        "--checkpoint",
-        type=local,
-        default=pretrained.DEFAULT,
-        metavar="WORKDIR|FILE|NAME",
-        help="a training run's workdir, a .safetensors file, or weights shipped with the package: "
-        f"{', '.join(pretrained.shipped())}; default: {pretrained.DEFAULT.stem}",
-    )
+    parser.add_checkpoint()
     parser.add_argument(
         "--formats",
         default="stablehlo",

@@ -81,7 +81,7 @@ class StudyRun:
         if self.recipe[0] != "train.py" or not path.exists():
             return []
         try:
-            then = _flat(json.loads(path.read_text(encoding="utf-8")))
+            then = configs.flat(json.loads(path.read_text(encoding="utf-8")))
         except ValueError as error:
             raise StudyError(f"{path}: not the config of a run ({error!r})") from error
         now = settings(self.recipe)
@@ -137,17 +137,7 @@ def settings(recipe: Sequence[str]) -> dict[str, Any]:
     config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=["train.py", *argv])
     try:
         values(["train.py", *argv])
-        config = _flat(json.loads(values.config.to_json()))
+        config = configs.flat(json.loads(values.config.to_json()))
     except Exception as error:  # A config file is a program: it can raise anything.
         raise StudyError(f"{' '.join(argv)}: not a config ({error!r})") from error
     return {name: value for name, value in config.items() if f"--config.{name}" not in places}
-
-
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in settings.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{name}.")
-        else:
-            flat[prefix + name] = value
-    return flat

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
 import damff_jax
+from damff_jax import pretrained
 from damff_jax.system import completion
+from damff_jax.system.places import local
 from damff_jax.system.progress import aside
 
 VERSION = f"damff_jax {damff_jax.__version__}"
@@ -42,6 +44,17 @@ class Parser(argparse.ArgumentParser):
                 choices=completion.SHELLS,
                 help="print a script by which the shell completes this command; see docs/README.md",
             )
+
+    def add_checkpoint(self) -> None:
+        """Adds --checkpoint, a path or a name that `weights.load` takes."""
+        self.add_argument(
+            "--checkpoint",
+            type=local,
+            default=pretrained.DEFAULT,
+            metavar="WORKDIR|FILE|NAME",
+            help="a training run's workdir, a .safetensors file, or weights shipped with the "
+            f"package: {', '.join(pretrained.shipped())}; default: {pretrained.DEFAULT.stem}",
+        )
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: error: {message}\n")

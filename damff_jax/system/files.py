@@ -8,6 +8,7 @@ import re
 import shutil
 import zlib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import IO, Literal, overload
 
 
@@ -45,6 +46,19 @@ def atomic_write(
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise
+
+
+def write_if_changed(path: str | os.PathLike, text: str) -> None:
+    """Writes a file, unless it has this content already.
+
+    Raises:
+      OSError: it cannot be written.
+    """
+    with contextlib.suppress(OSError, ValueError):
+        if Path(path).read_text(encoding="utf-8") == text:
+            return
+    with atomic_write(path) as file:
+        file.write(text)
 
 
 @contextlib.contextmanager

@@ -10,10 +10,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from model_cases import optimizer_and_state
 
 from damff_jax.benchmark import collectives, made_up
 from damff_jax.models import create_model
-from damff_jax.training import optim, parallel, steps, train_state
+from damff_jax.training import parallel, steps
 
 F, M, T = 8, 16, 4
 MODEL = {"name": "damff", "channels": (2, 3, 4), "hidden_size": 3}
@@ -23,16 +24,7 @@ MODEL = {"name": "damff", "channels": (2, 3, 4), "hidden_size": 3}
 def setup(dtype, branches):
     axis_name = steps.AXIS_NAME
     model = create_model({**MODEL, "branches": branches}, dtype=dtype, axis_name=axis_name)
-    config = optim.OptimConfig()
-    optimizer = optim.make_optimizer(config, optim.learning_rate_schedule(config, 10))
-    state = train_state.create(
-        model,
-        optimizer,
-        seed=0,
-        segment_shape=(F, M),
-        input_stats={"mean": np.full(M, -30.0), "std": np.full(M, 20.0)},
-        with_ema=False,
-    )
+    optimizer, state = optimizer_and_state(model, (F, M))
     step = functools.partial(
         steps.train_step, model=model, optimizer=optimizer, loss_weights={"ccc_pooled": 1.0}
     )

@@ -8,10 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from model_cases import optimizer_and_state
 
 from damff_jax.models import create_model
 from damff_jax.run import loop
-from damff_jax.training import compilation, mapping, optim, parallel, steps, train_state
+from damff_jax.training import compilation, mapping, parallel, steps
 from damff_jax.training.augmentation import AugmentConfig
 
 F, M, T, B = 8, 16, 4, 8
@@ -35,16 +36,7 @@ def setup(**model):
     model = create_model(
         model if "name" in model else MODEL | model, dtype="float32", axis_name=steps.AXIS_NAME
     )
-    config = optim.OptimConfig(ema_decay=0.9)
-    optimizer = optim.make_optimizer(config, optim.learning_rate_schedule(config, 10))
-    state = train_state.create(
-        model,
-        optimizer,
-        seed=0,
-        segment_shape=(F, M),
-        input_stats={"mean": np.full(M, -30.0), "std": np.full(M, 20.0)},
-        with_ema=True,
-    )
+    optimizer, state = optimizer_and_state(model, (F, M), ema_decay=0.9)
     step = functools.partial(
         steps.train_step,
         model=model,

@@ -11,10 +11,10 @@ from damff_jax.evaluation.metrics import DIMENSIONS
 from damff_jax.features import SEGMENT_SECONDS
 from damff_jax.report.charts import axes
 from damff_jax.report.charts.chart import Chart
-from damff_jax.report.files import write_if_changed
 from damff_jax.report.pages import document, elements
 from damff_jax.report.quadrants import QUADRANTS, place
 from damff_jax.report.text import clock, decimals
+from damff_jax.system.files import write_if_changed
 
 # Names of songs that are listed per reason.
 _MAX_NAMES = 500

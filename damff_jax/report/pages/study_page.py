@@ -9,9 +9,9 @@ import numpy as np
 from damff_jax.evaluation.metrics import DIMENSIONS
 from damff_jax.report.charts import axes
 from damff_jax.report.charts.intervals import Interval, intervals
-from damff_jax.report.files import write_if_changed
 from damff_jax.report.pages import document, elements
 from damff_jax.report.text import decimals, signed
+from damff_jax.system.files import write_if_changed
 
 _SCORES = {
     "ccc": "CCC",

@@ -7,13 +7,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from damff_jax import configs
 from damff_jax.configs import default, models
-from damff_jax.report.files import write_if_changed
 from damff_jax.report.pages import data_page, document, elements
 from damff_jax.report.training import learning, model_card, predicted, verdict
 from damff_jax.report.training.workdir import Workdir
 from damff_jax.run import history
 from damff_jax.run.train_log import format_seconds
+from damff_jax.system.files import write_if_changed
 
 
 def write(workdir: str | os.PathLike) -> None:
@@ -60,7 +61,7 @@ def _data(facts: Mapping[str, Any]) -> str:
 
 
 def _settings(config: Mapping[str, Any]) -> str:
-    ours, defaults = _flat(config), _flat(_defaults(config))
+    ours, defaults = configs.flat(config), configs.flat(_defaults(config))
     rows = [
         [name, _shown(value), _shown(defaults[name]) if name in defaults else "the data set's own"]
         for name, value in ours.items()
@@ -85,16 +86,6 @@ def _defaults(config: Mapping[str, Any]) -> dict[str, Any]:
     name = config["model"]["name"]
     values = default.get_config(name if name in models.MODELS else "damff")
     return json.loads(values.to_json())
-
-
-def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in config.items():
-        if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{name}.")
-        else:
-            flat[prefix + name] = value
-    return flat
 
 
 def _shown(value: Any) -> str:
